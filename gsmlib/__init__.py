@@ -1,0 +1,1 @@
+"""gsmlib: the GSM8K verifier paper (Cobbe et al. 2021), reproduced step by step."""

@@ -1,0 +1,234 @@
+"""GSM8K and the paper's released model solutions, from a folder or downloaded.
+
+The folder is GSM8K_DIR; without it, files come from the public repository's pinned
+commit into the cache. Their bytes are checked against known sums in both cases.
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import urllib.request
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.error import URLError
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from gsmlib.config import cache_folder
+from gsmlib.data import Problem
+
+SOURCE = (
+    "https://raw.githubusercontent.com/openai/grade-school-math/"
+    "3101c7d5072418e28b9008a6636bde82a006892c/grade_school_math/data"
+)
+SYSTEMS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+SOLUTIONS_FILE = "example_model_solutions.jsonl"
+
+_PROBLEM_KEYS = ("question", "answer")
+_ANSWER_LINE = re.compile(r"^A: ", re.MULTILINE)
+
+
+class DataFile(NamedTuple):
+    """What a released file must be; `digest` is `sha256:...` or `git:...`."""
+
+    rows: int
+    digest: str
+    keys: tuple[str, ...] = _PROBLEM_KEYS
+
+
+# The socratic training file is known by its git object id: commit 3101c7d names it.
+FILES = {
+    "train.jsonl": DataFile(
+        7473, "sha256:17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465"
+    ),
+    "test.jsonl": DataFile(
+        1319, "sha256:3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14"
+    ),
+    "train_socratic.jsonl": DataFile(
+        7473, "git:8d038499db0e40f3fb7d1f3bbef090cb932c3e2d"
+    ),
+    "test_socratic.jsonl": DataFile(
+        1319, "sha256:c96673362fa7a699f4836a9b6474a067448f95fe58064727501ee63ba4c3fdb6"
+    ),
+    SOLUTIONS_FILE: DataFile(
+        1319,
+        "sha256:4bc62db838f8418365d51c627bd66294cbdca9fb7f01519cb13f0dce8c51580b",
+        ("question", "ground_truth", *SYSTEMS),
+    ),
+}
+
+
+def load_gsm8k(
+    split: Literal["train", "test"], variant: Literal["main", "socratic"] = "main"
+) -> list[Problem]:
+    """Return all problems of a split (7,473 or 1,319) in the file's order.
+
+    "socratic" solutions have a subquestion before each step. Raises FileNotFoundError,
+    ConnectionError, OSError or ValueError in one sentence that names the file, the
+    setting and the remedy.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', not {split!r}.")
+    if variant not in ("main", "socratic"):
+        raise ValueError(f"variant must be 'main' or 'socratic', not {variant!r}.")
+    suffix = "" if variant == "main" else "_socratic"
+    rows = _load_rows(f"{split}{suffix}.jsonl")
+    return [Problem(row["question"], row["answer"]) for row in rows]
+
+
+def load_released_solutions() -> pd.DataFrame:
+    """Return the paper's own solutions of the test set, one row per problem and system.
+
+    Columns: problem (index in the test file), system (one of SYSTEMS), solution (raw:
+    its answer line is `A: 18`), is_correct (as released), reference (the test set's
+    solution, ending in `#### 18`). Errors as load_gsm8k. Paper: Fig 5, Appendix D.
+    """
+    rows = [
+        (
+            index,
+            system,
+            row[system]["solution"],
+            row[system]["is_correct"],
+            with_answer_mark(row["ground_truth"]),
+        )
+        for index, row in enumerate(_load_rows(SOLUTIONS_FILE))
+        for system in SYSTEMS
+    ]
+    columns = ["problem", "system", "solution", "is_correct", "reference"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def with_answer_mark(solution: str) -> str:
+    """Write a released solution's answer line `A: 18` as `#### 18`.
+
+    Only at a line's start: problem 331 speaks of "Job A: 2000 hours".
+    """
+    return _ANSWER_LINE.sub("#### ", solution)
+
+
+def _load_rows(name: str) -> list[dict]:
+    """Read a released file out of GSM8K_DIR or the cache, downloading it if need be."""
+    folder = os.environ.get("GSM8K_DIR")
+    if folder:
+        remedy = f"copy it from {SOURCE}/{name}, or unset GSM8K_DIR to download it"
+        path = Path(folder).expanduser() / name
+        return _parse(name, _read(path, remedy), str(path), remedy)
+    path = cache_folder() / "gsm8k" / name
+    if path.exists():
+        remedy = "delete it and run again to download it"
+        return _parse(name, _read(path, remedy), str(path), remedy)
+    data = _download(name)
+    rows = _parse(name, data, f"The download of {name}", "run again")
+    _save(data, path)
+    return rows
+
+
+def _read(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        missing = path if path.parent.is_dir() else path.parent
+        message = f"{missing} does not exist, wanted for {path.name}; {remedy}."
+        raise FileNotFoundError(message) from None
+    except OSError as error:
+        raise OSError(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
+
+
+def _parse(name: str, data: bytes, where: str, remedy: str) -> list[dict]:
+    """Turn a file's bytes into rows; broken lines are named before sums are compared.
+
+    `where` and `remedy` begin and end the message.
+    """
+    expected = FILES[name]
+    lines = data.removesuffix(b"\n").split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        row = _parse_line(line)
+        fault = _fault(row, expected.keys)
+        if fault:
+            raise ValueError(f"{where}: line {number} {fault}; {remedy}.")
+        rows.append(row)
+    if len(rows) != expected.rows:
+        counts = f"{len(rows):,} rows where the release has {expected.rows:,}"
+        raise ValueError(f"{where} has {counts}; {remedy}.")
+    if _digest(data, expected.digest) != expected.digest:
+        difference = f"differs from the released file ({expected.digest})"
+        raise ValueError(f"{where} {difference}; {remedy}.")
+    return rows
+
+
+def _parse_line(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fault(row: object, keys: tuple[str, ...]) -> str | None:
+    """Say what is wrong with one row, or None."""
+    if not isinstance(row, dict):
+        return "is truncated or broken"
+    for key in keys:
+        if key not in row:
+            return f"has no {key!r}"
+        usable = _is_solution if key in SYSTEMS else _is_text
+        if not usable(row[key]):
+            return f"has nothing usable in {key!r}"
+    return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_solution(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_text(value.get("solution"))
+        and isinstance(value.get("is_correct"), bool)
+    )
+
+
+def _digest(data: bytes, like: str) -> str:
+    """Return the sum of `data` in the form of `like`: `sha256:...` or git's blob id."""
+    if like.startswith("git:"):
+        return "git:" + hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _download(name: str) -> bytes:
+    url = f"{SOURCE}/{name}"
+    blocks = []
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            size = int(response.headers.get("Content-Length") or 0) or None
+            with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
+                while block := response.read(1 << 16):
+                    blocks.append(block)
+                    bar.update(len(block))
+    except (URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        remedy = "check the network, or set GSM8K_DIR to a folder that holds the file"
+        raise ConnectionError(f"{url} did not answer ({reason}); {remedy}.") from None
+    return b"".join(blocks)
+
+
+def _save(data: bytes, path: Path) -> None:
+    """Write under a temporary name, then rename: a reader never sees half a file."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        remedy = "free some space there, or set GSMLIB_CACHE to another folder"
+        message = f"{path} cannot be written ({error.strerror}); {remedy}."
+        raise OSError(message) from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
