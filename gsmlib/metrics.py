@@ -1,0 +1,223 @@
+"""What the paper measures, as pure functions of (problems, samples) arrays.
+
+Every estimate uses all samples drawn, never the first n: test@n and the verified
+accuracy at n are exact expectations over a random subset of n samples. Intervals come
+from a bootstrap over problems; the spread over seeds is reported apart.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest, norm, rankdata
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence limits; nan where nothing is known."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def test_at_n(correct: np.ndarray, n: int) -> np.ndarray:
+    """Return (P,): the chance that a random n-subset of (P, m) samples has a right one.
+
+    Unbiased, 1 - C(m - c, n) / C(m, n) (Chen et al. 2021, eq. 1; the paper's test@n).
+    """
+    correct = _matrix(correct, "correct").astype(bool)
+    m = correct.shape[1]
+    _check_n(n, m)
+    wrong = m - correct.sum(axis=1)
+    return 1.0 - _subset_share(m, n)[wrong]
+
+
+test_at_n.__test__ = False  # pytest would take the paper's word for a test
+
+
+def verified_at_n(scores: np.ndarray, correct: np.ndarray, n: int) -> np.ndarray:
+    """Return (P,): the expected accuracy of the best-scored of a random n-subset.
+
+    scores, correct: (P, m). Unbiased: the sample of rank r (0 = best) wins with chance
+    (C(m - r, n) - C(m - r - 1, n)) / C(m, n); tied samples share theirs evenly.
+    """
+    scores = _matrix(scores, "scores").astype(float)
+    correct = _matrix(correct, "correct").astype(float)
+    _check_scores(scores, correct)
+    m = scores.shape[1]
+    _check_n(n, m)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(correct, order, axis=1)
+    ties = _tie_means(np.take_along_axis(scores, order, axis=1), ranked)
+    share = _subset_share(m, n)[::-1]  # share[r]: all of the subset at rank r or below
+    return ties @ (share[:-1] - share[1:])
+
+
+def _subset_share(m: int, n: int) -> np.ndarray:
+    """Return (m + 1,): C(k, n) / C(m, n) for k = 0..m, in logs, 0 where k < n."""
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, m + 1)))])
+    k = np.arange(n, m + 1)
+    log_choose = log_factorial[k] - log_factorial[k - n]
+    return np.concatenate([np.zeros(n), np.exp(log_choose - log_choose[-1])])
+
+
+def _tie_means(ranked_scores: np.ndarray, ranked: np.ndarray) -> np.ndarray:
+    """Replace each value of `ranked` (P, m) by the mean of its run of equal scores."""
+    starts = np.ones(ranked.shape, dtype=bool)
+    starts[:, 1:] = ranked_scores[:, 1:] != ranked_scores[:, :-1]
+    run = np.cumsum(starts.ravel()) - 1
+    means = np.bincount(run, ranked.ravel()) / np.bincount(run)
+    return means[run].reshape(ranked.shape)
+
+
+def within_problem_auc(scores: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Return (P,): how often a right sample outscores a wrong one of the same problem.
+
+    scores, correct: (P, m). Ties count 1/2; nan where a problem lacks either kind. The
+    pooled AUC also rewards knowing which problems are hard; this one does not.
+    """
+    scores = _matrix(scores, "scores").astype(float)
+    correct = _matrix(correct, "correct").astype(bool)
+    _check_scores(scores, correct)
+    ranks = rankdata(scores, axis=1)
+    right = correct.sum(axis=1)
+    pairs = right * (scores.shape[1] - right)
+    wins = (ranks * correct).sum(axis=1) - right * (right + 1) / 2
+    return np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
+
+
+def pooled_auc(scores: np.ndarray, correct: np.ndarray) -> float:
+    """Return the AUC over all samples of all problems together; ties count 1/2."""
+    flat_scores = np.asarray(scores, dtype=float).reshape(1, -1)
+    return float(within_problem_auc(flat_scores, np.reshape(correct, (1, -1)))[0])
+
+
+def wilson(k: float, n: int, level: float = 0.95) -> Interval:
+    """Return the share k / n with Wilson's score interval, sane even at 0 of n."""
+    if not (n >= 1 and 0 <= k <= n):
+        raise ValueError(f"a share needs 0 <= k <= n and n >= 1, not {k} of {n}")
+    z = norm.ppf((1 + level) / 2)
+    share = k / n
+    centre = share + z**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
+    return Interval(share, float(min(low, share)), float(max(high, share)))
+
+
+def bootstrap_interval(
+    values: np.ndarray, *, seed: int = 0, level: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """Return the mean of (P,) values in [0, 1] with its percentile bootstrap interval.
+
+    nan values (undefined problems) are left out. Where all values are equal a bootstrap
+    sees no spread: Wilson's interval for their sum stands in.
+    """
+    values = _defined(values)
+    if values.size == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    if np.ptp(values) > 0:
+        return _percentiles(values, seed, level, resamples)
+    if not 0 <= values[0] <= 1:
+        return Interval(float(values[0]), np.nan, np.nan)
+    return wilson(values.sum(), values.size, level)
+
+
+def paired_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """Return the mean of a - b over the same P problems, both in [0, 1], bootstrapped.
+
+    Where every difference is the same, as many problems as Wilson allows for 0 of P
+    may still differ: the interval is that wide, within [-1, 1].
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"paired values need one shape (P,), not {a.shape}, {b.shape}")
+    gaps = _defined(a - b)
+    if gaps.size == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    if np.ptp(gaps) > 0:
+        return _percentiles(gaps, seed, level, resamples)
+    slack = wilson(0, gaps.size, level).high
+    mean = float(gaps[0])
+    return Interval(mean, max(-1.0, mean - slack), min(1.0, mean + slack))
+
+
+def bootstrap_statistic(
+    statistic: Callable[[np.ndarray], float],
+    n_problems: int,
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 1000,
+) -> Interval:
+    """Bootstrap any statistic of problem indices (P,), such as the place of a peak."""
+    rng = np.random.default_rng(seed)
+    draws = [
+        statistic(rng.integers(n_problems, size=n_problems)) for _ in range(resamples)
+    ]
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.nanquantile(np.asarray(draws, dtype=float), tails)
+    return Interval(float(statistic(np.arange(n_problems))), float(low), float(high))
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the exact two-sided p of "a and b (P,) are right equally often"."""
+    a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"paired outcomes need one shape, not {a.shape} and {b.shape}")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(binomtest(only_a, only_a + only_b).pvalue)
+
+
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and sample SD over seeds; the SD of a single seed is nan."""
+    values = np.asarray(values, dtype=float)
+    sd = values.std(ddof=1) if values.size > 1 else np.nan
+    return float(values.mean()), float(sd)
+
+
+def _percentiles(
+    values: np.ndarray, seed: int, level: float, resamples: int
+) -> Interval:
+    rng = np.random.default_rng(seed)
+    rows = max(1, 4_000_000 // values.size)  # bounds the memory of the index matrix
+    means = []
+    for start in range(0, resamples, rows):
+        shape = (min(rows, resamples - start), values.size)
+        means.append(values[rng.integers(values.size, size=shape)].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def _defined(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1:
+        raise ValueError(f"one value per problem, shape (P,), not {values.shape}")
+    return values[~np.isnan(values)]
+
+
+def _matrix(values: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ValueError(f"{name} must be (problems, samples), not {values.shape}")
+    return values
+
+
+def _check_n(n: int, m: int) -> None:
+    if not 1 <= n <= m:
+        raise ValueError(f"n must lie between 1 and the {m} samples drawn, not {n}")
+
+
+def _check_scores(scores: np.ndarray, correct: np.ndarray) -> None:
+    if scores.shape != correct.shape:
+        raise ValueError(f"scores {scores.shape} and correct {correct.shape} differ")
+    if np.isnan(scores).any():
+        raise ValueError("scores hold nan: score every completion before ranking")

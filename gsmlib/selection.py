@@ -1,0 +1,82 @@
+"""From the scores and answers of a problem's completions to one chosen answer.
+
+Answers are canonical strings (`answers.final_number`). An invalid answer gets no vote
+while any voter has a valid one. All ties go to the answer whose best voter ranks first,
+and among equal scores the earlier sample ranks first: every choice is deterministic.
+"""
+
+import numpy as np
+
+from gsmlib.answers import INVALID
+
+
+def best_of(scores: np.ndarray) -> np.ndarray:
+    """Return (P,): the index of each problem's highest score in (P, n) (Section 4.2).
+
+    Among equal scores the earlier sample is taken.
+    """
+    return ranking(scores)[:, 0]
+
+
+def ranking(scores: np.ndarray) -> np.ndarray:
+    """Return (P, n): sample indices from the highest score to the lowest, stable."""
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 2 or scores.shape[1] == 0:
+        raise ValueError(f"scores must be (problems, samples), not {scores.shape}")
+    if np.isnan(scores).any():
+        raise ValueError("scores hold nan: score every completion before ranking")
+    return np.argsort(-scores, axis=1, kind="stable")
+
+
+def vote(answers: np.ndarray, scores: np.ndarray, top_k: int) -> np.ndarray:
+    """Return (P,): the commonest answer of each problem's top_k by score (Section 5.1).
+
+    answers, scores: (P, n). top_k = 1 is the answer of `best_of`; top_k = n is the
+    majority with ties broken by score.
+    """
+    answers = _same_shape(answers, scores)
+    if not 1 <= top_k <= answers.shape[1]:
+        raise ValueError(f"top_k must lie in 1..{answers.shape[1]}, not {top_k}")
+    best = np.take_along_axis(answers, ranking(scores), axis=1)[:, :top_k]
+    return _winners(best, np.ones(best.shape))
+
+
+def majority(answers: np.ndarray) -> np.ndarray:
+    """Return (P,): the commonest answer of each row of (P, n); ties: the first seen."""
+    answers = np.asarray(answers, dtype=object)
+    return _winners(answers, np.ones(answers.shape))
+
+
+def weighted_vote(answers: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return (P,): the answer with the largest sum of scores; negative scores weigh 0.
+
+    answers, scores: (P, n).
+    """
+    answers = _same_shape(answers, scores)
+    order = ranking(scores)
+    weights = np.maximum(np.take_along_axis(np.asarray(scores, float), order, 1), 0)
+    return _winners(np.take_along_axis(answers, order, axis=1), weights)
+
+
+def _winners(answers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    if answers.ndim != 2 or answers.shape[1] == 0:
+        raise ValueError(f"answers must be (problems, samples), not {answers.shape}")
+    rows = zip(answers, weights, strict=True)
+    return np.array([_winner(row, weight) for row, weight in rows], dtype=object)
+
+
+def _winner(answers: np.ndarray, weights: np.ndarray) -> str:
+    totals: dict[str, float] = {}
+    for answer, weight in zip(answers, weights, strict=True):
+        if answer != INVALID:
+            totals[answer] = totals.get(answer, 0.0) + weight
+    return max(totals, key=totals.__getitem__) if totals else INVALID
+
+
+def _same_shape(answers: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    answers = np.asarray(answers, dtype=object)
+    if answers.shape != np.shape(scores):
+        raise ValueError(
+            f"answers {answers.shape} and scores {np.shape(scores)} differ"
+        )
+    return answers

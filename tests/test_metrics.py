@@ -1,0 +1,200 @@
+"""Closed forms against brute force over all subsets, and sane degenerate cases."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gsmlib import metrics
+
+RNG = np.random.default_rng(0)
+CORRECT = RNG.random((40, 7)) < RNG.random((40, 1))
+SCORES = RNG.integers(0, 4, size=(40, 7)) / 3  # many ties
+
+
+def brute_verified(scores, correct, n):
+    """Mean over all n-subsets of the mean correctness of the subset's top scores."""
+    wins = []
+    for subset in combinations(range(len(scores)), n):
+        chosen, outcome = scores[list(subset)], correct[list(subset)]
+        wins.append(outcome[chosen == chosen.max()].mean())
+    return np.mean(wins)
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_test_at_n_is_the_mean_over_all_subsets(n):
+    expected = [
+        np.mean([row[list(s)].any() for s in combinations(range(7), n)])
+        for row in CORRECT
+    ]
+    np.testing.assert_allclose(metrics.test_at_n(CORRECT, n), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_verified_at_n_is_the_mean_over_all_subsets(n):
+    expected = [brute_verified(s, c, n) for s, c in zip(SCORES, CORRECT, strict=True)]
+    found = metrics.verified_at_n(SCORES, CORRECT, n)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@given(st.integers(1, 12), st.data())
+def test_verified_at_n_on_any_scores(m, data):
+    n = data.draw(st.integers(1, m))
+    scores = np.array(
+        [data.draw(st.sampled_from([-np.inf, 0, 1, 2])) for _ in range(m)]
+    )
+    correct = np.array([data.draw(st.booleans()) for _ in range(m)])
+    found = metrics.verified_at_n(scores[None], correct[None], n)
+    np.testing.assert_allclose(found, brute_verified(scores, correct, n), atol=1e-9)
+
+
+def test_large_n_is_stable():
+    correct = np.zeros((1, 3200), dtype=bool)
+    correct[0, 0] = True
+    found = [metrics.test_at_n(correct, n)[0] for n in (1, 100, 1600, 3200)]
+    np.testing.assert_allclose(found, [1 / 3200, 1 / 32, 0.5, 1], atol=1e-9)
+    scores = -np.arange(3200.0)[None]
+    np.testing.assert_allclose(metrics.verified_at_n(scores, correct, 1600), 0.5)
+
+
+def test_one_score_for_all_is_a_random_pick():
+    for n in (1, 3, 7):
+        found = metrics.verified_at_n(np.zeros_like(SCORES), CORRECT, n)
+        np.testing.assert_allclose(found, CORRECT.mean(axis=1))
+
+
+def test_an_oracle_as_score_reaches_test_at_n():
+    found = metrics.verified_at_n(CORRECT.astype(float), CORRECT, 4)
+    np.testing.assert_allclose(found, metrics.test_at_n(CORRECT, 4))
+
+
+@pytest.mark.parametrize("n", [0, -1, 8])
+def test_n_beyond_the_samples_is_refused(n):
+    with pytest.raises(ValueError, match="between 1 and the 7 samples"):
+        metrics.test_at_n(CORRECT, n)
+    with pytest.raises(ValueError, match="between 1 and the 7 samples"):
+        metrics.verified_at_n(SCORES, CORRECT, n)
+
+
+def test_wrong_shapes_and_nan_are_refused():
+    with pytest.raises(ValueError, match="differ"):
+        metrics.verified_at_n(SCORES[:, :6], CORRECT, 2)
+    with pytest.raises(ValueError, match="nan"):
+        metrics.verified_at_n(np.full(CORRECT.shape, np.nan), CORRECT, 2)
+    with pytest.raises(ValueError, match="problems, samples"):
+        metrics.test_at_n(CORRECT[0], 1)
+
+
+def brute_auc(scores, correct):
+    pairs = product(scores[correct], scores[~correct])
+    wins = [(a > b) + (a == b) / 2 for a, b in pairs]
+    return np.mean(wins) if wins else np.nan
+
+
+def test_within_problem_auc_counts_all_pairs():
+    expected = [brute_auc(s, c) for s, c in zip(SCORES, CORRECT, strict=True)]
+    found = metrics.within_problem_auc(SCORES, CORRECT)
+    np.testing.assert_allclose(found, expected)
+    assert np.isnan(found[CORRECT.all(axis=1)]).all()
+
+
+def test_pooled_auc_rewards_knowing_difficulty_and_within_does_not():
+    assert metrics.pooled_auc(SCORES, CORRECT) == pytest.approx(
+        brute_auc(SCORES.ravel(), CORRECT.ravel())
+    )
+    difficulty = np.repeat(CORRECT.mean(axis=1, keepdims=True), 7, axis=1)
+    assert metrics.pooled_auc(difficulty, CORRECT) > 0.7
+    assert np.nanmean(metrics.within_problem_auc(difficulty, CORRECT)) == 0.5
+
+
+def test_wilson_against_published_values():
+    # Newcombe 1998, Table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29
+    for k, n, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        found = metrics.wilson(k, n)
+        assert found.mean == pytest.approx(k / n)
+        assert found[1:] == pytest.approx((low, high), abs=5e-5)
+    with pytest.raises(ValueError, match="0 <= k <= n"):
+        metrics.wilson(3, 2)
+
+
+def test_bootstrap_interval_covers_the_truth():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        values = rng.random(80) < 0.3
+        found = metrics.bootstrap_interval(values, seed=trial, resamples=500)
+        hits += found.low <= 0.3 <= found.high
+    assert 0.90 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_interval_is_a_function_of_its_seed():
+    values = np.random.default_rng(3).random(40)
+    first, again, other = (
+        metrics.bootstrap_interval(values, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_all_or_none_right_falls_back_on_wilson(value):
+    found = metrics.bootstrap_interval(np.full(20, value))
+    assert found == metrics.wilson(20 * value, 20)
+    assert found.high > found.low
+
+
+def test_undefined_problems_are_left_out():
+    values = np.array([np.nan, 0.2, 0.4, np.nan])
+    assert metrics.bootstrap_interval(values).mean == pytest.approx(0.3)
+    assert np.isnan(metrics.bootstrap_interval(np.array([np.nan]))).all()
+    assert np.isnan(metrics.bootstrap_interval(np.array([2.5, 2.5])).low)
+
+
+def test_pairing_narrows_the_interval():
+    rng = np.random.default_rng(2)
+    a = (rng.random(300) < 0.5).astype(float)
+    b = a.copy()
+    b[:12] = 1 - b[:12]
+    paired = metrics.paired_difference(a, b, seed=0)
+    assert paired.mean == pytest.approx(a.mean() - b.mean())
+    alone = metrics.bootstrap_interval(a, seed=0)
+    assert paired.high - paired.low < 0.6 * (alone.high - alone.low)
+
+
+def test_equal_outcomes_do_not_prove_equal_methods():
+    found = metrics.paired_difference(np.ones(20), np.ones(20))
+    assert found.mean == 0
+    assert -0.2 < found.low < -0.1 and 0.1 < found.high < 0.2
+    assert metrics.paired_difference(np.ones(5), np.zeros(5)).high == 1.0
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.paired_difference(np.ones(5), np.ones(4))
+
+
+def test_bootstrap_statistic_finds_a_peak():
+    curve = RNG.normal([0, 1, 0.2], 0.1, size=(50, 3))
+    found = metrics.bootstrap_statistic(
+        lambda rows: float(curve[rows].mean(axis=0).argmax()), 50
+    )
+    assert found == (1.0, 1.0, 1.0)
+
+
+def test_mcnemar_is_the_binomial_test_of_the_disagreements():
+    a = np.array([1] * 9 + [0] * 1 + [1] * 10, dtype=bool)
+    b = np.array([0] * 9 + [1] * 1 + [1] * 10, dtype=bool)
+    assert metrics.mcnemar(a, b) == pytest.approx(2 * (1 + 10) / 2**10)
+    assert metrics.mcnemar(a, a) == 1.0
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.mcnemar(a, b[:3])
+
+
+def test_mean_and_sd_over_seeds():
+    assert metrics.mean_and_sd([1, 2, 3]) == (2.0, 1.0)
+    mean, sd = metrics.mean_and_sd([0.4])
+    assert mean == 0.4 and np.isnan(sd)
