@@ -1,0 +1,109 @@
+"""The mini-GPT family's pretraining: one pass over MiniGSM's running text.
+
+What is shipped in gsmlib/weights was made by `gsmlib pretrain`, which anyone can rerun:
+the text, its order and the settings below decide the weights (up to float order).
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save_file
+from torch import float16
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from gsmlib.config import TrainSettings, describe_setup
+from gsmlib.data.minigsm import make_problems, make_web_text
+from gsmlib.models import WEIGHTS, new_mini_gpt
+from gsmlib.tokenizer import TOKENIZER_FILE, build_tokenizer, load_tokenizer
+from gsmlib.training import Row, train
+
+# Passages (about 100 tokens each) and learning rate of each size; docs/regime.md says
+# what was tried.
+RECIPES: dict[str, tuple[int, float]] = {
+    "mini-0.1m": (150_000, 6e-3),
+    "mini-0.3m": (200_000, 4e-3),
+    "mini-1m": (280_000, 3e-3),
+    "mini-3m": (360_000, 2e-3),
+}
+BATCH_TOKENS = 6_000
+VOCABULARY_TEXTS = 20_000
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer of all words that 20,000 problems and passages hold."""
+    problems = make_problems("train", VOCABULARY_TEXTS, seed=99)
+    texts = ["\n".join(problem) for problem in problems]
+    return build_tokenizer(
+        texts + [make_web_text(9, index) for index in range(VOCABULARY_TEXTS)]
+    )
+
+
+def web_rows(tokenizer: PreTrainedTokenizerFast, n: int, seed: int) -> list[Row]:
+    """`n` passages as language-model rows with the end token, all of them targets."""
+    rows = []
+    for start in tqdm(range(0, n, 10_000), desc="web text", leave=False):
+        texts = [make_web_text(seed, i) for i in range(start, min(n, start + 10_000))]
+        for tokens in tokenizer(texts)["input_ids"]:
+            ids = np.array([*tokens, tokenizer.eos_token_id], np.uint16)
+            rows.append(Row(ids, prompt_length=1))
+    return rows
+
+
+def pretrain(
+    name: str,
+    work: Path,
+    *,
+    n_texts: int = 0,
+    learning_rate: float = 0.0,
+    precision: str = "fp32",
+    seed: int = 0,
+) -> dict:
+    """Pretrain the mini-GPT `name`; leave `<name>.safetensors` (fp16) and `.json`.
+
+    The files go to `work`, which also holds the checkpoint an interrupted run resumes
+    from; the record (settings, loss by step, versions, seconds) is returned too.
+    `n_texts` and `learning_rate` of 0 mean the size's recipe.
+    """
+    began = time.time()
+    recipe = RECIPES[name]
+    tokenizer = load_tokenizer()
+    settings = TrainSettings(
+        epochs=1,
+        learning_rate=learning_rate or recipe[1],
+        batch_tokens=BATCH_TOKENS,
+        warmup=0.03,
+        weight_decay=0.01,
+        precision=precision,
+        seed=seed,
+    )
+    rows = web_rows(tokenizer, n_texts or recipe[0], seed + 1)
+    lm = new_mini_gpt(name, tokenizer, seed=seed)
+    history = train(
+        lm.model, rows, settings, pad_token=0, checkpoint=work / f"{name}.resume"
+    )
+    weights = {k: v.to(float16).contiguous() for k, v in lm.model.state_dict().items()}
+    weights.pop("lm_head.weight")  # the input embedding, stored once
+    save_file(weights, work / f"{name}.safetensors")
+    thinned = history.iloc[:: max(1, len(history) // 50)]
+    record = {
+        "model": name,
+        "parameters": sum(p.numel() for p in lm.model.parameters()),
+        "texts": len(rows),
+        "tokens": int(history["tokens"].sum()),
+        "settings": settings.model_dump(),
+        "setup": describe_setup(),
+        "training_seconds": round(history["seconds"].iloc[-1]),
+        "minutes": round((time.time() - began) / 60, 1),
+        "loss": {int(s): round(v, 4) for s, v in zip(thinned.step, thinned.loss)},
+    }
+    (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def write_tokenizer() -> None:
+    """Replace the shipped tokenizer by one of the present grammar."""
+    WEIGHTS.mkdir(exist_ok=True)
+    make_tokenizer().backend_tokenizer.save(str(TOKENIZER_FILE))

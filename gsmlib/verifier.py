@@ -1,0 +1,156 @@
+"""Verifiers: their training rows, the scores of completions, and one score from many.
+
+A verifier scores every token of a solution, the score at a token judging the text up to
+it. The paper leaves open how these become the solution's one score (asked by many
+readers); Lightman et al. 2023 (appendix E) say that the last token's is used.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from gsmlib.decoding import encode_prompt
+from gsmlib.models import LanguageModel, Verifier, find_reserved_token
+from gsmlib.training import (
+    Row,
+    autocast,
+    check_lengths,
+    collate,
+    make_row,
+    max_piece,
+    split_by_length,
+)
+
+AGGREGATIONS = ("last", "mean", "min", "max", "product")
+CENTRED_ROWS = 64  # how many rows the head's first bias is taken from
+
+
+def make_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    completions: Sequence[Sequence[Sequence[int]]],
+    labels: Sequence[Sequence[bool]],
+    max_length: int,
+) -> list[Row]:
+    """Training rows, one per completion, problem by problem.
+
+    `completions[i][j]` are the tokens sampled after question i, the end token included
+    where there was one; `labels[i][j]` says whether their final answer is correct.
+    """
+    rows = []
+    for question, solutions, marks in zip(questions, completions, labels, strict=True):
+        prompt = encode_prompt(tokenizer, question)
+        for tokens, mark in zip(solutions, marks, strict=True):
+            rows.append(make_row(prompt, tokens, max_length, float(mark)))
+    return rows
+
+
+def new_verifier(
+    lm: LanguageModel, rows: Sequence[Row], loss: Literal["mse", "bce"] = "mse"
+) -> Verifier:
+    """A verifier on `lm` with an untrained head whose mean score is P = 0.5.
+
+    The mean is over the solution tokens of the first rows. The head trains the language
+    model it is given: pass a model of its own.
+    """
+    verifier = Verifier(lm.model, find_reserved_token(lm.tokenizer)).eval()
+    batch = collate(rows[:CENTRED_ROWS], lm.tokenizer.pad_token_id)
+    ids, middle = batch.input_ids.to(lm.model.device), 0.5 if loss == "mse" else 0.0
+    with torch.no_grad():
+        scores = verifier.forward_scores(ids, torch.ones_like(ids)).cpu()
+        # A logit that was never trained is far from 0: without this, the first updates
+        # would do nothing but shift it, at the language model's expense.
+        verifier.bias += middle - scores[~batch.verifier_targets.isnan()].mean()
+    return verifier
+
+
+def score_completions(
+    verifier: Verifier,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    completions: Sequence[Sequence[Sequence[int]]],
+    *,
+    batch_tokens: int,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    loss: Literal["mse", "bce"] = "mse",
+    progress: bool = True,
+) -> list[list[np.ndarray]]:
+    """Scores (solution tokens,) float32 of every completion, nested as `completions`.
+
+    Scores estimate P(correct). `loss` is what the verifier was trained with: with "mse"
+    a score is the head's output itself, which may leave [0, 1]; with "bce" its sigmoid.
+    Identical completions of a problem are scored once. `batch_tokens` bounds the padded
+    tokens computed at once.
+    """
+    rows, index = _distinct_rows(tokenizer, questions, completions)
+    check_lengths(verifier, rows)
+    lengths = np.array([len(row.tokens) for row in rows])
+    groups = split_by_length(lengths, min(batch_tokens, max_piece(verifier)))
+    scores: list[np.ndarray] = [np.empty(0)] * len(rows)
+    training = verifier.training
+    verifier.eval()
+    with tqdm(total=len(rows), unit="completion", disable=not progress) as bar:
+        for group in reversed(groups):  # the longest first: too little memory shows now
+            batch = [rows[i] for i in group]
+            head = _score_rows(verifier, batch, tokenizer.pad_token_id, precision)
+            for i, output in zip(group, head, strict=True):
+                scores[i] = (output.sigmoid() if loss == "bce" else output).numpy()
+            bar.update(len(group))
+    verifier.train(training)
+    return [[scores[i] for i in problem] for problem in index]
+
+
+def _distinct_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    completions: Sequence[Sequence[Sequence[int]]],
+) -> tuple[list[Row], list[list[int]]]:
+    """Rows without repetition, and for each problem its completions' rows."""
+    rows: list[Row] = []
+    index = []
+    for question, solutions in zip(questions, completions, strict=True):
+        prompt = encode_prompt(tokenizer, question)
+        known: dict[tuple[int, ...], int] = {}
+        for tokens in map(tuple, solutions):
+            if tokens not in known:
+                known[tokens] = len(rows)
+                length = len(prompt) + len(tokens)
+                rows.append(make_row(prompt, tokens, length, float("nan")))
+        index.append([known[tuple(tokens)] for tokens in solutions])
+    return rows, index
+
+
+@torch.inference_mode()
+def _score_rows(
+    verifier: Verifier, rows: Sequence[Row], pad_token: int, precision: str
+) -> list[Tensor]:
+    """The head's outputs at the solution's tokens, row by row."""
+    device = verifier.bias.device
+    ids = collate(rows, pad_token).input_ids.to(device)
+    with autocast(device, precision):
+        scores = verifier.forward_scores(ids, torch.ones_like(ids)).float().cpu()
+    return [
+        scores[i, row.prompt_length : len(row.tokens)] for i, row in enumerate(rows)
+    ]
+
+
+def aggregate(token_scores: np.ndarray, how: str = "last") -> float:
+    """One score of a solution from its tokens' scores (tokens,).
+
+    `how` is one of AGGREGATIONS. For "product" scores are clipped to [0, 1] first, for
+    negative ones would change its sign; elsewhere clipping would only make ties.
+    """
+    scores = np.asarray(token_scores, np.float64)
+    assert scores.ndim == 1 and scores.size, "one score per token, at least one token"
+    if how == "last":
+        return float(scores[-1])
+    if how == "product":
+        return float(np.prod(np.clip(scores, 0.0, 1.0)))
+    if how in ("mean", "min", "max"):
+        return float(getattr(scores, how)())
+    raise ValueError(f"There is no aggregation {how!r}; there are {AGGREGATIONS}.")
