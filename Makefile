@@ -1,0 +1,38 @@
+# Two targets do everything: `make report` and `make test`. Both set up .venv first,
+# which needs Python >= 3.11 with venv and pip, and nothing else.
+
+PYTHON ?= python3
+SCALE ?= quick
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: report test lint format lock clean
+
+report: $(STAMP)
+	$(BIN)/gsmlib report --scale $(SCALE)
+
+test: lint
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("gsmlib needs Python 3.11 or later; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+# The versions of this .venv, torch's without the name of its build.
+lock: $(STAMP)
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > requirements.lock
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv runs build *.egg-info

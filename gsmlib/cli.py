@@ -1,0 +1,126 @@
+"""The command line: `gsmlib report | run | figures | claims`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gsmlib import figures
+from gsmlib.config import DEFAULT_SCALE, SCALES, SettingsError, check_scale
+from gsmlib.store import StoreError
+
+app = typer.Typer(
+    help="GSM8K's verifier paper, figure by figure.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Scale = Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")]
+Parameters = Annotated[
+    list[str], typer.Option("-p", help="A setting: -p NAME VALUE, may be repeated.")
+]
+
+
+@app.command()
+def report(scale: Scale = DEFAULT_SCALE) -> None:
+    """Run all notebooks; write them, the figures and one page to runs/<scale>/."""
+    from gsmlib.report import run_report  # not needed to redraw figures
+
+    with _interruptible():
+        outcomes = run_report(check_scale(scale))
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(notebook: str, scale: Scale = DEFAULT_SCALE, p: Parameters = ()) -> None:
+    """Run one notebook, such as 02_test_at_n, with any of its settings."""
+    from gsmlib.report import run_notebook
+
+    given = dict(item.split("=", 1) for item in p)
+    name = notebook.removesuffix(".ipynb")
+    with _interruptible():
+        outcome = run_notebook(name, check_scale(scale), given)
+    if outcome.error:
+        raise typer.Exit(1)
+
+
+@app.command(name="figures")
+def redraw_figures(
+    folder: Annotated[Path | None, typer.Argument(help="Where the CSVs are.")] = None,
+) -> None:
+    """Redraw all figures from their CSVs; nothing is computed."""
+    folder = folder or figures.project_root() / "figures"
+    tables = [
+        csv
+        for csv in sorted(folder.rglob("*.csv"))
+        if csv.stem.partition("_")[0] in figures.DRAW
+    ]
+    if not tables:
+        raise SettingsError(f"There are no figures' CSVs in {folder}.")
+    for csv in tables:
+        print(", ".join(path.name for path in figures.redraw(csv)))
+
+
+@app.command()
+def claims(scale: Scale = DEFAULT_SCALE) -> None:
+    """Print each claim's verdict from a scale's exported tables."""
+    from gsmlib.claims import print_verdicts
+
+    print_verdicts(figures.figures_folder(check_scale(scale)))
+
+
+def _join_parameters(arguments: list[str]) -> list[str]:
+    """Rewrite papermill's `-p name value` as the `-p name=value` that typer reads."""
+    joined, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        joined.append(argument)
+        if argument != "-p":
+            continue
+        if rest and "=" not in rest[0]:
+            if len(rest) < 2:
+                raise SettingsError("-p needs a name and a value.")
+            rest[:2] = [f"{rest[0]}={rest[1]}"]
+        joined += rest[:1]
+        del rest[:1]
+    return joined
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return what to tell a user, or None where only a traceback can help."""
+    if isinstance(error, ValueError | OSError | StoreError):
+        return str(error)
+    # typer's own errors (a missing argument), whose classes it does not export
+    usage = getattr(error, "format_message", None)
+    return usage() if usage else None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into one sentence and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        message = "Stopped; finished work is kept, the same command goes on from there."
+        print(f"\ngsmlib: {message}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Run the command; an error is one sentence and exit code 2, never a traceback."""
+    try:
+        arguments = _join_parameters(sys.argv[1:]) or ["--help"]
+        code = app(arguments, standalone_mode=False)
+    except Exception as error:
+        message, code = _sentence(error), 2
+        if message is None:
+            raise
+        print(f"gsmlib: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,423 @@
+"""The stages: finetune, sample, train_verifier, score. Only this module uses the store.
+
+A stage takes a spec and a store; the spec holds its parents' specs, so asking for the
+last stage builds whatever is missing before it. A stage's version is part of its key:
+raise it when the stage's result changes for the same spec.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from tqdm import tqdm
+from transformers.utils import logging as transformers_logging
+
+from gsmlib.answers import final_number, is_correct
+from gsmlib.config import (
+    DataSpec,
+    FinetuneSpec,
+    SampleSpec,
+    ScoreSpec,
+    Spec,
+    VerifierSpec,
+)
+from gsmlib.data import Problem, load_problems
+from gsmlib.decoding import Completion, sample_completions
+from gsmlib.models import (
+    WEIGHTS,
+    LanguageModel,
+    keep_freed_memory,
+    load_language_model,
+    load_saved_language_model,
+    load_saved_verifier,
+    save_language_model,
+    save_verifier,
+)
+from gsmlib.store import RESUME, Artifact, Store, file_sha256, write_text
+from gsmlib.tokenizer import TOKENIZER_FILE
+from gsmlib.training import Row, encode, evaluate_loss, train
+from gsmlib.verifier import (
+    AGGREGATIONS,
+    aggregate,
+    make_rows,
+    new_verifier,
+    score_completions,
+)
+
+transformers_logging.disable_progress_bar()  # one for every file read or written
+
+VERSIONS: dict[type[Spec], tuple[str, int]] = {
+    FinetuneSpec: ("finetune", 1),
+    SampleSpec: ("sample", 1),
+    VerifierSpec: ("train_verifier", 1),
+    ScoreSpec: ("score", 1),
+}
+LOSSES, HISTORY = "losses.json", "history.csv"
+COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
+SHARD_SECONDS = 30  # an interruption loses about this much sampling
+FIRST_SHARD = 256  # completions
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
+
+
+# ----------------------------------------------------------------------------- identity
+
+
+def identity(spec: Spec) -> dict[str, Any]:
+    """Return all that decides a stage's result: the spec, its parents, their versions.
+
+    What a name stands for counts too: the shipped weights and MiniGSM's problems are
+    fingerprinted, so a changed file is never mistaken for its predecessor.
+    """
+    values = {
+        name: identity(value) if isinstance(value, Spec) else value
+        for name, value in spec
+    }
+    if isinstance(spec, FinetuneSpec):
+        values["weights"] = weights_fingerprint(spec.model)
+    if isinstance(spec, DataSpec) and spec.dataset == "minigsm":
+        values["problems"] = problems_fingerprint(spec.seed)
+    if type(spec) in VERSIONS:
+        values["stage"], values["version"] = VERSIONS[type(spec)]
+    return values
+
+
+@cache
+def weights_fingerprint(model: str) -> str:
+    """Return a digest of a model's local files; the name alone for one of the hub."""
+    shipped = [WEIGHTS / f"{model}.safetensors", TOKENIZER_FILE]
+    folder = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    sums = [file_sha256(path) for path in [*shipped, *folder] if path.is_file()]
+    return hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
+
+
+@cache
+def problems_fingerprint(seed: int) -> str:
+    """Return a digest of the first MiniGSM problems, which change with its grammar."""
+    problems = load_problems("minigsm", "train", 32, seed)
+    return hashlib.sha256(repr(problems).encode()).hexdigest()[:16]
+
+
+def is_done(spec: Spec, store: Store) -> bool:
+    """Return whether the stage's artifact is in the store and intact."""
+    stage, _ = VERSIONS[type(spec)]
+    return store.has(stage, identity(spec))
+
+
+def folder_of(spec: Spec, store: Store) -> Path:
+    """Return the folder of the stage's artifact."""
+    stage, _ = VERSIONS[type(spec)]
+    return store.folder(stage, identity(spec))
+
+
+def _run(spec: Spec, store: Store, what: str, make: Callable[[Path], None]) -> Artifact:
+    """Get the artifact and say once, in one line, what it is and what it cost."""
+    stage, _ = VERSIONS[type(spec)]
+    artifact = store.get(stage, identity(spec), make)
+    if artifact.again:
+        return artifact
+    how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
+    tqdm.write(f"{stage:<14} {what} · {how}")
+    return artifact
+
+
+# ----------------------------------------------------------------------------- finetune
+
+
+def finetune(spec: FinetuneSpec, store: Store) -> Artifact:
+    """Finetune a language model on problems (section 4.1); keep the asked epochs."""
+    data, epochs = spec.data, spec.training.epochs
+    what = (
+        f"{spec.model} on {data.n_train} {data.dataset} problems, {epochs} epochs, "
+        f"seed {spec.training.seed}"
+    )
+    return _run(spec, store, what, lambda work: _finetune(spec, work))
+
+
+def _finetune(spec: FinetuneSpec, work: Path) -> None:
+    data, training = spec.data, spec.training
+    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
+    rows = language_rows(lm, training_problems(data, data.n_train), spec.max_length)
+    test = load_problems(data.dataset, "test", data.n_test)
+    test_rows = language_rows(lm, test, spec.max_length)
+
+    def after_epoch(epoch: int, summary: dict) -> None:
+        if epoch in spec.keep_epochs:
+            save_language_model(lm, work / f"epoch-{epoch}")
+        loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
+        _note_loss(work / LOSSES, epoch, loss)
+
+    history = train(
+        lm.model,
+        rows,
+        training,
+        pad_token=lm.tokenizer.pad_token_id,
+        on_epoch=after_epoch,
+        checkpoint=work / RESUME,
+    )
+    history.to_csv(work / HISTORY, index=False)
+
+
+def _note_loss(path: Path, epoch: int, loss: float) -> None:
+    """Add an epoch's test loss to a file that survives an interruption."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    write_text(path, json.dumps(known | {str(epoch): loss}))
+
+
+def training_problems(data: DataSpec, n: int) -> list[Problem]:
+    """Return the first n of the spec's training problems."""
+    return load_problems(data.dataset, "train", n, data.seed)
+
+
+def language_rows(
+    lm: LanguageModel, problems: list[Problem], max_length: int
+) -> list[Row]:
+    """Encode problems with their own solutions as language-model rows."""
+    return [encode(lm.tokenizer, *problem, max_length) for problem in problems]
+
+
+def load_finetuned(
+    spec: FinetuneSpec, epoch: int, store: Store, *, dropout: float = 0.0
+) -> LanguageModel:
+    """Return the model after `epoch`, finetuned first where it is not in the store."""
+    finetune(spec, store)
+    folder = folder_of(spec, store) / f"epoch-{epoch}"
+    return load_saved_language_model(folder, dropout=dropout)
+
+
+def parameter_count(spec: FinetuneSpec, store: Store) -> int:
+    """Return how many numbers the finetuned model has (tied weights once)."""
+    folder = finetune(spec, store).folder / f"epoch-{spec.keep_epochs[-1]}"
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            shapes = [file.get_slice(name).get_shape() for name in names]
+        total += sum(math.prod(shape) for shape in shapes)
+    return total
+
+
+def epoch_losses(spec: FinetuneSpec, store: Store) -> pd.DataFrame:
+    """Return epoch, train_loss, test_loss: mean nats per token of a finetuning run."""
+    folder = finetune(spec, store).folder
+    history = pd.read_csv(folder / HISTORY)
+    train_loss = history.groupby("epoch")["loss"].mean()
+    test_loss = {
+        int(k): v for k, v in json.loads((folder / LOSSES).read_text()).items()
+    }
+    table = pd.DataFrame({"train_loss": train_loss, "test_loss": pd.Series(test_loss)})
+    return table.rename_axis("epoch").reset_index()
+
+
+# ------------------------------------------------------------------------------- sample
+
+
+def sample(spec: SampleSpec, store: Store) -> pd.DataFrame:
+    """Return completions of a generator, labelled: a row per (problem, sample).
+
+    Columns: problem, sample, text, tokens, forced, logprob, finished, correct, answer.
+    Section 4.2: a completion is correct when its final answer is, whatever its steps.
+    """
+    generator = spec.generator
+    if not is_done(spec, store):
+        finetune(generator, store)
+    what = (
+        f"{generator.model} ({generator.data.n_train} problems, epoch {spec.epoch}): "
+        f"{spec.n} completions of {spec.n_problems} {spec.split} problems, "
+        f"T {spec.temperature:g}"
+    )
+    artifact = _run(spec, store, what, lambda work: _sample(spec, store, work))
+    return pd.read_parquet(artifact.folder / COMPLETIONS)
+
+
+def sampled_problems(spec: SampleSpec) -> list[Problem]:
+    """Return the problems that a sampling spec is about."""
+    data = spec.generator.data
+    seed = data.seed if spec.split == "train" else 0  # one test set for all seeds
+    return load_problems(data.dataset, spec.split, spec.n_problems, seed)
+
+
+def best_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _sample(spec: SampleSpec, store: Store, work: Path) -> None:
+    keep_freed_memory()
+    folder = folder_of(spec.generator, store) / f"epoch-{spec.epoch}"
+    lm = load_saved_language_model(folder)
+    lm.model.to(best_device(), PRECISIONS[spec.precision])
+    problems = sampled_problems(spec)
+    shards = work / RESUME
+    shards.mkdir(exist_ok=True)
+    start, per_shard = _next_problem(shards), max(1, FIRST_SHARD // spec.n)
+    bar = tqdm(
+        desc="sample",
+        unit="completion",
+        total=len(problems) * spec.n,
+        initial=start * spec.n,
+        leave=False,
+    )
+    while start < len(problems):
+        began = time.perf_counter()
+        chunk = problems[start : start + per_shard]
+        table = _complete(lm, chunk, start, spec, bar.update)
+        _write_shard(table, shards, start, start + len(chunk))
+        rate = len(chunk) / (time.perf_counter() - began)
+        start += len(chunk)
+        per_shard = min(4 * per_shard, max(1, int(rate * SHARD_SECONDS)))
+    bar.close()
+    parts = [pd.read_parquet(path) for path in sorted(shards.glob("*.parquet"))]
+    pd.concat(parts, ignore_index=True).to_parquet(work / COMPLETIONS)
+
+
+def _complete(
+    lm: LanguageModel,
+    problems: list[Problem],
+    first: int,
+    spec: SampleSpec,
+    progress: Callable[[int], None],
+) -> pd.DataFrame:
+    """Sample and label completions of problems numbered from `first`."""
+    completions = sample_completions(
+        lm,
+        [problem.question for problem in problems],
+        spec.n,
+        temperature=spec.temperature,
+        seed=spec.seed,
+        max_length=spec.max_length,
+        calculator=spec.calculator,
+        stop_after_answer=spec.stop_after_answer,
+        problem_ids=range(first, first + len(problems)),
+        progress=progress,
+    )
+    rows = [
+        {"problem": first + i, "sample": j, **_labelled(completion, problem)}
+        for i, problem in enumerate(problems)
+        for j, completion in enumerate(completions[i])
+    ]
+    return pd.DataFrame(rows)
+
+
+def _labelled(completion: Completion, problem: Problem) -> dict[str, Any]:
+    return completion._asdict() | {
+        "correct": is_correct(completion.text, problem.solution),
+        "answer": final_number(completion.text),
+    }
+
+
+def _write_shard(table: pd.DataFrame, folder: Path, start: int, end: int) -> None:
+    temporary = folder / "unfinished.tmp"
+    table.to_parquet(temporary)
+    temporary.rename(folder / f"{start:08d}-{end:08d}.parquet")
+
+
+def _next_problem(folder: Path) -> int:
+    """Return the first problem that no finished shard holds; shards come in order."""
+    ends = [int(path.stem.split("-")[1]) for path in folder.glob("*.parquet")]
+    return max(ends, default=0)
+
+
+# ----------------------------------------------------------------------- train_verifier
+
+
+def train_verifier(spec: VerifierSpec, store: Store) -> Artifact:
+    """Train a verifier on labelled completions, jointly with the language objective."""
+    completions = spec.completions
+    if not is_done(spec, store):
+        sample(completions, store)
+    count = completions.n_problems * completions.n
+    what = f"{completions.generator.model} on {count} completions"
+    return _run(spec, store, what, lambda work: _train_verifier(spec, store, work))
+
+
+def _train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
+    completions, training = spec.completions, spec.training
+    lm = _verifier_start(spec, store)
+    table = pd.read_parquet(folder_of(completions, store) / COMPLETIONS)
+    rows = make_rows(
+        lm.tokenizer,
+        [problem.question for problem in sampled_problems(completions)],
+        per_problem(table, "tokens"),
+        per_problem(table, "correct"),
+        completions.max_length,
+    )
+    data = completions.generator.data
+    originals = training_problems(data, data.n_train)
+    verifier = new_verifier(lm, rows, training.loss)
+    history = train(
+        verifier,
+        rows,
+        training,
+        language_rows=language_rows(lm, originals, completions.max_length),
+        pad_token=lm.tokenizer.pad_token_id,
+        checkpoint=work / RESUME,
+    )
+    save_verifier(verifier, lm.tokenizer, work / "verifier")
+    history.to_csv(work / HISTORY, index=False)
+
+
+def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
+    """The model a verifier starts from: its generator, or the pretrained one."""
+    completions, training = spec.completions, spec.training
+    if spec.init == "generator":
+        folder = folder_of(completions.generator, store)
+        return load_saved_language_model(
+            folder / f"epoch-{completions.epoch}", dropout=training.dropout
+        )
+    name = completions.generator.model
+    return load_language_model(name, dropout=training.dropout, seed=training.seed)
+
+
+# -------------------------------------------------------------------------------- score
+
+
+def score(spec: ScoreSpec, store: Store) -> pd.DataFrame:
+    """Return a verifier's scores: problem, sample, one column per aggregation.
+
+    The column token_scores has a list of scores per completion, one per token.
+    """
+    if not is_done(spec, store):
+        train_verifier(spec.verifier, store)
+        sample(spec.completions, store)
+    completions = spec.completions
+    count = completions.n_problems * completions.n
+    what = f"{count} completions of {completions.split} problems"
+    artifact = _run(spec, store, what, lambda work: _score(spec, store, work))
+    return pd.read_parquet(artifact.folder / SCORES)
+
+
+def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
+    folder = folder_of(spec.verifier, store) / "verifier"
+    verifier, tokenizer = load_saved_verifier(folder)
+    verifier.to(best_device())
+    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
+    token_scores = score_completions(
+        verifier,
+        tokenizer,
+        [problem.question for problem in sampled_problems(spec.completions)],
+        per_problem(table, "tokens"),
+        batch_tokens=EVALUATION_TOKENS,
+        precision=spec.verifier.training.precision,
+        loss=spec.verifier.training.loss,
+    )
+    flat = [scores for problem in token_scores for scores in problem]
+    scored = table[["problem", "sample"]].assign(token_scores=flat)
+    for how in AGGREGATIONS:
+        scored[how] = [aggregate(scores, how) for scores in flat]
+    scored.to_parquet(work / SCORES)
+
+
+def per_problem(table: pd.DataFrame, column: str) -> list[list]:
+    """Return a column as one list per problem, samples in order; arrays as lists."""
+    ordered = table.sort_values(["problem", "sample"])
+    plain = ordered[column].map(lambda v: v.tolist() if hasattr(v, "tolist") else v)
+    return plain.groupby(ordered["problem"]).agg(list).tolist()

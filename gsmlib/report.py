@@ -1,0 +1,186 @@
+"""Run the notebooks of a report and gather their figures into one offline page.
+
+Each notebook is executed by papermill in a kernel of this environment; its parameters
+are validated before anything runs, because papermill only warns about unknown ones. The
+executed copies, their HTML and the page go to `runs/<scale>/`.
+"""
+
+import base64
+import html
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from papermill.exceptions import PapermillExecutionError
+
+from gsmlib.config import SETTINGS, SettingsError, resolve
+from gsmlib.figures import figures_folder, project_root
+
+PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto }}
+pre {{ overflow-x: auto; background: #f6f6f6; padding: .5rem }}
+img {{ max-width: 100% }} .prompt {{ color: #888; font-size: 12px }}
+table {{ border-collapse: collapse }}
+td, th {{ padding: .2rem .6rem; text-align: right }}
+figure {{ display: inline-block; margin: 1rem; vertical-align: top; max-width: 28rem }}
+.failed {{ color: #b00 }}
+</style></head><body>
+{body}
+</body></html>
+"""
+
+
+class Outcome(NamedTuple):
+    """How a notebook's run ended; `error` is one sentence, empty if all went well."""
+
+    notebook: str
+    seconds: float
+    error: str
+
+
+def notebook_path(notebook: str) -> Path:
+    """Return a notebook's file in the checkout; raises SettingsError without one."""
+    path = project_root() / "notebooks" / f"{notebook}.ipynb"
+    if not path.is_file():
+        raise SettingsError(f"{path} does not exist; run this in a checkout of gsmlib.")
+    return path
+
+
+def run_folder(scale: str) -> Path:
+    """Return where a scale's executed notebooks and its page go."""
+    return project_root() / "runs" / scale
+
+
+def shown_parameters(path: Path) -> list[str]:
+    """Return the names in a notebook's parameters cell (the first tagged one)."""
+    for cell in nbformat.read(path, 4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return PARAMETER.findall(cell.source)
+    raise SettingsError(f"{path.name} has no cell tagged parameters.")
+
+
+def notebook_parameters(
+    notebook: str, scale: str, given: dict[str, str]
+) -> dict[str, Any]:
+    """Return what papermill injects: typed, checked, and known to the notebook.
+
+    Settings that the notebook does not show go into its parameter `more`.
+    """
+    resolved = resolve(notebook, **{**given, "scale": scale})
+    shown = shown_parameters(notebook_path(notebook))
+    values = {name: getattr(resolved, name) for name in ["scale", *given]}
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    hidden = [name for name in plain if name not in shown]
+    more = " ".join(f"{name}={_as_text(plain.pop(name))}" for name in hidden)
+    return plain | ({"more": more} if more else {})
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
+    """Execute one notebook to `runs/<scale>/`, showing its output as it comes.
+
+    Raises SettingsError before anything runs where a parameter is refused.
+    """
+    parameters = notebook_parameters(notebook, scale, given)
+    folder = run_folder(scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    output = folder / f"{notebook}.ipynb"
+    start, error = time.perf_counter(), ""
+    print(f"\n== {notebook} at scale {scale}", flush=True)
+    try:
+        papermill.execute_notebook(
+            notebook_path(notebook),
+            output,
+            parameters=parameters,
+            kernel_name="python3",
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own messages
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+        )
+    except PapermillExecutionError as failure:
+        error = f"{notebook} failed: {failure.ename}: {failure.evalue}"
+        print(error, flush=True)
+    write_html(output, title=notebook)
+    return Outcome(notebook, time.perf_counter() - start, error)
+
+
+def write_html(path: Path, title: str) -> None:
+    """Write an executed notebook as one HTML file that needs no network."""
+    exporter = HTMLExporter(template_name="basic")
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
+    body, _ = exporter.from_filename(str(path))
+    page = PAGE.format(title=html.escape(title), body=body)
+    path.with_suffix(".html").write_text(page, encoding="utf-8")
+
+
+def run_report(scale: str) -> list[Outcome]:
+    """Run every notebook that exists, the failing ones included, and write the page."""
+    names = [name for name in SETTINGS if _exists(name)]
+    if not names:
+        raise SettingsError(
+            f"There are no notebooks in {project_root() / 'notebooks'}; run this in a "
+            "checkout of gsmlib."
+        )
+    outcomes = [run_notebook(name, scale, {}) for name in names]
+    page = write_index(scale, outcomes)
+    failed = [outcome.notebook for outcome in outcomes if outcome.error]
+    total = sum(outcome.seconds for outcome in outcomes)
+    print(f"\nThe report took {total:.0f} s: {page}")
+    if failed:
+        print(
+            f"{len(failed)} of {len(outcomes)} notebooks failed: {', '.join(failed)}."
+        )
+    return outcomes
+
+
+def _exists(notebook: str) -> bool:
+    return (project_root() / "notebooks" / f"{notebook}.ipynb").is_file()
+
+
+def write_index(scale: str, outcomes: list[Outcome]) -> Path:
+    """Write `runs/<scale>/index.html`: the notebooks, how they ended, the figures."""
+    rows = "\n".join(_outcome_row(outcome) for outcome in outcomes)
+    images = sorted(figures_folder(scale).glob("*.png"))
+    figures = "\n".join(_figure(image) for image in images)
+    title = f"gsmlib, scale {scale}"
+    body = f"<h1>{title}</h1>\n<ul>\n{rows}\n</ul>\n{figures}"
+    page = run_folder(scale) / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(PAGE.format(title=title, body=body), encoding="utf-8")
+    return page
+
+
+def _outcome_row(outcome: Outcome) -> str:
+    name = outcome.notebook
+    ended = f"{outcome.seconds:.0f} s"
+    if outcome.error:
+        ended += f' <span class="failed">{html.escape(outcome.error)}</span>'
+    return f'<li><a href="{name}.html">{name}</a> {ended}</li>'
+
+
+def _figure(image: Path) -> str:
+    data = base64.b64encode(image.read_bytes()).decode()
+    words = f"{image.stem}, {_origin(image.with_suffix('.json'))}"
+    return (
+        f'<figure><img alt="{image.stem}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{html.escape(words)}</figcaption></figure>"
+    )
+
+
+def _origin(record: Path) -> str:
+    """Return the scale and commit a figure's record names."""
+    known = json.loads(record.read_text()) if record.exists() else {}
+    return f"scale {known.get('scale', '?')}, commit {known.get('commit', '?')}"

@@ -1,0 +1,197 @@
+"""Artifacts on disk: one folder per (stage, version, spec), its manifest written last.
+
+An artifact is built in `<root>/<stage>/<key>.work/`, which survives an interruption so
+that checkpoints inside it can be resumed, and becomes `<root>/<stage>/<key>/` by one
+rename. Every file's checksum is in `manifest.json`; a file that no longer matches is
+named and the artifact is rebuilt. A lock per artifact keeps writers apart.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from gsmlib.config import cache_folder
+
+MANIFEST = "manifest.json"
+RESUME = "resume"  # a work folder's checkpoints; dropped when the artifact is done
+FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class StoreError(RuntimeError):
+    """The store cannot be written or read; the message is one sentence."""
+
+
+class Artifact(NamedTuple):
+    """A finished artifact, and what getting it took."""
+
+    folder: Path
+    cached: bool  # it was there already
+    seconds: float
+    again: bool  # this process has asked for it before
+
+
+def canonical_json(identity: dict[str, Any]) -> str:
+    """Return the one text that equal identities share (sorted names, no spaces)."""
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def key_of(identity: dict[str, Any]) -> str:
+    """Return the 16 hexadecimal digits that name an artifact's folder."""
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's sha256 in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Store:
+    """A folder of artifacts; many processes and machines may share it."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root) if root else cache_folder() / "store"
+        self._checked: set[Path] = set()  # checksums are computed once per process
+        self._met: set[Path] = set()
+
+    def folder(self, stage: str, identity: dict[str, Any]) -> Path:
+        """Return where the artifact lives, or would live."""
+        return self.root / stage / key_of(identity)
+
+    def has(self, stage: str, identity: dict[str, Any]) -> bool:
+        """Return whether the artifact is there and intact."""
+        return self._is_intact(self.folder(stage, identity), repair=False)
+
+    def get(
+        self, stage: str, identity: dict[str, Any], make: Callable[[Path], None]
+    ) -> Artifact:
+        """Return the artifact, built by `make(work folder)` unless it is there intact.
+
+        `make` may find an interrupted predecessor's files in the folder. Raises
+        StoreError on a full disk or a store that cannot be written.
+        """
+        start = time.perf_counter()
+        folder = self.folder(stage, identity)
+        again = folder in self._met
+        self._met.add(folder)
+        if self._is_intact(folder, repair=False):
+            return Artifact(folder, True, time.perf_counter() - start, again)
+        with self._storage_errors(folder), self._lock(folder):
+            cached = self._is_intact(folder, repair=True)
+            if not cached:
+                self._build(folder, identity, make)
+        return Artifact(folder, cached, time.perf_counter() - start, again)
+
+    def _build(
+        self, folder: Path, identity: dict[str, Any], make: Callable[[Path], None]
+    ) -> None:
+        start = time.perf_counter()
+        work = folder.with_suffix(".work")
+        work.mkdir(exist_ok=True)
+        make(work)
+        shutil.rmtree(work / RESUME, ignore_errors=True)
+        files = sorted(path for path in work.rglob("*") if path.is_file())
+        manifest = {
+            "identity": identity,
+            "files": {str(path.relative_to(work)): file_sha256(path) for path in files},
+            "seconds": round(time.perf_counter() - start, 1),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_text(work / MANIFEST, json.dumps(manifest, indent=1))
+        os.replace(work, folder)
+        self._checked.add(folder)
+
+    def _is_intact(self, folder: Path, repair: bool) -> bool:
+        """Compare the files with the manifest; with `repair`, say so and clear away."""
+        if folder in self._checked:
+            return True
+        if not folder.exists():
+            return False
+        fault = find_fault(folder)
+        if fault is None:
+            self._checked.add(folder)
+        elif repair:
+            print(f"The store's {fault} It is built again.", flush=True)
+            shutil.rmtree(folder)
+        return fault is None
+
+    @contextmanager
+    def _lock(self, folder: Path) -> Iterator[None]:
+        lock = FileLock(folder.with_suffix(".lock"))
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"Waiting: another process is building {folder}.", flush=True)
+            lock.acquire()
+        except OSError as error:
+            raise StoreError(
+                explain(error, folder) or cannot_write(self.root)
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _storage_errors(self, folder: Path) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            sentence = explain(error, folder)
+            if sentence is None:
+                raise
+            raise StoreError(sentence) from error
+
+
+def explain(error: Exception, folder: Path) -> str | None:
+    """Return one sentence for a full disk or a read-only store, else None."""
+    number = getattr(error, "errno", None)
+    if number in FULL or "No space left" in str(error):
+        return (
+            f"The disk is full: {folder} could not be finished; what was finished "
+            "before is intact, free some space and run the same command again."
+        )
+    name = getattr(error, "filename", None)
+    root = folder.parent.parent
+    inside = str(name or root).startswith(str(root))
+    return cannot_write(root) if number in READ_ONLY and inside else None
+
+
+def cannot_write(root: Path) -> str:
+    """Return the sentence about a store that refuses writing."""
+    return f"The store {root} cannot be written; set GSMLIB_CACHE to a folder that can."
+
+
+def find_fault(folder: Path) -> str | None:
+    """Return what is wrong with an artifact's folder as a sentence, or None."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        sums = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{folder / MANIFEST} is missing or unreadable."
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing."
+        if file_sha256(path) != expected:
+            return f"{path} has changed: its checksum is not the recorded one."
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that no reader ever sees half of it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

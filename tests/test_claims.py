@@ -1,0 +1,200 @@
+"""Synthetic tables that should give each verdict, claim by claim."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gsmlib import claims
+from gsmlib.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+
+SIZES = (250, 1000, 4000)
+EPOCHS = 8
+
+
+def with_limits(name, value, half):
+    return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
+
+
+def test_at_n_table(
+    rise=0.1, fall=0.1, half=0.02, best=3, peak=3, accuracy=0.3, problems=200, seeds=3
+):
+    """Curves of straight lines: the loss is least at `best`, test@n tops at `peak`."""
+    rows = []
+    for seed in range(seeds):
+        for epoch in range(1, EPOCHS + 1):
+            late = max(epoch - best, 0) / (EPOCHS - best)
+            past = max(epoch - peak, 0) / max(EPOCHS - peak, 1)
+            rows.append(
+                {"seed": seed, "epoch": epoch, "n": 100, "n_problems": problems}
+                | {"test_loss": 1 + abs(epoch - best) / 10}
+                | {"test_at_1": accuracy + rise * late + min(epoch, best) / 1e3}
+                | {"test_at_n": 0.8 - fall * past - abs(min(epoch - peak, 0)) / 50}
+                | with_limits("rise", rise * late, half)
+                | with_limits("fall", fall * past, half)
+            )
+    return pd.DataFrame(rows)
+
+
+def verification_table(gains, half=0.02, accuracy=0.3, problems=200, seeds=3):
+    """gains: model -> gain at each of SIZES."""
+    rows = []
+    for rank, (model, by_size) in enumerate(gains.items()):
+        for seed in range(seeds):
+            for n_train, gain in zip(SIZES, by_size, strict=True):
+                about = {"model": model, "parameters": 10**rank, "n_train": n_train}
+                about |= {"seed": seed, "n_problems": problems}
+                limits = with_limits("gain", gain, half)
+                rows += [
+                    about | {"method": "finetuning", "accuracy": accuracy},
+                    about | {"method": "verification", "accuracy": accuracy + gain},
+                ]
+                rows[-1] |= limits
+    return pd.DataFrame(rows)
+
+
+PAPER_LIKE = {"small": (-0.1, -0.04, 0.15), "large": (-0.08, 0.08, 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(rise=0.1), REPRODUCED),
+        (dict(rise=-0.1), CONTRADICTED),
+        (dict(rise=0.01, half=0.005), REPRODUCED),
+        (dict(rise=0.0, half=0.01), CONTRADICTED),
+        (dict(rise=0.01, half=0.05), INCONCLUSIVE),
+        (dict(best=EPOCHS), NOT_TESTABLE),
+        (dict(accuracy=0.0, rise=0.0), NOT_TESTABLE),
+        (dict(problems=6), NOT_TESTABLE),
+    ],
+)
+def test_c2(settings, verdict):
+    if settings.get("best") == EPOCHS:  # no line after the last epoch
+        table = test_at_n_table().assign(test_loss=lambda t: -t["epoch"])
+    else:
+        table = test_at_n_table(**settings)
+    assert claims.c2(table).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(fall=0.2), REPRODUCED),
+        (dict(fall=0.2, peak=6), INCONCLUSIVE),
+        (dict(fall=0.05, half=0.04), INCONCLUSIVE),
+        (dict(fall=0.0, half=0.01), CONTRADICTED),
+        (dict(fall=0.1, rise=-0.2), INCONCLUSIVE),
+        (dict(problems=6), NOT_TESTABLE),
+    ],
+)
+def test_c3(settings, verdict):
+    assert claims.c3(test_at_n_table(**settings)).verdict == verdict
+
+
+def test_few_epochs_say_nothing():
+    table = test_at_n_table()
+    short = table[table["epoch"] <= 3]
+    assert [row.verdict for row in claims.judge_test_at_n(short)] == [NOT_TESTABLE] * 2
+
+
+@pytest.mark.parametrize(
+    ("first", "half", "verdict"),
+    [
+        (-0.05, 0.02, REPRODUCED),
+        (0.1, 0.02, CONTRADICTED),
+        (0.01, 0.04, INCONCLUSIVE),
+    ],
+)
+def test_c5(first, half, verdict):
+    gains = {"small": (first, 0, 0.1), "large": (first, 0, 0.1)}
+    assert claims.c5(verification_table(gains, half)).verdict == verdict
+
+
+def test_one_model_that_is_helped_contradicts_c5():
+    gains = {"small": (-0.05, 0, 0.1), "large": (0.1, 0.1, 0.1)}
+    assert claims.c5(verification_table(gains)).verdict == CONTRADICTED
+
+
+@pytest.mark.parametrize(
+    ("last", "half", "verdict"),
+    [
+        (0.15, 0.05, REPRODUCED),
+        (0.0, 0.04, CONTRADICTED),
+        (-0.1, 0.04, CONTRADICTED),
+        (0.06, 0.1, INCONCLUSIVE),
+    ],
+)
+def test_c6(last, half, verdict):
+    gains = {"small": (0, 0, last), "large": (0, 0, last)}
+    assert claims.c6(verification_table(gains, half)).verdict == verdict
+
+
+def test_c7():
+    swapped = {"small": PAPER_LIKE["large"], "large": PAPER_LIKE["small"]}
+    never = {"small": (-0.1, -0.1, -0.1), "large": (-0.1, -0.1, -0.1)}
+    cases = [
+        (PAPER_LIKE, 0.02, REPRODUCED),
+        (PAPER_LIKE, 0.4, INCONCLUSIVE),
+        (swapped, 0.02, CONTRADICTED),
+        (never, 0.02, NOT_TESTABLE),
+        ({"only": PAPER_LIKE["large"]}, 0.02, NOT_TESTABLE),
+    ]
+    for gains, half, verdict in cases:
+        assert claims.c7(verification_table(gains, half)).verdict == verdict
+
+
+def test_a_model_that_learned_nothing_is_no_evidence():
+    table = verification_table({"a": (0, 0, 0), "b": (0, 0, 0)}, accuracy=0.0)
+    verdicts = claims.judge_verification(table)
+    assert [row.verdict for row in verdicts] == [NOT_TESTABLE] * 3
+    assert all(np.isnan(row.value) for row in verdicts)
+
+
+def test_take_off_is_where_gains_turn_positive_for_good():
+    sizes = np.array([100, 200, 400])
+    assert claims.take_off(sizes, np.array([-1, 1, 1])) == pytest.approx(100 * 2**0.5)
+    assert claims.take_off(sizes, np.array([1, -1, 3])) == pytest.approx(200 * 2**0.25)
+    assert claims.take_off(sizes, np.array([1, 1, 1])) == 100
+    assert claims.take_off(sizes, np.array([1, 1, -1])) == np.inf
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    alike = pd.DataFrame([with_limits("gain", 0.1, 0.02)] * 3)
+    assert claims.over_seeds(alike, "gain") == pytest.approx((0.1, 0.08, 0.12))
+    apart = pd.DataFrame([with_limits("gain", x, 0.02) for x in (0.0, 0.1, 0.2)])
+    found = claims.over_seeds(apart, "gain")
+    assert found.mean == pytest.approx(0.1)
+    assert found.high - found.mean == pytest.approx(
+        np.hypot(0.02, 1.96 * 0.1 / 3**0.5), 1e-3
+    )
+
+
+def test_one_seed_keeps_the_bootstrap_interval():
+    one = pd.DataFrame([{"gain": 0.1, "gain_low": 0.05, "gain_high": 0.2}])
+    assert claims.over_seeds(one, "gain") == pytest.approx((0.1, 0.05, 0.2))
+
+
+def test_a_verdict_carries_everything():
+    verdict = claims.c6(verification_table(PAPER_LIKE))
+    row = claims.ledger_row(verdict)
+    assert set(row) >= {"id", "verdict", "value", "interval", "seeds", "paper"}
+    assert row["seeds"] == 3 and row["paper"] == 30
+    assert row["interval"][0] < row["value"] < row["interval"][1]
+    text = claims.describe(verdict)
+    assert "30x" in text and "+20.0 points" in text and "reproduced" in text
+
+
+def test_a_row_without_numbers_is_plain_json():
+    row = claims.ledger_row(claims.c3(test_at_n_table(problems=6)))
+    assert row["value"] is None and row["interval"] is None
+
+
+def test_verdicts_are_printed_from_exported_tables(tmp_path, capsys):
+    test_at_n_table().to_csv(tmp_path / "fig3_test_at_n.csv", index=False)
+    claims.print_verdicts(tmp_path)
+    assert "C2" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="run the report"):
+        claims.print_verdicts(tmp_path / "nothing")
+
+
+test_at_n_table.__test__ = False

@@ -1,0 +1,142 @@
+"""The scales, the notebooks' settings and the refusals, one sentence each."""
+
+import pytest
+from pydantic import ValidationError
+
+from gsmlib import config
+from gsmlib.config import SCALES, SETTINGS, SettingsError, resolve
+
+
+@pytest.fixture(autouse=True)
+def no_scale_from_outside(monkeypatch):
+    monkeypatch.delenv("GSMLIB_SCALE", raising=False)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("notebook", SETTINGS)
+def test_every_scale_has_values_for_every_notebook(scale, notebook):
+    resolved = resolve(notebook, scale=scale)
+    assert resolved.scale == scale
+    assert next(iter(type(resolved).model_fields)) == "scale"
+
+
+def test_empty_parameters_mean_the_scales_values():
+    plain = resolve("03_verification", scale="quick")
+    empty = resolve("03_verification", scale="quick", epochs=0, models=[], precision="")
+    assert plain == empty
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "expected"),
+    [
+        ({"sizes": [10, 20]}, "sizes", (10, 20)),
+        ({"sizes": "10,20"}, "sizes", (10, 20)),
+        ({"sizes": "[10, 20]"}, "sizes", (10, 20)),
+        ({"seeds": 3}, "seeds", (3,)),
+        ({"seeds": "0"}, "seeds", (0,)),
+        ({"verifier_learning_rate": "1e-4"}, "verifier_learning_rate", 1e-4),
+        ({"more": "dropout=0.2 max_length=300"}, "dropout", 0.2),
+        ({"models": ["gpt2"]}, "learning_rates", (6e-6,)),
+        ({"models": ["gpt2"], "learning_rates": [0.1]}, "learning_rates", (0.1,)),
+    ],
+)
+def test_parameters_override_the_scale(given, name, expected):
+    assert getattr(resolve("03_verification", **given), name) == expected
+
+
+def test_environment_sets_the_default_scale_only(monkeypatch):
+    monkeypatch.setenv("GSMLIB_SCALE", "smoke")
+    assert resolve("00_dataset").scale == "smoke"
+    assert resolve("00_dataset", scale="mini").scale == "mini"
+
+
+@pytest.mark.parametrize(
+    ("notebook", "given", "words"),
+    [
+        ("02_test_at_n", {"scale": "tiny"}, ["'tiny'", "smoke, quick, mini"]),
+        ("99_none", {}, ["'99_none'", "02_test_at_n"]),
+        ("02_test_at_n", {"epoch": 3}, ["'epoch'", "epochs"]),
+        ("02_test_at_n", {"epochs": -1}, ["epochs", "-1", "greater than or equal"]),
+        ("02_test_at_n", {"epochs": "many"}, ["epochs", "'many'", "integer"]),
+        ("02_test_at_n", {"precision": "fp8"}, ["precision", "fp32"]),
+        ("02_test_at_n", {"dropout": 1.5}, ["dropout", "1.5"]),
+        ("02_test_at_n", {"more": "dropout"}, ["dropout", "name=value"]),
+        ("02_test_at_n", {"scale": "gpt2", "n_train": 8000}, ["8000", "7473"]),
+        ("03_verification", {"learning_rates": [1e-3]}, ["2 models", "not 1"]),
+        ("03_verification", {"seeds": [-1]}, ["seeds", "-1"]),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_sentence(notebook, given, words):
+    with pytest.raises(SettingsError) as refusal:
+        resolve(notebook, **given)
+    sentence = str(refusal.value)
+    assert all(word in sentence for word in words), sentence
+    assert sentence.endswith(".") and "\n" not in sentence
+
+
+def test_settings_prints_versions_and_every_value(capsys):
+    config.settings("02_test_at_n", scale="smoke")
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("torch", "CPU", "epochs 2", "scale smoke"))
+
+
+def make_finetune(**changes):
+    data = config.DataSpec(dataset="minigsm", n_train=8, n_test=4)
+    training = config.TrainSettings(epochs=2, learning_rate=1e-3)
+    values = dict(model="tiny:random", data=data, training=training, keep_epochs=(1, 2))
+    return config.FinetuneSpec(**{**values, **changes})
+
+
+def make_sample(**changes):
+    values = dict(generator=make_finetune(), epoch=2, split="train", n_problems=4, n=2)
+    return config.SampleSpec(**{**values, "temperature": 0.7, **changes})
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "words"),
+    [
+        (make_finetune, {"keep_epochs": (3,)}, "epochs of a run of 2"),
+        (make_finetune, {"keep_epochs": ()}, "epochs of a run of 2"),
+        (make_finetune, {"size": 3}, "Extra inputs"),
+        (make_sample, {"epoch": 3}, "epoch 3 was not kept"),
+        (make_sample, {"n_problems": 9}, "9 training problems asked for, 8 were drawn"),
+        (make_sample, {"temperature": 0}, "one completion, not 2"),
+        (make_sample, {"n": 0}, "greater than or equal to 1"),
+        (make_sample, {"split": "all"}, "train"),
+    ],
+)
+def test_specs_refuse_what_cannot_be(make, changes, words):
+    with pytest.raises(ValidationError, match=words):
+        make(**changes)
+
+
+def test_specs_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        make_sample().n = 3
+
+
+def test_gsm8k_has_only_so_many_problems():
+    with pytest.raises(ValidationError, match="GSM8K has 7473"):
+        config.DataSpec(dataset="gsm8k", n_train=7474, n_test=1)
+
+
+def test_the_papers_hyperparameters_at_scale_gpt2():
+    verification = resolve("03_verification", scale="gpt2")
+    assert verification.batch_tokens == 32_000
+    assert verification.max_length == 400
+    assert verification.epochs == 20
+    assert verification.generator_epochs == 2
+    assert verification.verifier_epochs == 1
+    assert verification.verifier_learning_rate == 1e-5
+    assert verification.completions == verification.test_completions == 100
+    assert verification.temperature == 0.7
+    training = config.TrainSettings(epochs=1, learning_rate=1e-5)
+    assert (training.adam_beta1, training.adam_beta2) == (0.9, 0.95)
+    assert training.language_weight == 1.0 and training.loss == "mse"
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
+    assert config.cache_folder() == tmp_path
+    monkeypatch.delenv("GSMLIB_CACHE")
+    assert config.cache_folder().name == "gsmlib"

@@ -1,0 +1,288 @@
+"""Figures from synthetic tables: drawn, exported, and redrawn byte for byte."""
+
+import json
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from gsmlib import figures
+from gsmlib.config import resolve
+
+matplotlib.use("agg")
+
+
+def with_limits(name, value, half=0.05):
+    low, high = max(value - half, 0), value + half
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def fig3_table(seeds=2, epochs=4):
+    rows = []
+    for seed in range(seeds):
+        for epoch in range(1, epochs + 1):
+            about = {"dataset": "minigsm", "seed": seed, "epoch": epoch, "n": 100}
+            about |= {"n_problems": 60, "train_loss": 1 / epoch, "test_loss": 0.5}
+            about |= with_limits("test_at_1", 0.1 * epoch / 3)
+            about |= with_limits("test_at_n", 0.8 - 0.1 * epoch + seed / 50)
+            rows.append(about | with_limits("mean_accuracy", 0.03 * epoch))
+    return pd.DataFrame(rows)
+
+
+def fig5_table(models=("mini-1m", "mini-3m"), seeds=1):
+    rows = []
+    for rank, model in enumerate(models):
+        for n_train in (250, 1000, 4000):
+            for method, value in (("finetuning", 0.2), ("verification", 0.0)):
+                about = {"dataset": "minigsm", "model": model, "parameters": 10**rank}
+                about |= {"n_train": n_train, "method": method, "n_problems": 60}
+                about |= {"accuracy": value, "low": value / 2, "high": value + 0.1}
+                rows += [about | {"seed": seed} for seed in range(seeds)]
+    return pd.DataFrame(rows)
+
+
+def calculator_table():
+    about = {"dataset": "gsm8k", "seed": 0, "n_problems": 50}
+    return pd.DataFrame(
+        [
+            about
+            | {"calculator": used}
+            | with_limits("greedy", value)
+            | with_limits("sampled", value / 2)
+            for used, value in ((True, 1 / 3), (False, 0.2))
+        ]
+    )
+
+
+def dataset_table():
+    problems = pd.DataFrame(
+        {
+            "dataset": ["minigsm"] * 4 + ["gsm8k"] * 4,
+            "steps": [2, 3, 3, 4, 2, 2, 5, 8],
+            "question_words": [35, 40, 45, 47, 33, 60, 61, 99],
+            "solution_words": [15, 20, 25, 27, 13, 40, 41, 79],
+        }
+    )
+    return figures.distributions(problems)
+
+
+def released_table():
+    rows = [
+        {"quantity": "accuracy", "system": system, "steps": 0, "problems": 1319}
+        | {"value": value, "low": value - 0.02, "high": value + 0.02}
+        for system, value in (("6B finetuning", 0.2168), ("6B verification", 0.3904))
+    ]
+    rows += [
+        {"quantity": "difference", "system": system, "steps": steps, "problems": 100}
+        | {"value": 0.1, "low": -0.1, "high": 0.3}
+        for system in ("6B", "175B")
+        for steps in (2, 3, 4)
+    ]
+    return pd.DataFrame(rows)
+
+
+def fig1_table():
+    solution = "He pays 2*3 = $<<2*3=6>>6.\nThat is <<6/2=3>>3 each.\n#### 3"
+    row = {"dataset": "gsm8k", "question": "Ann's books cost $2? " * 9}
+    return pd.DataFrame([row | {"solution": solution}])
+
+
+def fig9_table():
+    steps = [("model", ["Kim", " has", "<<", "3", "+", "4", "="])]
+    steps += [("calculator", ["7", ">>"]), ("model", ["7", ".", "\n", "null", ""])]
+    return pd.DataFrame(
+        [
+            {"step": step, "writer": writer, "token": token}
+            for step, (writer, tokens) in enumerate(steps, 1)
+            for token in tokens
+        ]
+    )
+
+
+def fig12_table():
+    tokens = ["How", " many", "?", "\n", "3", "+", "4", "\n", "####", " 7"]
+    return pd.DataFrame(
+        [
+            {"row": row, "token": token, "in_loss": place > 3, "target": target}
+            for row, target in (("language model", ""), ("verifier", "1"))
+            for place, token in enumerate(tokens * 4)
+        ]
+    )
+
+
+def fig4_table():
+    rows = [
+        ("generator", 0, 0, "finetune", "3 epochs", "verifier sample"),
+        ("verifier", 0, 1, "verifier", "1 epoch", "score"),
+        ("sample", 1, 0, "sample", "32 each", "score"),
+        ("score", 1, 1, "score", "P(correct)", ""),
+    ]
+    names = ["id", "column", "row", "title", "detail", "feeds"]
+    return pd.DataFrame(rows, columns=names)
+
+
+TABLES = {
+    "fig1_examples": fig1_table,
+    "fig3_test_at_n": fig3_table,
+    "fig4_pipeline": fig4_table,
+    "fig5_verification": fig5_table,
+    "fig9_calculator": fig9_table,
+    "fig12_mask": fig12_table,
+    "dataset_lengths": dataset_table,
+    "released_solutions": released_table,
+    "calculator_worth": calculator_table,
+}
+
+
+def drawn(name, table):
+    figure_id = name.partition("_")[0]
+    panels = table["model"].nunique() if figure_id == "fig5" else 0
+    figure, axes = figures.new_figure(figure_id, panels)
+    figures.DRAW[figure_id](table, axes)
+    return figure
+
+
+def test_every_figure_has_a_test():
+    assert {name.partition("_")[0] for name in TABLES} == set(figures.DRAW)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_redrawn_from_the_csv_byte_for_byte(name, tmp_path):
+    table = TABLES[name]()
+    figure = drawn(name, table)
+    files = figures.export(figure, table, "quick", name, {"seeds": [0]}, tmp_path)
+    plt.close(figure)
+    assert [file.name for file in files] == [
+        f"{name}.{suffix}" for suffix in ("png", "svg", "pdf", "csv", "json")
+    ]
+    again = figures.redraw(tmp_path / "quick" / f"{name}.csv", tmp_path / "again")
+    for old, new in zip(files, again, strict=False):
+        assert old.read_bytes() == new.read_bytes(), old.name
+    width, _ = figure.get_size_inches()
+    assert width == figures.COLUMN_WIDTH
+    assert json.loads(files[-1].read_text())["seeds"] == [0]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_nothing_is_cut_off(name):
+    figure = drawn(name, TABLES[name]())
+    figure.canvas.draw()
+    ink = figure.get_tightbbox(figure.canvas.get_renderer())  # in inches
+    width, height = figure.get_size_inches()
+    assert ink.x0 >= -0.01 and ink.x1 <= width + 0.01
+    assert ink.y0 >= -0.01 and ink.y1 <= height + 0.01
+    plt.close(figure)
+
+
+def test_one_seed_is_said_and_several_are_counted():
+    for seeds, words in ((1, "one seed"), (3, "SD over 3 seeds")):
+        figure = drawn("fig3_test_at_n", fig3_table(seeds))
+        assert words in figure.get_supxlabel().replace("\n", " ")
+        assert "MiniGSM, 60 test problems" in figure.get_supxlabel()
+        plt.close(figure)
+
+
+def test_curves_differ_in_more_than_colour():
+    figure = drawn("fig3_test_at_n", fig3_table())
+    for panel in figure.axes:
+        looks = [
+            (c.lines[0].get_marker(), c.lines[0].get_linestyle())
+            for c in panel.containers
+        ] or [(line.get_marker(), line.get_linestyle()) for line in panel.lines]
+        assert len({marker for marker, _ in looks}) == len(looks)
+        assert len({dashes for _, dashes in looks}) == len(looks)
+    plt.close(figure)
+
+
+def test_fig5_draws_its_numbers():
+    table = fig5_table(("only",))
+    figure, axes = figures.new_figure("fig5", 1)
+    (panel,) = figures.fig5(table, axes)
+    heights = [c.lines[0].get_ydata().tolist() for c in panel.containers]
+    np.testing.assert_allclose(heights, [[0, 0, 0], [20, 20, 20]])
+    assert [t.get_text() for t in panel.get_xticklabels()] == ["250", "1K", "4K"]
+    plt.close(figure)
+
+
+def test_the_released_table_pairs_systems_by_problem():
+    names = [
+        f"{size}b_{m}" for size in (6, 175) for m in ("finetuning", "verification")
+    ]
+    correct = pd.DataFrame(
+        np.tile([[0, 1, 1, 1], [0, 0, 1, 0]], (20, 1)), columns=names
+    )
+    steps = pd.Series(np.tile([3, 9], 20))
+    table = figures.released_table(correct.astype(bool), steps)
+    accuracy = table[table["quantity"] == "accuracy"]
+    assert accuracy["value"].tolist() == [0, 0.5, 1, 0.5]
+    gaps = table[table["quantity"] == "difference"]
+    assert gaps[["system", "steps", "value", "problems"]].to_numpy().tolist() == [
+        ["6B", 3, 1, 20],
+        ["6B", 7, 0, 20],
+        ["175B", 3, 0, 20],
+        ["175B", 7, -1, 20],
+    ]
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+
+
+def test_the_pipelines_boxes_feed_boxes():
+    settings = resolve("03_verification", scale="gpt2", precision="fp32")
+    table = figures.pipeline_boxes(settings)
+    assert set(" ".join(table["feeds"]).split()) <= set(table["id"])
+    assert "100 each, T = 0.7" in table["detail"].tolist()
+
+
+def test_shares_of_a_distribution_sum_to_one():
+    table = dataset_table()
+    sums = table.groupby(["dataset", "quantity"])["share"].sum()
+    np.testing.assert_allclose(sums, 1.0)
+
+
+def test_line_breaks_keep_every_character():
+    text = fig1_table()["solution"][0]
+    runs = figures._annotated(text)
+    assert "".join(run.text for run in runs) == text
+    lines = figures._lines(runs)
+    assert "".join(run.text for line in lines for _, run in line) == text
+    assert (
+        max(column + len(run.text.rstrip()) for line in lines for column, run in line)
+        <= figures.PAGE_COLUMNS
+    )
+
+
+def test_where_figures_go(monkeypatch, tmp_path):
+    monkeypatch.delenv("GSMLIB_FIGURES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    root = figures.project_root()
+    assert figures.figures_folder("mini") == root / "figures" / "mini"
+    assert figures.figures_folder("smoke") == root / "runs" / "smoke" / "figures"
+    monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path / "env"))
+    assert figures.figures_folder("mini") == tmp_path / "env" / "mini"
+    assert figures.figures_folder("mini", tmp_path) == tmp_path / "mini"
+
+
+def test_provenance_names_commit_and_versions():
+    found = figures.provenance({"scale": "quick"})
+    assert found["settings"] == {"scale": "quick"}
+    assert found["versions"]["matplotlib"] == matplotlib.__version__
+
+
+def test_an_unknown_csv_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is no figure's table"):
+        figures.redraw(tmp_path / "notes_of_mine.csv")
+
+
+def test_drawing_leaves_the_users_style_alone():
+    before = dict(matplotlib.rcParams)
+    plt.close(drawn("fig3_test_at_n", fig3_table()))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_need_no_torch():
+    code = "import sys, gsmlib.figures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

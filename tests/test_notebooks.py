@@ -1,0 +1,165 @@
+"""The notebooks: house style, parameters, and every one run at smoke in two ways."""
+
+import ast
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from gsmlib import config
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+MAX_CELLS, MAX_LINES, MEDIAN_LINES, MAX_FUNCTION = 25, 15, 7, 5
+
+
+def read(name):
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def code_of(name):
+    return [cell.source for cell in read(name).cells if cell.cell_type == "code"]
+
+
+def parameters_of(name):
+    """The names and defaults of the first tagged cell, as papermill would take them."""
+    tagged = [c for c in read(name).cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1, "exactly one cell is tagged"
+    return {
+        line.target.id: ast.literal_eval(line.value)
+        for line in ast.parse(tagged[0].source).body
+    }
+
+
+def test_every_settings_class_has_its_notebook():
+    assert set(config.SETTINGS) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_without_outputs(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs and cell.execution_count is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_short(name):
+    assert len(read(name).cells) <= MAX_CELLS
+    lengths = [len(source.splitlines()) for source in code_of(name)]
+    assert max(lengths) <= MAX_LINES
+    assert statistics.median(lengths) <= MEDIAN_LINES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_but_calls(name):
+    tree = ast.parse("\n".join(code_of(name)))
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.ClassDef)
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < MAX_FUNCTION
+    source = "\n".join(code_of(name))
+    for trick in ("sys.path", "chdir", "getcwd", "pip install", "!", "%"):
+        lines = [line for line in source.splitlines() if line.startswith(trick)]
+        assert not lines and (len(trick) == 1 or trick not in source), trick
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_the_order_of_the_house(name):
+    cells = read(name).cells
+    kinds = [cell.cell_type for cell in cells]
+    assert kinds[:3] == ["markdown", "code", "code"]
+    assert cells[0].source.startswith("# ") and "aper" in cells[0].source
+    headings = [cell.source.splitlines()[0] for cell in cells]
+    expected = [
+        "## What is measured",
+        "## The idea in a few lines",
+        "## How to read the figure",
+        "## What must hold at every scale",
+        "## Our numbers beside the paper's",
+    ]
+    found = [h for h in headings if any(h.startswith(start) for start in expected)]
+    assert len(found) == len(expected)
+    assert all(map(str.startswith, found, expected))
+    assert "$" in cells[headings.index("## What is measured")].source
+    assert "assert" in "\n".join(code_of(name))
+    assert kinds[-1] == "code" and "print" in cells[-1].source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_the_settings(name):
+    given = parameters_of(name)
+    assert list(given)[0] == "scale" and given["scale"] == config.DEFAULT_SCALE
+    fields = set(config.SETTINGS[name].model_fields)
+    hidden = fields - set(given)
+    assert set(given) - fields == ({"more"} if hidden else set())
+    for scale in config.SCALES:
+        resolved = config.resolve(name, **(given | {"scale": scale}))
+        assert resolved.scale == scale
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_papermill_can_list_the_parameters(name):
+    listed = papermill.inspect_notebook(str(ROOT / "notebooks" / f"{name}.ipynb"))
+    assert set(listed) == set(parameters_of(name))
+    assert all(row["help"] for row in listed.values())
+
+
+def test_ruff_is_content():
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, str(ROOT / "notebooks")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def smoke_environment(tmp_path_factory):
+    """A store and a figures folder of their own; GSM8K is not at hand."""
+    folder = tmp_path_factory.mktemp("smoke")
+    settings = {
+        "GSMLIB_CACHE": str(folder / "cache"),
+        "GSMLIB_FIGURES": str(folder / "figures"),
+        "GSMLIB_SCALE": "smoke",
+        "HF_HUB_OFFLINE": "1",
+    }
+    hidden = {"GSM8K_DIR"}
+    kept = {name: text for name, text in os.environ.items() if name not in hidden}
+    return folder, kept | settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_through_papermill(name, smoke_environment):
+    folder, environment = smoke_environment
+    path, output = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb"
+    command = [sys.executable, "-m", "papermill", str(path), str(output)]
+    command += ["-p", "scale", "smoke", "-k", "python3", "--no-progress-bar"]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = folder / "figures" / "smoke"
+    kinds = {file.suffix for file in figures.iterdir()}
+    assert kinds == {".png", ".svg", ".pdf", ".csv", ".json"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_through_nbval(name, smoke_environment):
+    _, environment = smoke_environment
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env"]
+    command += ["-p", "no:cacheprovider", str(ROOT / "notebooks" / f"{name}.ipynb")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

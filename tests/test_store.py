@@ -1,0 +1,174 @@
+"""The store: built once, resumed, checked, rebuilt; clear words when it cannot be."""
+
+import errno
+import json
+import multiprocessing
+import shutil
+import time
+
+import pytest
+
+from gsmlib import store as store_module
+from gsmlib.store import MANIFEST, RESUME, Store, StoreError, file_sha256, key_of
+
+IDENTITY = {"n": 3, "parent": {"version": 1}}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+class Maker:
+    """Writes two files and counts how often it was asked to."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, work):
+        self.calls += 1
+        (work / "deep").mkdir(exist_ok=True)
+        (work / "deep" / "a.txt").write_text("a")
+        (work / "b.txt").write_text(f"call {self.calls}")
+
+
+def test_an_artifact_is_built_once(store):
+    make = Maker()
+    first = store.get("stage", IDENTITY, make)
+    second = store.get("stage", IDENTITY, make)
+    other_process = Store(store.root).get("stage", IDENTITY, make)
+    assert make.calls == 1
+    assert not first.cached and second.cached and other_process.cached
+    assert first.folder == store.root / "stage" / key_of(IDENTITY)
+
+
+def test_the_manifest_names_every_file(store):
+    folder = store.get("stage", IDENTITY, Maker()).folder
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["identity"] == IDENTITY
+    assert set(manifest["files"]) == {"deep/a.txt", "b.txt"}
+    assert manifest["files"]["b.txt"] == file_sha256(folder / "b.txt")
+    assert manifest["seconds"] >= 0 and manifest["created"]
+
+
+def test_the_key_follows_values_not_their_order():
+    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    assert key_of({"a": 1}) != key_of({"a": 2}) != key_of({"a": 2.5})
+    with pytest.raises(ValueError, match="JSON"):
+        key_of({"a": float("nan")})
+
+
+def test_an_interrupted_build_is_resumed(store):
+    def interrupted(work):
+        (work / RESUME).mkdir()
+        (work / RESUME / "half").write_text("so far")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get("stage", IDENTITY, interrupted)
+    assert not store.has("stage", IDENTITY)
+
+    def resumed(work):
+        (work / "whole").write_text((work / RESUME / "half").read_text() + ", all")
+
+    folder = store.get("stage", IDENTITY, resumed).folder
+    assert (folder / "whole").read_text() == "so far, all"
+    assert not (folder / RESUME).exists()
+    assert not folder.with_suffix(".work").exists()
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "manifest", "no manifest"])
+def test_a_damaged_artifact_is_named_and_rebuilt(store, damage, capsys):
+    make = Maker()
+    folder = store.get("stage", IDENTITY, make).folder
+    victim = folder / (MANIFEST if "manifest" in damage else "b.txt")
+    if damage in ("change", "manifest"):
+        victim.write_text("{")
+    else:
+        victim.unlink()
+    again = Store(store.root).get("stage", IDENTITY, make)
+    assert not again.cached and make.calls == 2
+    assert (folder / "b.txt").read_text() == "call 2"
+    printed = capsys.readouterr().out
+    assert str(victim) in printed and printed.count("\n") == 1
+
+
+def refuse(number):
+    def make(work):
+        raise OSError(number, "refused", str(work / "file"))
+
+    return make
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_rest(store):
+    kept = store.get("stage", {"n": 1}, Maker()).folder
+    with pytest.raises(StoreError, match="The disk is full") as refusal:
+        store.get("stage", IDENTITY, refuse(errno.ENOSPC))
+    assert "\n" not in str(refusal.value)
+    assert store_module.find_fault(kept) is None
+    assert not store.get("stage", IDENTITY, Maker()).cached
+
+
+def test_a_full_disk_reported_by_safetensors_is_understood(store):
+    def make(work):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(StoreError, match="The disk is full"):
+        store.get("stage", IDENTITY, make)
+
+
+def test_a_read_only_store_is_read_but_not_written(store, monkeypatch):
+    store.get("stage", IDENTITY, Maker())
+    monkeypatch.setattr(store_module.FileLock, "acquire", refuse_lock)
+    reader = Store(store.root)
+    assert reader.get("stage", IDENTITY, Maker()).cached
+    with pytest.raises(StoreError, match="cannot be written; set GSMLIB_CACHE"):
+        reader.get("stage", {"n": 4}, Maker())
+
+
+def refuse_lock(self, timeout=None):
+    raise OSError(errno.EROFS, "Read-only file system", self.lock_file)
+
+
+def test_a_store_that_cannot_exist_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        Store(tmp_path / "file" / "store").get("stage", IDENTITY, Maker())
+
+
+def test_other_errors_pass_unchanged(store):
+    def make(work):
+        raise PermissionError(errno.EACCES, "no", "/elsewhere/model.safetensors")
+
+    with pytest.raises(PermissionError, match="elsewhere"):
+        store.get("stage", IDENTITY, make)
+
+
+def slow_make(work):
+    time.sleep(0.3)
+    (work / "file").write_text("once")
+    with open(work.parent / "calls", "a") as calls:
+        calls.write("x")
+
+
+def build(root):
+    Store(root).get("stage", IDENTITY, slow_make)
+
+
+def test_two_processes_build_once(store):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=build, args=(store.root,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=30)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert (store.root / "stage" / "calls").read_text() == "x"
+
+
+def test_a_deleted_store_is_built_again(store):
+    make = Maker()
+    store.get("stage", IDENTITY, make)
+    shutil.rmtree(store.root)
+    Store(store.root).get("stage", IDENTITY, make)
+    assert make.calls == 2
