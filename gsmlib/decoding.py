@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicLayer
 
 from gsmlib import calculator as arithmetic
 from gsmlib.models import LanguageModel
@@ -26,7 +25,6 @@ ANSWER_LINE = re.compile(r"####[^\n]*\S[^\n]*\n")
 TAIL = 256  # tokens decoded to look for an expression or an answer line
 COMPACT_BELOW = 0.7  # finished rows leave once 30 % have finished (measured 2-4x)
 SET_ASIDE_BELOW = 0.1  # a batch's slowest tenth joins the other batches' slowest
-SPARE_COLUMNS = 64  # the cache is copied once per so many tokens
 MAX_ROWS = 512
 BATCH_BYTES = 2**31  # of caches and logits, on a CPU
 
@@ -76,6 +74,11 @@ class Row:
         """Prompt and solution so far."""
         return self.prompt + self.tokens
 
+    def complete(self, tokenizer: PreTrainedTokenizerBase) -> Completion:
+        """The row as a result."""
+        text = decode(tokenizer, self.tokens)
+        return Completion(text, self.tokens, self.forced, self.logprob, self.finished)
+
 
 def greedy(
     lm: LanguageModel,
@@ -120,44 +123,43 @@ def sample_completions(
 ) -> list[list[Completion]]:
     """`n` completions of each question, in the questions' order.
 
-    temperature: 0 takes the most likely token (the paper's test@1), 0.7 is the paper's
-    for everything else. max_length: tokens of prompt and solution together. calculator:
-    see `_calculate`. stop_after_answer: stop behind the line `#### ...` instead of
-    waiting for the end token. batch_size: rows computed together; 0 chooses a power of
-    two, at most 512, whose caches fit 2 GiB (512 for mini-GPTs, 64 for SmolLM2).
-    problem_ids and sample_ids (default 0, 1, ...) address the samples: completion j of
-    problem i depends on its ids and `seed`, not on what else is drawn. progress is
-    called with the number of completions just finished.
-    Raises ValueError for settings the model cannot serve.
+    temperature: 0 takes the likeliest token (the paper's test@1); the paper's other is
+    0.7. max_length: tokens of prompt and solution together. stop_after_answer: stop
+    behind the line `#### ...`, not only at the end token. batch_size: rows computed
+    together; 0 chooses (`choose_batch_size`). problem_ids, sample_ids (default 0, 1,
+    ...): a completion depends on its two ids and `seed`, not on what else is drawn.
+    progress is called with the number of completions just finished. Raises ValueError
+    for settings that the model cannot serve.
     """
     rules = Rules(temperature, max_length, calculator, stop_after_answer)
     _check(lm.model, rules, n)
     problem_ids = range(len(questions)) if problem_ids is None else problem_ids
     sample_ids = range(n) if sample_ids is None else sample_ids
+    rows = _make_rows(lm.tokenizer, questions, n, seed, problem_ids, sample_ids)
+    batch_size = batch_size or choose_batch_size(lm.model, max_length)
+    _sample_rows(lm, rows, rules, batch_size, progress)
+    done = [row.complete(lm.tokenizer) for row in rows]
+    return [done[i * n : (i + 1) * n] for i in range(len(questions))]
+
+
+def _make_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    n: int,
+    seed: int,
+    problem_ids: Sequence[int],
+    sample_ids: Sequence[int],
+) -> list[Row]:
     assert len(problem_ids) == len(questions), "one problem id per question"
     assert len(sample_ids) == n, "one sample id per completion"
-    prompts = [encode_prompt(lm.tokenizer, question) for question in questions]
-    addresses = hash_address(
-        seed, np.asarray(problem_ids)[:, None], np.asarray(sample_ids)
-    )  # (problems, n)
-    rows = [
+    problems, samples = np.asarray(problem_ids)[:, None], np.asarray(sample_ids)
+    addresses = hash_address(seed, problems, samples)  # (problems, n)
+    prompts = [encode_prompt(tokenizer, question) for question in questions]
+    return [
         Row(i, j, addresses[i, j], prompts[i])
         for i in range(len(questions))
         for j in range(n)
     ]
-    _sample_rows(
-        lm, rows, rules, batch_size or choose_batch_size(lm.model, max_length), progress
-    )
-    texts = lm.tokenizer.batch_decode(
-        [row.tokens for row in rows],
-        skip_special_tokens=True,
-        clean_up_tokenization_spaces=False,
-    )
-    done = [
-        Completion(text, row.tokens, row.forced, row.logprob, row.finished)
-        for row, text in zip(rows, texts, strict=True)
-    ]
-    return [done[i * n : (i + 1) * n] for i in range(len(questions))]
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
@@ -229,54 +231,12 @@ def choose_tokens(
 # ------------------------------------------------------------------------- the batches
 
 
-class BufferedLayer(DynamicLayer):
-    """A growing cache with spare columns, so that a step writes one column.
-
-    DynamicLayer copies all keys and values at every token.
-    """
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args, **kwargs
-    ) -> tuple[Tensor, Tensor]:
-        """Append the states (B, heads, new, size); return all of them."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        start = self.get_seq_length()
-        self.keys = self._append("key_buffer", self.keys, key_states, start)
-        self.values = self._append("value_buffer", self.values, value_states, start)
-        return self.keys, self.values
-
-    def _append(self, name: str, old: Tensor, new: Tensor, start: int) -> Tensor:
-        end = start + new.shape[-2]
-        buffer = getattr(self, name, None)
-        if buffer is None or buffer.shape[0] != new.shape[0] or buffer.shape[2] < end:
-            shape = (*new.shape[:2], end + SPARE_COLUMNS, new.shape[3])
-            buffer = new.new_empty(shape)
-            if start:
-                buffer[:, :, :start] = old
-            setattr(self, name, buffer)
-        buffer[:, :, start:end] = new
-        return buffer[:, :, :end]
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep (or repeat) the rows `indices`."""
-        super().batch_select_indices(indices)
-        self.key_buffer = self.value_buffer = None
-
-
-def new_cache(model: PreTrainedModel) -> DynamicCache:
-    """An empty cache for the model; its plain layers are buffered."""
-    cache = DynamicCache(config=model.config)
-    cache.layers = [
-        BufferedLayer() if type(layer) is DynamicLayer else layer
-        for layer in cache.layers
-    ]
-    return cache
-
-
 def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
-    """The largest power of two, at most 512, whose rows fit BATCH_BYTES (or half the
-    free GPU memory): keys and values of `max_length` tokens, and the logits' copies."""
+    """The largest power of two, at most 512, of rows that fit the memory.
+
+    That is 2 GiB, or half of what a GPU has free, for keys and values of `max_length`
+    tokens and the logits: 512 for the mini-GPTs, 64 for SmolLM2.
+    """
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None)
@@ -460,7 +420,9 @@ class Batch:
             ids[place, -len(context) :] = context
             mask[place, -len(context) :] = 1
         positions = (mask.cumsum(axis=1) - 1).clip(min=0)
-        self.cache = new_cache(self.lm.model)
+        # Its copying at every step costs less than bmm does on a cache with spare room:
+        # CPU kernels copy what is not contiguous (measured 7 against 8 ms a layer).
+        self.cache = DynamicCache(config=self.lm.model.config)
         logits = self._forward(ids, torch.from_numpy(mask), positions)
         index = torch.tensor(which, device=self.mask.device)
         self.mask[:, : self.width] = torch.from_numpy(mask).to(index.device)[index]

@@ -317,22 +317,6 @@ def _refuse_transformed_logits(config: PretrainedConfig) -> None:
             )
 
 
-@torch.no_grad()
-def centre_head(
-    verifier: Verifier, input_ids: Tensor, attention_mask: Tensor | None = None
-) -> None:
-    """Set the bias so that the mean score of a batch (B, T) is 0.5.
-
-    A pretrained model's logit of a token it never saw is far from 0. With bias 0 the
-    first updates would do little but shift it, at the expense of the language model.
-    The paper does not say how it began.
-    """
-    scores = verifier.forward_scores(input_ids, attention_mask)
-    if attention_mask is not None:
-        scores = scores[attention_mask.bool()]
-    verifier.bias += 0.5 - scores.mean()
-
-
 def save_verifier(
     verifier: Verifier, tokenizer: PreTrainedTokenizerBase, folder: str | Path
 ) -> None:
