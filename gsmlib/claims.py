@@ -121,7 +121,7 @@ def c2(table: pd.DataFrame) -> Verdict:
     curve about monotone. Contradicted: it is surely below NEGLIGIBLE.
     """
     reason = _untestable_epochs(table, "test_at_1")
-    best = _epochs_of(table, "test_loss", least=True)
+    best = _least_loss_epochs(table)
     last = int(table["epoch"].max())
     if not reason and np.median(best) > last - 2:
         reason = f"the test loss still falls at epoch {last}: no overfitting to look at"
@@ -147,7 +147,7 @@ def c3(table: pd.DataFrame) -> Verdict:
     """C3: test@n peaks early and falls, more than test@1.
 
     Reproduced: the peak lies in the first half, the fall from it to the last epoch is
-    surely above NEGLIGIBLE (the peak is chosen by eye, so 0 would be too easy) and
+    surely above NEGLIGIBLE (the peak was picked as the highest, so 0 is too easy) and
     larger than that of test@1. Contradicted: the fall is surely below NEGLIGIBLE.
     """
     reason = _untestable_epochs(table, "test_at_n")
@@ -171,10 +171,10 @@ def c3(table: pd.DataFrame) -> Verdict:
     return Verdict("C3", word, *fall, _count_seeds(table), sentence)
 
 
-def _epochs_of(table: pd.DataFrame, column: str, *, least: bool) -> np.ndarray:
-    """Return, for each seed, the epoch where a column is least or greatest."""
-    curves = table.pivot(index="epoch", columns="seed", values=column)
-    return (curves.idxmin() if least else curves.idxmax()).to_numpy()
+def _least_loss_epochs(table: pd.DataFrame) -> np.ndarray:
+    """Return, for each seed, the epoch of the least test loss."""
+    losses = table.pivot(index="epoch", columns="seed", values="test_loss")
+    return losses.idxmin().to_numpy()
 
 
 def _untestable_epochs(table: pd.DataFrame, column: str) -> str:

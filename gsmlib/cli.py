@@ -72,6 +72,18 @@ def claims(scale: Scale = DEFAULT_SCALE) -> None:
     print_verdicts(figures.figures_folder(check_scale(scale)))
 
 
+@app.command()
+def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
+    """Measure, on development problems, what docs/regime.md reports of a scale."""
+    from gsmlib import config, experiments
+    from gsmlib.store import Store
+
+    given = dict(item.split("=", 1) for item in p)
+    settings = config.settings("03_verification", **{**given, "scale": scale})
+    table = experiments.regime_table(settings, Store())
+    print(table.round(3).to_string(index=False, na_rep=""))
+
+
 def _join_parameters(arguments: list[str]) -> list[str]:
     """Rewrite papermill's `-p name value` as the `-p name=value` that typer reads."""
     joined, rest = [], list(arguments)

@@ -38,6 +38,16 @@ from gsmlib.pipeline import (
 from gsmlib.store import Store
 
 TEST_LOSS_PROBLEMS = 100
+REGIME_SAMPLES, REGIME_VOTERS = 100, 32
+REGIME_GOALS = (
+    ("greedy test@1, smallest training set", "below 10 %"),
+    ("greedy test@1, largest training set", "30-60 %"),
+    ("mean accuracy of single samples", ""),
+    ("test@100", "at least 1.5x the mean accuracy"),
+    ("majority vote of 32", "above the mean accuracy"),
+    ("within-problem AUC", "at least 0.65"),
+    ("best of 32 by score", ""),
+)
 # Models whose every epoch is kept, so that figures share one run; a hub model's files
 # are gigabytes, and only the epochs a figure needs are kept.
 SMALL_MODELS = ("tiny", "mini", "smollm2")
@@ -97,7 +107,7 @@ def test_spec(
         temperature=settings.temperature if n else 0.0,
         max_length=settings.max_length,
         calculator=calculator,
-        precision=settings.precision,
+        precision=settings.sampling_precision,
         seed=generator.training.seed,
     )
 
@@ -118,7 +128,7 @@ def verifier_spec(
         n=settings.completions,
         temperature=settings.temperature,
         max_length=settings.max_length,
-        precision=settings.precision,
+        precision=settings.sampling_precision,
         seed=training.seed,
     )
     verifier_training = TrainSettings(
@@ -165,7 +175,8 @@ def calculator_value(settings: CalculatorSettings, store: Store) -> pd.DataFrame
         generator = _generator_of(settings, seed)
         for on in (True, False):
             about = {"dataset": settings.dataset, "seed": seed, "calculator": on}
-            accuracy = _accuracies(settings, generator, settings.epochs, store, on)
+            solved = _solved(settings, generator, settings.epochs, store, on)
+            accuracy = _accuracy_columns(*solved)
             worth = _calculator_gain(settings, generator, store) if on else {}
             rows.append(about | accuracy | worth)
     words = {"test_at_1": "greedy", "mean_accuracy": "sampled"}
@@ -191,16 +202,38 @@ def test_at_n_curve(settings: TestAtNSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, seed, epoch, n, n_problems, test_at_1 (greedy), test_at_n
     (T = 0.7) and mean_accuracy (single samples), each with _low and _high; train_loss
-    and test_loss in nats per token.
+    and test_loss in nats per token; and, paired by problem, rise (of test@1 since the
+    seed's epoch of least test loss) and fall (of test@n since its peak), likewise.
     """
     grid = [(s, e) for s in settings.seeds for e in range(1, settings.epochs + 1)]
-    rows = []
+    rows, solved = [], {}
     for seed, epoch in _progress(grid, "test@n"):
         generator = _generator_of(settings, seed)
         losses = epoch_losses(generator, store).set_index("epoch").loc[epoch]
-        accuracy = _accuracies(settings, generator, epoch, store)
+        first, correct = _solved(settings, generator, epoch, store)
+        solved[seed, epoch] = first, metrics.test_at_n(correct, correct.shape[1])
         about = {"dataset": settings.dataset, "seed": seed, "epoch": epoch}
-        rows.append(about | accuracy | losses.to_dict())
+        rows.append(about | _accuracy_columns(first, correct) | losses.to_dict())
+    table = pd.DataFrame(rows)
+    changes = [_changes(table[table["seed"] == s], solved) for s in settings.seeds]
+    return table.merge(pd.concat(changes), on=["seed", "epoch"])
+
+
+def _changes(
+    curve: pd.DataFrame, solved: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+) -> pd.DataFrame:
+    """Return rise and fall at every epoch of one seed's curve, paired by problem."""
+    seed = curve["seed"].iloc[0]
+    best = curve.loc[curve["test_loss"].idxmin(), "epoch"]
+    peak = curve.loc[curve["test_at_n"].idxmax(), "epoch"]
+    rows = []
+    for epoch in curve["epoch"]:
+        greedy, at_n = solved[seed, epoch]
+        rise = metrics.paired_difference(greedy, solved[seed, best][0])
+        fall = metrics.paired_difference(solved[seed, peak][1], at_n)
+        row = {"rise": rise.mean, "rise_low": rise.low, "rise_high": rise.high}
+        row |= {"fall": fall.mean, "fall_low": fall.low, "fall_high": fall.high}
+        rows.append({"seed": seed, "epoch": epoch} | row)
     return pd.DataFrame(rows)
 
 
@@ -229,6 +262,60 @@ def verification_curve(settings: VerificationSettings, store: Store) -> pd.DataF
         pair = _both_methods(settings, model, n_train, rate, seed, store)
         rows += [about | {"seed": seed} | row for row in pair]
     return pd.DataFrame(rows)
+
+
+def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
+    """Return what decides whether the paper's effects can appear (docs/regime.md).
+
+    Measured on development problems with the largest model, at its smallest and largest
+    training set and the first seed. Columns: quantity, value, low and high (95 % over
+    problems) and the goal that was set beforehand.
+    """
+    smallest, largest = min(settings.sizes), max(settings.sizes)
+    generator = _largest_model(settings, largest, settings.generator_epochs)
+    spec = _on_development(
+        test_spec(settings, generator, settings.generator_epochs, REGIME_SAMPLES)
+    )
+    completions = sample(spec, store)
+    verifier = verifier_spec(settings, generator)
+    scored = score(ScoreSpec(verifier=verifier, completions=spec), store)
+    scores, correct = matrix(scored, "last"), matrix(completions, "correct")  # (P, 100)
+    voters = completions[completions["sample"] < REGIME_VOTERS]
+    within = metrics.within_problem_auc(scores, correct)
+    values = (
+        _development_greedy(settings, smallest, store),
+        _development_greedy(settings, largest, store),
+        correct.mean(axis=1),
+        metrics.test_at_n(correct, REGIME_SAMPLES),
+        _majority_right(voters, spec),
+        within[~np.isnan(within)],
+        metrics.verified_at_n(scores, correct, REGIME_VOTERS),
+    )
+    table = [
+        {"quantity": name} | _limits("value", value) | {"goal": goal}
+        for (name, goal), value in zip(REGIME_GOALS, values, strict=True)
+    ]
+    pooled = metrics.pooled_auc(scores, correct)
+    return pd.DataFrame([*table, {"quantity": "pooled AUC", "value": pooled}])
+
+
+def _largest_model(
+    settings: VerificationSettings, n_train: int, epochs: int
+) -> FinetuneSpec:
+    model, rate, seed = settings.models[-1], settings.learning_rates[-1], settings.seeds
+    return finetune_spec(settings, model, n_train, rate, epochs=epochs, seed=seed[0])
+
+
+def _on_development(spec: SampleSpec) -> SampleSpec:
+    return spec.model_copy(update={"split": "dev"})
+
+
+def _development_greedy(
+    settings: VerificationSettings, n_train: int, store: Store
+) -> np.ndarray:
+    generator = _largest_model(settings, n_train, settings.epochs)
+    spec = _on_development(test_spec(settings, generator, settings.epochs, 0))
+    return matrix(sample(spec, store), "correct")[:, 0].astype(float)
 
 
 # ------------------------------------------------------------------------ single points
@@ -276,25 +363,30 @@ def _verification(
         "n": n,
         "within_auc": _mean(metrics.within_problem_auc(scores, correct)),
         "pooled_auc": metrics.pooled_auc(scores, correct),
-        "majority_vote": _majority_accuracy(completions, spec),
+        "majority_vote": _majority_right(completions, spec).mean(),
         "mean_accuracy": correct.mean(),
         "test_at_n": metrics.test_at_n(correct, n).mean(),
     }
     return metrics.verified_at_n(scores, correct, n), details
 
 
-def _accuracies(
+def _solved(
     settings: CalculatorSettings,
     generator: FinetuneSpec,
     epoch: int,
     store: Store,
     calculator: bool = True,
-) -> dict[str, Any]:
-    """Return test@1, test@n and the mean accuracy of a generator, with intervals."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which test problems a generator solves: greedily (P,), sampled (P, n)."""
     n = settings.test_completions
     sampled = test_spec(settings, generator, epoch, n, calculator=calculator)
-    first = _solved_greedily(settings, generator, epoch, store, calculator)  # (P,)
-    correct = matrix(sample(sampled, store), "correct")  # (P, n)
+    first = _solved_greedily(settings, generator, epoch, store, calculator)
+    return first, matrix(sample(sampled, store), "correct")
+
+
+def _accuracy_columns(first: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+    """Return test@1, test@n and the mean accuracy, with intervals (see `_solved`)."""
+    n = correct.shape[1]
     return {
         "n": n,
         "n_problems": len(correct),
@@ -328,11 +420,11 @@ def _generator_of(settings: CalculatorSettings, seed: int) -> FinetuneSpec:
     )
 
 
-def _majority_accuracy(completions: pd.DataFrame, spec: SampleSpec) -> float:
-    """Return how often the commonest answer of all completions is right."""
+def _majority_right(completions: pd.DataFrame, spec: SampleSpec) -> np.ndarray:
+    """Return (P,): 1 where the commonest answer of the completions is right, else 0."""
     chosen = selection.majority(matrix(completions, "answer"))
     references = [final_number(problem.solution) for problem in sampled_problems(spec)]
-    return float(np.mean(chosen == np.array(references, dtype=object)))
+    return (chosen == np.array(references, dtype=object)).astype(float)
 
 
 def matrix(table: pd.DataFrame, column: str) -> np.ndarray:

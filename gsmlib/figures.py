@@ -31,9 +31,8 @@ from gsmlib.metrics import Interval, bootstrap_interval, paired_difference
 from gsmlib.paper import RELEASED_ACCURACY
 
 COLUMN_WIDTH = 3.3  # inches, one column of the paper
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-GREY = "#767676"
+BLACK, GREEN, YELLOW = "#000000", "#009E73", "#F0E442"
+BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#767676"
 
 STYLE = {
     "figure.dpi": 160,
@@ -303,9 +302,9 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         "question_words": "words in the question",
         "solution_words": "words in the solution",
     }
-    looks = {"gsm8k": (FINETUNING, 0.0), "minigsm": (VERIFICATION, 0.0)}
+    lines = {"gsm8k": FINETUNING, "minigsm": VERIFICATION}
     for panel, (quantity, label) in zip(axes, labels.items(), strict=True):
-        for name, (line, _) in looks.items():
+        for name, line in lines.items():
             rows = table[(table["quantity"] == quantity) & (table["dataset"] == name)]
             look = dict(color=line.color, linestyle=line.dashes, marker=line.marker)
             face = line.color if line.filled else "white"

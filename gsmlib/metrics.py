@@ -5,7 +5,7 @@ accuracy at n are exact expectations over a random subset of n samples. Interval
 from a bootstrap over problems; the spread over seeds is reported apart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -146,24 +146,6 @@ def paired_difference(
     slack = wilson(0, gaps.size, level).high
     mean = float(gaps[0])
     return Interval(mean, max(-1.0, mean - slack), min(1.0, mean + slack))
-
-
-def bootstrap_statistic(
-    statistic: Callable[[np.ndarray], float],
-    n_problems: int,
-    *,
-    seed: int = 0,
-    level: float = 0.95,
-    resamples: int = 1000,
-) -> Interval:
-    """Bootstrap any statistic of problem indices (P,), such as the place of a peak."""
-    rng = np.random.default_rng(seed)
-    draws = [
-        statistic(rng.integers(n_problems, size=n_problems)) for _ in range(resamples)
-    ]
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.nanquantile(np.asarray(draws, dtype=float), tails)
-    return Interval(float(statistic(np.arange(n_problems))), float(low), float(high))
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

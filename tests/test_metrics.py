@@ -177,14 +177,6 @@ def test_equal_outcomes_do_not_prove_equal_methods():
         metrics.paired_difference(np.ones(5), np.ones(4))
 
 
-def test_bootstrap_statistic_finds_a_peak():
-    curve = RNG.normal([0, 1, 0.2], 0.1, size=(50, 3))
-    found = metrics.bootstrap_statistic(
-        lambda rows: float(curve[rows].mean(axis=0).argmax()), 50
-    )
-    assert found == (1.0, 1.0, 1.0)
-
-
 def test_mcnemar_is_the_binomial_test_of_the_disagreements():
     a = np.array([1] * 9 + [0] * 1 + [1] * 10, dtype=bool)
     b = np.array([0] * 9 + [1] * 1 + [1] * 10, dtype=bool)

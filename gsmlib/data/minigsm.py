@@ -632,7 +632,9 @@ def _tell(rng: random.Random, fact: Fact, thing: str, zipf: float) -> str:
 def _distract(rng: random.Random, world: World, zipf: float) -> str:
     """A sentence about another thing, which no question asks for."""
     thing = rng.choice([t for t in THINGS if t != world.thing])
-    fact = Fact(rng.choice(world.chain).a, "count", "", "", rng.randint(4, 80), 0, 0, "")
+    fact = Fact(
+        rng.choice(world.chain).a, "count", "", "", rng.randint(4, 80), 0, 0, ""
+    )
     return _tell(rng, fact, thing, zipf)
 
 
