@@ -53,19 +53,23 @@ def make_rows(
 def new_verifier(
     lm: LanguageModel, rows: Sequence[Row], loss: Literal["mse", "bce"] = "mse"
 ) -> Verifier:
-    """A verifier on `lm` with an untrained head whose mean score is P = 0.5.
+    """A verifier on `lm` whose untrained head gives scores of mean P = 0.5 and SD 1.
 
-    The mean is over the solution tokens of the first rows. The head trains the language
-    model it is given: pass a model of its own.
+    Over the solution tokens of the first rows. The paper does not say how its gain and
+    bias began: a logit that was never trained is far from 0 and varies by 3 to 8, and
+    with gain 1 and bias 0 the first updates would only undo that, at the language
+    model's expense (docs/regime.md). The head trains the language model it is given:
+    pass a model of its own.
     """
     verifier = Verifier(lm.model, find_reserved_token(lm.tokenizer)).eval()
     batch = collate(rows[:CENTRED_ROWS], lm.tokenizer.pad_token_id)
     ids, middle = batch.input_ids.to(lm.model.device), 0.5 if loss == "mse" else 0.0
     with torch.no_grad():
         scores = verifier.forward_scores(ids, torch.ones_like(ids)).cpu()
-        # A logit that was never trained is far from 0: without this, the first updates
-        # would do nothing but shift it, at the language model's expense.
-        verifier.bias += middle - scores[~batch.verifier_targets.isnan()].mean()
+        scores = scores[~batch.verifier_targets.isnan()]
+        spread = scores.std() if len(scores) > 1 else torch.ones(())
+        verifier.gain /= spread.clamp(min=1e-3)
+        verifier.bias += middle - scores.mean() * verifier.gain.cpu()
     return verifier
 
 
