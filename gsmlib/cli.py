@@ -1,4 +1,4 @@
-"""The command line: `gsmlib report | run | figures | claims`."""
+"""The command line: `gsmlib report | run | figures | claims | regime | pretrain`."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from gsmlib import figures
-from gsmlib.config import DEFAULT_SCALE, SCALES, SettingsError, check_scale
+from gsmlib.config import (
+    DEFAULT_SCALE,
+    SCALES,
+    SettingsError,
+    best_precision,
+    cache_folder,
+    check_scale,
+)
 from gsmlib.store import StoreError
 
 app = typer.Typer(
@@ -82,6 +89,27 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
     settings = config.settings("03_verification", **{**given, "scale": scale})
     table = experiments.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
+
+
+@app.command()
+def pretrain(
+    name: Annotated[str, typer.Argument(help="A mini-GPT's size, such as mini-1m.")],
+) -> None:
+    """Pretrain a mini-GPT on MiniGSM's running text; files go to the cache.
+
+    What is shipped was made so: copy the two files to gsmlib/weights to ship others.
+    """
+    from gsmlib import pretraining  # torch is not needed to redraw figures
+
+    folder = cache_folder() / "pretrained"
+    with _interruptible():
+        record = pretraining.pretrain(name, folder, precision=best_precision())
+    print(
+        f"{name}: {record['parameters']:,} parameters, {record['texts']:,} passages "
+        f"({record['tokens']:,} tokens) in {record['minutes']} minutes; loss "
+        f"{list(record['loss'].values())[-1]:.2f} nats a token."
+    )
+    print(f"Written: {folder / name}.safetensors and {folder / name}.json")
 
 
 def _join_parameters(arguments: list[str]) -> list[str]:

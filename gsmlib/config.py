@@ -328,6 +328,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "test_problems": 40,
         "test_completions": 100,
         "seeds": (0,),
+        "01_calculator": dict(test_completions=20),
         "03_verification": dict(test_problems=100, test_completions=16),
     },
     "mini": dict(

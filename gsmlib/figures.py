@@ -185,11 +185,14 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     top.set_ylim(bottom=0)
     top.set_ylabel("test problems solved (%)")
     _legend(top, 2)
-    for name, line in (("test_loss", FOURTH), ("train_loss", FINETUNING)):
+    losses_of = {
+        "test loss, solutions": ("test_loss", FOURTH),
+        "train loss, all tokens": ("train_loss", FINETUNING),
+    }
+    for words, (name, line) in losses_of.items():
         losses = table.groupby("epoch")[name].mean()
         style = dict(color=line.color, marker=line.marker, linestyle=line.dashes)
         face = line.color if line.filled else "white"
-        words = name.replace("_", " ")
         bottom.plot(losses.index, losses, markerfacecolor=face, label=words, **style)
     bottom.set_ylabel("nats per token")
     bottom.set_xlabel("epochs of finetuning")

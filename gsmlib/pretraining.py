@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from safetensors.torch import save_file
-from torch import float16
+from torch import float16, nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
@@ -65,10 +66,14 @@ def pretrain(
 
     The files go to `work`, which also holds the checkpoint an interrupted run resumes
     from; the record (settings, loss by step, versions, seconds) is returned too.
-    `n_texts` and `learning_rate` of 0 mean the size's recipe.
+    `n_texts` and `learning_rate` of 0 mean the size's recipe. Raises ValueError where
+    there is no such size.
     """
+    if name not in RECIPES:
+        raise ValueError(f"No mini-GPT is named {name!r}; choose {', '.join(RECIPES)}.")
     began = time.time()
     recipe = RECIPES[name]
+    work.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer()
     settings = TrainSettings(
         epochs=1,
@@ -82,12 +87,13 @@ def pretrain(
     rows = web_rows(tokenizer, n_texts or recipe[0], seed + 1)
     lm = new_mini_gpt(name, tokenizer, seed=seed)
     history = train(
-        lm.model, rows, settings, pad_token=0, checkpoint=work / f"{name}.resume"
+        lm.model,
+        rows,
+        settings,
+        pad_token=tokenizer.pad_token_id,
+        checkpoint=work / f"{name}.resume",
     )
-    weights = {k: v.to(float16).contiguous() for k, v in lm.model.state_dict().items()}
-    weights.pop("lm_head.weight")  # the input embedding, stored once
-    save_file(weights, work / f"{name}.safetensors")
-    thinned = history.iloc[:: max(1, len(history) // 50)]
+    save_half(lm.model, work / f"{name}.safetensors")
     record = {
         "model": name,
         "parameters": sum(p.numel() for p in lm.model.parameters()),
@@ -97,10 +103,24 @@ def pretrain(
         "setup": describe_setup(),
         "training_seconds": round(history["seconds"].iloc[-1]),
         "minutes": round((time.time() - began) / 60, 1),
-        "loss": {int(s): round(v, 4) for s, v in zip(thinned.step, thinned.loss)},
+        "loss": _thinned_loss(history),
     }
     (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
+
+
+def save_half(model: nn.Module, file: Path) -> None:
+    """Write a mini-GPT's weights in float16, as they are shipped."""
+    weights = {k: v.to(float16).contiguous() for k, v in model.state_dict().items()}
+    weights.pop("lm_head.weight")  # the input embedding, stored once
+    save_file(weights, file)
+
+
+def _thinned_loss(history: pd.DataFrame) -> dict[int, float]:
+    """The loss of about fifty of the steps."""
+    thinned = history.iloc[:: max(1, len(history) // 50)]
+    pairs = zip(thinned.step, thinned.loss, strict=True)
+    return {int(step): round(loss, 4) for step, loss in pairs}
 
 
 def write_tokenizer() -> None:

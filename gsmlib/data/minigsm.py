@@ -1,7 +1,7 @@
 """MiniGSM: procedurally generated word problems in GSM8K's row format.
 
 A problem is a small world: people, each with a number of one thing, tied by relations
-(`Fact`). Facts are told in shuffled order by long-tailed phrasings, some are not needed,
+(`Fact`). Facts are told in shuffled order by long-tailed phrasings, some not needed,
 and one of several questions is asked about the result. Every row is a pure function of
 (seed, split, index); the text of a question decides its split, so none is shared. The
 same worlds, retold as running text without annotations, are the "web" on which the
@@ -526,7 +526,6 @@ class World(NamedTuple):
     thing: str
     chain: list[Fact]
     spare: list[Fact]
-    names: list[str]
 
 
 def _needed(facts: list[Fact], people: tuple[str, ...]) -> list[Fact]:
@@ -565,7 +564,7 @@ def _build_world(rng: random.Random, steps: int, knobs: Difficulty) -> World:
         known = [rng.choice(needed)]
         relate = rng.random() < 0.6
         spare.append(_draw_fact(rng, a, known, knobs.largest, relate))
-    return World(rng.choice(THINGS), needed, spare[:3], people[count:])
+    return World(rng.choice(THINGS), needed, spare[:3])
 
 
 def _ask(
@@ -632,9 +631,8 @@ def _tell(rng: random.Random, fact: Fact, thing: str, zipf: float) -> str:
 def _distract(rng: random.Random, world: World, zipf: float) -> str:
     """A sentence about another thing, which no question asks for."""
     thing = rng.choice([t for t in THINGS if t != world.thing])
-    fact = Fact(
-        rng.choice(world.chain).a, "count", "", "", rng.randint(4, 80), 0, 0, ""
-    )
+    owner, number = rng.choice(world.chain).a, rng.randint(4, 80)
+    fact = Fact(owner, "count", "", "", number, 0, number, str(number))
     return _tell(rng, fact, thing, zipf)
 
 
@@ -793,10 +791,10 @@ def make_web_text(seed: int, index: int, knobs: Difficulty = DEFAULT) -> str:
     facts = world.chain + [f for f in world.spare if f.b in {c.a for c in world.chain}]
     marks = rng.choices(MARKS, MARK_WEIGHTS)[0]
     thing = world.thing
-    if rng.choices(ORDERS, ORDER_WEIGHTS)[0] == "told in turn":
-        told = [_tell(rng, fact, thing, knobs.zipf) for fact in facts]
+    order = rng.choices(ORDERS, ORDER_WEIGHTS)[0]
+    told = [_tell(rng, fact, thing, knobs.zipf) for fact in facts]
+    if order == "told in turn":
         return _tell_in_turn(rng, told, facts, thing)
-    told = [_tell(rng, f, thing, knobs.zipf) for f in facts]
     rng.shuffle(told)
     worked = _mark(_work_through(rng, facts, thing, marks), marks)
     return " ".join(told) + "\n" + worked
@@ -805,6 +803,7 @@ def make_web_text(seed: int, index: int, knobs: Difficulty = DEFAULT) -> str:
 def _tell_in_turn(
     rng: random.Random, told: list[str], facts: list[Fact], thing: str
 ) -> str:
+    """Each fact followed by its consequence, on one line."""
     sentences = []
     for sentence, fact in zip(told, facts, strict=True):
         sentences.append(sentence)
