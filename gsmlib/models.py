@@ -156,7 +156,8 @@ def _load_shipped(name: str, dropout: float) -> LanguageModel:
     file = WEIGHTS / f"{name}.safetensors"
     if not file.is_file():
         raise ValueError(
-            f"The weights of {name} are not in this package; use {name}:random."
+            f"The weights of {name} are not in this package; make them with `gsmlib "
+            f"pretrain {name}`, or use the untrained {name}:random."
         )
     lm = new_mini_gpt(name, load_tokenizer(), dropout=dropout)
     weights = {key: value.float() for key, value in load_file(file).items()}

@@ -134,7 +134,10 @@ def run_report(scale: str) -> list[Outcome]:
             f"There are no notebooks in {project_root() / 'notebooks'}; run this in a "
             "checkout of gsmlib."
         )
-    outcomes = [run_notebook(name, scale, {}) for name in names]
+    outcomes = []
+    for place, name in enumerate(names, start=1):
+        print(f"\nNotebook {place} of {len(names)}", end="")
+        outcomes.append(run_notebook(name, scale, {}))
     page = write_index(scale, outcomes)
     failed = [outcome.notebook for outcome in outcomes if outcome.error]
     total = sum(outcome.seconds for outcome in outcomes)
