@@ -712,11 +712,18 @@ def provenance(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    command = ["git", "-C", str(project_root()), "describe", "--always", "--dirty"]
+    """The checkout's commit, marked -dirty where code or notebooks differ from it."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        commit = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--", "gsmlib", "notebooks")
     except (OSError, subprocess.CalledProcessError):
         return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(project_root()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -25,13 +25,16 @@ from gsmlib.figures import figures_folder, project_root
 
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"><style>
 body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto }}
-pre {{ overflow-x: auto; background: #f6f6f6; padding: .5rem }}
+body {{ padding: 0 1rem }}
+pre {{ white-space: pre-wrap; background: #f6f6f6; padding: .5rem }}
 img {{ max-width: 100% }} .prompt {{ color: #888; font-size: 12px }}
 table {{ border-collapse: collapse }}
 td, th {{ padding: .2rem .6rem; text-align: right }}
-figure {{ display: inline-block; margin: 1rem; vertical-align: top; max-width: 28rem }}
+figure {{ display: inline-block; margin: 1rem; vertical-align: top; max-width: 26rem }}
+.anchor-link {{ display: none }}
 .failed {{ color: #b00 }}
 </style></head><body>
 {body}
