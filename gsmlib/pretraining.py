@@ -94,19 +94,25 @@ def pretrain(
         checkpoint=work / f"{name}.resume",
     )
     save_half(lm.model, work / f"{name}.safetensors")
-    record = {
+    record = _describe(name, lm.model, settings, history)
+    record["texts"], record["minutes"] = len(rows), round((time.time() - began) / 60, 1)
+    (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def _describe(
+    name: str, model: nn.Module, settings: TrainSettings, history: pd.DataFrame
+) -> dict:
+    """The record of a pretraining run that is shipped beside its weights."""
+    return {
         "model": name,
-        "parameters": sum(p.numel() for p in lm.model.parameters()),
-        "texts": len(rows),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": int(history["tokens"].sum()),
         "settings": settings.model_dump(),
         "setup": describe_setup(),
         "training_seconds": round(history["seconds"].iloc[-1]),
-        "minutes": round((time.time() - began) / 60, 1),
         "loss": _thinned_loss(history),
     }
-    (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    return record
 
 
 def save_half(model: nn.Module, file: Path) -> None:
