@@ -21,13 +21,13 @@ from gsmlib.models import WEIGHTS, new_mini_gpt
 from gsmlib.tokenizer import TOKENIZER_FILE, build_tokenizer, load_tokenizer
 from gsmlib.training import Row, train
 
-# Passages (about 100 tokens each) and learning rate of each size; docs/regime.md says
+# Passages (about 87 tokens each) and learning rate of each size; docs/regime.md says
 # what was tried.
 RECIPES: dict[str, tuple[int, float]] = {
-    "mini-0.1m": (120_000, 6e-3),
-    "mini-0.3m": (160_000, 4e-3),
-    "mini-1m": (240_000, 3e-3),
-    "mini-3m": (360_000, 2e-3),
+    "mini-0.1m": (150_000, 6e-3),
+    "mini-0.3m": (200_000, 4e-3),
+    "mini-1m": (300_000, 3e-3),
+    "mini-3m": (400_000, 2e-3),
 }
 BATCH_TOKENS = 6_000
 VOCABULARY_TEXTS = 20_000

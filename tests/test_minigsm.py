@@ -30,7 +30,7 @@ from gsmlib.data.minigsm import (
 
 SIZES = {"train": 1600, "dev": 1000, "test": 1000}
 # Of the text that the shipped weights were trained on; other text needs new weights.
-DIGEST = "a78da811d2f85e32401ffd328e598686db9cae9b65ad225775feb4cf2b35bf8a"
+DIGEST = "5595496c6b01d8723a6a11d2faef34ff46c0d91ded5d10651a691518ce4d5c4b"
 # What a phrase may mean without a digit, and the words that say so.
 SAID = {
     2: r"twice|double|[Hh]alf",
@@ -50,9 +50,9 @@ BY_HAND = [
     for told, answer in (
         ("Ben has 3 times as many plums as Ada.", 180),
         ("Ada would need 3 times as many plums to match Ben.", 180),
-        ("Only one in 3 of the count of Ben is what Ada has.", 180),
+        ("Divide the plums of Ben by 3 and you have those of Ada.", 180),
         ("Ben has twice as many plums as Ada.", 120),
-        ("Ada has only half of what Ben has.", 120),
+        ("Ada has only half the plums that Ben has.", 120),
         ("Ben has 7 more plums than Ada.", 67),
         ("Ada is 7 plums short of what Ben has.", 67),
         ("With 7 more, Ada would have as many plums as Ben.", 67),
@@ -69,12 +69,12 @@ BY_HAND = [
         ("With 30% more, Ada would have as many plums as Ben.", 78),
         ("Eva has 4 plums. Ben has as many plums as Eva and Ada together.", 64),
         ("Eva has 4 plums. Ben and Eva together have as many plums as Ada.", 56),
-        ("Eva has 4 plums. Ben owns what Ada has beyond Eva.", 56),
+        ("Eva has 4 plums. Ben owns as many plums as Ada has beyond those of Eva.", 56),
         ("There are 5 plums in each of the 9 boxes of Ben.", 45),
         ("At 5 plums a day, Ben collects for 9 days.", 45),
         ("Ben got 9 plums as a gift on top of an old 5.", 14),
         ("Ben sold 9 of 15 plums and kept the rest.", 6),
-        ("One of 9 equal parts of 45 plums went to Ben.", 5),
+        ("45 plums were split into 9 equal parts and Ben got one of them.", 5),
     )
 ] + [
     (f"Ada has 60 plums. Ben has 12 plums. {asked}", answer)
@@ -326,7 +326,9 @@ def test_there_are_many_relations_and_questions_in_many_words():
     assert len(ONE | TWO | BASE) == len(KINDS) >= 12 and len(QUESTIONS) >= 8
     for kind in [*KINDS.values(), *QUESTIONS.values()]:
         assert len(set(kind.phrasings)) == len(kind.phrasings) >= 6
-    assert all("{t}" in p for q in QUESTIONS.values() for p in q.phrasings)
+    phrasings = [p for kind in (KINDS | QUESTIONS).values() for p in kind.phrasings]
+    assert all("{t}" in phrasing for phrasing in phrasings)  # which thing it is about
+    assert all(line.index("{a}") < line.index("{e}") for line in LINES)
 
 
 def test_every_phrasing_occurs_and_the_first_are_commonest(rows):
@@ -431,16 +433,11 @@ def parts_of(text):
 
 def test_marks_are_right_where_the_lines_follow(passages):
     """Judged by the second solver, from what the passage tells."""
-    seen, judged = Counter(), 0
+    seen = Counter()
     for text in passages:
         told, worked, marks = parts_of(text)
         known = work_out(told, thing_of(text))
         owners = [(owner_of(line), thing_of(line)) for line in worked]
-        # One passage in a thousand tells of somebody "as many as Ben and Cara" but
-        # not what Cara has; the shipped weights were trained on those too.
-        if not set(owners) <= set(known):
-            continue
-        judged += 1
         stated = [int(STATEMENT.search(line)[2]) for line in worked]
         right = [known[o] == value for o, value in zip(owners, stated, strict=True)]
         if not marks:
@@ -450,7 +447,6 @@ def test_marks_are_right_where_the_lines_follow(passages):
         else:
             assert marks == ["Right." if r else "Wrong." for r in right], text
         seen.update(marks or ["unmarked"])
-    assert judged > 0.99 * len(passages)
     assert min(seen[mark] for mark in ("Right.", "Wrong.", "unmarked")) > 100
     assert min(seen[mark] for mark in ("All right.", "Not right.")) > 100
 

@@ -81,7 +81,7 @@ ONE = {
             "For every one of the {t} of {b}, {a} has {k}.",
             "The {t} of {a} are {k} times those of {b}.",
             "Take the {t} of {b} {k} times and you have those of {a}.",
-            "Only one in {k} of the count of {a} is what {b} has.",
+            "Divide the {t} of {a} by {k} and you have those of {b}.",
             "{b} would need {k} times as many {t} to match {a}.",
         ),
     ),
@@ -93,7 +93,7 @@ ONE = {
             "{a} has double the {t} of {b}.",
             "{b} has half as many {t} as {a}.",
             "The {t} of {a} are double those of {b}.",
-            "{b} has only half of what {a} has.",
+            "{b} has only half the {t} that {a} has.",
             "If {b} had twice the {t}, it would be as many as {a} has.",
         ),
     ),
@@ -131,7 +131,7 @@ ONE = {
             "{b} has twice as many {t} as {a}.",
             "{a} owns half the number of {t} that {b} owns.",
             "{b} has double the {t} of {a}.",
-            "{a} has only half of what {b} has.",
+            "{a} has only half the {t} that {b} has.",
             "Half of the {t} of {b} would be those of {a}.",
         ),
     ),
@@ -141,10 +141,10 @@ ONE = {
         (
             "{a} has a third as many {t} as {b}.",
             "{b} has triple the {t} of {a}.",
-            "{a} owns one third of what {b} owns.",
-            "{a} has only a third of what {b} has.",
+            "{a} owns one third of the number of {t} that {b} owns.",
+            "{a} has only a third of the number of {t} of {b}.",
             "A third of the {t} of {b} would be those of {a}.",
-            "{b} could share out three times what {a} has.",
+            "{b} has three times as many {t} as {a}.",
         ),
     ),
     "quarter": Kind(
@@ -152,8 +152,8 @@ ONE = {
         lambda x, y, k, m: _exact(x, 4),
         (
             "{a} has a quarter as many {t} as {b}.",
-            "{a} owns one quarter of what {b} owns.",
-            "{a} has only a quarter of what {b} has.",
+            "{a} owns one quarter of the number of {t} that {b} owns.",
+            "{a} has only a quarter of the number of {t} of {b}.",
             "{b} has four times the {t} of {a}.",
             "A quarter of the {t} of {b} would be those of {a}.",
             "It takes four like {a} to match the {t} of {b}.",
@@ -164,11 +164,11 @@ ONE = {
         lambda x, y, k, m: _exact(x * k, 100),
         (
             "{a} has {k}% as many {t} as {b}.",
-            "{a} owns {k}% of what {b} owns.",
+            "{a} owns {k}% of the number of {t} that {b} owns.",
             "{k}% of the {t} of {b} would be those of {a}.",
             "The {t} of {a} are {k}% of those of {b}.",
             "Take {k}% of the {t} of {b} and you have those of {a}.",
-            "{a} has only {k}% of what {b} has.",
+            "{a} has only {k}% of the number of {t} of {b}.",
         ),
     ),
     "percent more": Kind(
@@ -176,8 +176,8 @@ ONE = {
         lambda x, y, k, m: x + q if (q := _exact(x * k, 100)) else None,
         (
             "{a} has {k}% more {t} than {b}.",
-            "{a} owns {k}% more than {b} does.",
-            "{a} beats {b} by {k}%.",
+            "{a} owns {k}% more {t} than {b} does.",
+            "The number of {t} of {a} is {k}% above that of {b}.",
             "The {t} of {a} are {k}% more than those of {b}.",
             "{a} has as many {t} as {b} and {k}% on top.",
             "With {k}% more, {b} would have as many {t} as {a}.",
@@ -193,7 +193,7 @@ TWO = {
             "{b} and {c} together have as many {t} as {a}.",
             "{a} has the sum of the {t} of {b} and {c}.",
             "Put the {t} of {b} and {c} together and you have those of {a}.",
-            "{a} owns what {b} and {c} own in all.",
+            "{a} owns as many {t} as {b} and {c} own in all.",
             "The {t} of {b} and {c} add up to those of {a}.",
         ),
     ),
@@ -205,7 +205,7 @@ TWO = {
             "{a} has the difference between the {t} of {b} and {c}.",
             "{a} and {c} together have as many {t} as {b}.",
             "Take the {t} of {c} from those of {b} and you have those of {a}.",
-            "{a} owns what {b} has beyond {c}.",
+            "{a} owns as many {t} as {b} has beyond those of {c}.",
             "The {t} of {a} and {c} add up to those of {b}.",
         ),
     ),
@@ -258,7 +258,7 @@ BASE = {
             "{a} got {m} {t} as a gift on top of an old {k}.",
             "After starting with {k} {t}, {a} made {m} more.",
             "{a} bought {k} {t} on one day and {m} on the next.",
-            "To the {k} {t} in the box, {a} added {m}.",
+            "{a} had a box of {k} {t} and added {m} to it.",
         ),
     ),
     "loss": Kind(
@@ -281,8 +281,8 @@ BASE = {
             "{a} got an equal share when {m} people split {k} {t}.",
             "{a} and the others, {m} in all, split {k} {t} equally.",
             "A box of {k} {t} was split into {m} equal parts, one for {a}.",
-            "{m} people, {a} among them, each took the same from {k} {t}.",
-            "One of {m} equal parts of {k} {t} went to {a}.",
+            "{m} people, {a} among them, took equal shares of {k} {t}.",
+            "{k} {t} were split into {m} equal parts and {a} got one of them.",
         ),
     ),
 }
@@ -336,7 +336,7 @@ QUESTIONS = {
             "By how many {t} does {a} beat {b}?",
             "How many {t} is {b} short of what {a} has?",
             "What is the difference between the {t} of {a} and {b}?",
-            "How many {t} would {b} need to match {a}?",
+            "How many more {t} would {b} need to match {a}?",
         ),
     ),
     "money": Asked(
@@ -346,7 +346,7 @@ QUESTIONS = {
             "{a} sells all of the {t} for ${k} each. How many dollars does {a} get?",
             "At a price of ${k} each, how many dollars are the {t} of {a} worth?",
             "Each of the {t} is worth ${k}. What are those of {a} worth in dollars?",
-            "How many dollars does {a} get for all the {t} at ${k} each?",
+            "How many dollars does {a} get by selling all {t} at ${k} each?",
             "If one sells for ${k}, how many dollars do the {t} of {a} bring?",
             "The price is ${k} each. How many dollars do the {t} of {a} cost?",
         ),
@@ -363,7 +363,7 @@ QUESTIONS = {
             "How many dollars are left?",
             "The price is ${k} each. {a} sells all the {t} and loses ${m}. "
             "How many dollars does {a} have?",
-            "How many dollars does {a} keep if all the {t} sell for ${k} each "
+            "How many dollars does {a} keep if the {t} of {a} sell for ${k} each "
             "and ${m} are spent?",
             "At ${k} each, {a} sells the {t}, then pays ${m}. What is left in dollars?",
         ),
@@ -376,7 +376,7 @@ QUESTIONS = {
             "If {k} friends split the {t} of {a} equally, how many does each get?",
             "{a} splits the {t} into {k} equal parts. How many are in each?",
             "How many {t} does each of {k} friends get if {a} shares them equally?",
-            "{k} people each take the same from the {t} of {a}. How many is that?",
+            "{k} people share out all the {t} of {a} equally. How many does each get?",
             "The {t} of {a} are shared equally by {k} people. How many for each?",
         ),
     ),
@@ -386,7 +386,7 @@ QUESTIONS = {
         (
             "{a} gives away {k} {t}. How many are left?",
             "How many {t} are left if {a} gives away {k} of them?",
-            "{a} lost {k} of the {t}. How many does {a} still have?",
+            "Then {a} loses {k} of the {t}. How many does {a} still have?",
             "After {k} of the {t} of {a} break, how many are left?",
             "{a} sells {k} of the {t}. How many does {a} keep?",
             "If {a} is asked for {k} {t} and gives them, how many are left?",
@@ -424,7 +424,7 @@ QUESTIONS = {
             "How many {t} are left if {a} sells {k}% of them?",
             "{k}% of the {t} of {a} break. How many does {a} still have?",
             "After losing {k}% of the {t}, how many does {a} have?",
-            "{a} lost {k}% of the {t}. How many does {a} keep?",
+            "Then {a} loses {k}% of the {t}. How many does {a} keep?",
             "If {k}% of the {t} of {a} are gone, how many are left?",
         ),
     ),
@@ -434,7 +434,7 @@ LINES = (
     "{a} has {e} {t}.",
     "So {a} has {e} {t}.",
     "{a} owns {e} {t}.",
-    "That is {e} {t} for {a}.",
+    "With that {a} has {e} {t}.",
     "The {t} of {a} are {e}.",
     "For {a} it is {e} {t}.",
 )
@@ -788,7 +788,8 @@ def make_web_text(seed: int, index: int, knobs: Difficulty = DEFAULT) -> str:
     """
     rng = random.Random(f"{seed}/web/{index}")
     world = _build_world(rng, rng.choice((1, 2, 2, 3, 3, 4, 5)), knobs)
-    facts = world.chain + [f for f in world.spare if f.b in {c.a for c in world.chain}]
+    known = {"", *(fact.a for fact in world.chain)}
+    facts = world.chain + [f for f in world.spare if f.b and {f.b, f.c} <= known]
     marks = rng.choices(MARKS, MARK_WEIGHTS)[0]
     thing = world.thing
     order = rng.choices(ORDERS, ORDER_WEIGHTS)[0]
