@@ -1,4 +1,4 @@
-"""The command line: `gsmlib report | run | figures | claims | regime | pretrain`."""
+"""The command line: `gsmlib report | run | plan | figures | claims | ...`."""
 
 import sys
 from collections.abc import Iterator
@@ -77,6 +77,14 @@ def claims(scale: Scale = DEFAULT_SCALE) -> None:
     from gsmlib.claims import print_verdicts
 
     print_verdicts(figures.figures_folder(check_scale(scale)))
+
+
+@app.command()
+def plan(scale: Scale = DEFAULT_SCALE) -> None:
+    """List what a report would compute, what the store has, and about how long."""
+    from gsmlib.report import print_plan
+
+    print_plan(check_scale(scale))
 
 
 @app.command()

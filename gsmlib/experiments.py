@@ -20,6 +20,7 @@ from gsmlib.config import (
     FinetuneSpec,
     SampleSpec,
     ScoreSpec,
+    Spec,
     StudySettings,
     TestAtNSettings,
     TrainSettings,
@@ -35,6 +36,7 @@ from gsmlib.pipeline import (
     sampled_problems,
     score,
 )
+from gsmlib.plan import prepare
 from gsmlib.store import Store
 
 TEST_LOSS_PROBLEMS = 100
@@ -143,6 +145,32 @@ def verifier_spec(
     return VerifierSpec(completions=completions, training=verifier_training)
 
 
+def stages(settings: Spec) -> list[Spec]:
+    """Return the last stages that a notebook's tables are made of.
+
+    `settings` are a notebook's; their ancestors follow from the specs themselves.
+    """
+    if isinstance(settings, VerificationSettings):
+        return [
+            spec
+            for point in _verification_grid(settings)
+            for spec in _both_specs(settings, *point)
+        ]
+    if isinstance(settings, TestAtNSettings):
+        calculators, epochs = [True], range(1, settings.epochs + 1)
+    elif isinstance(settings, CalculatorSettings):
+        calculators, epochs = [True, False], [settings.epochs]
+    else:
+        return []
+    return [
+        test_spec(settings, _generator_of(settings, seed), epoch, n, calculator=on)
+        for seed in settings.seeds
+        for epoch in epochs
+        for on in calculators
+        for n in (0, settings.test_completions)
+    ]
+
+
 # -------------------------------------------------------------------------- the figures
 
 
@@ -170,6 +198,7 @@ def calculator_value(settings: CalculatorSettings, store: Store) -> pd.DataFrame
     it also gain (greedy over without it, paired by problem), gain_low, gain_high and
     McNemar's p.
     """
+    prepare(stages(settings), store)
     rows = []
     for (seed,) in _progress([(seed,) for seed in settings.seeds], "calculator"):
         generator = _generator_of(settings, seed)
@@ -205,6 +234,7 @@ def test_at_n_curve(settings: TestAtNSettings, store: Store) -> pd.DataFrame:
     and test_loss in nats per token; and, paired by problem, rise (of test@1 since the
     seed's epoch of least test loss) and fall (of test@n since its peak), likewise.
     """
+    prepare(stages(settings), store)
     grid = [(s, e) for s in settings.seeds for e in range(1, settings.epochs + 1)]
     rows, solved = [], {}
     for seed, epoch in _progress(grid, "test@n"):
@@ -248,20 +278,29 @@ def verification_curve(settings: VerificationSettings, store: Store) -> pd.DataF
     finetuning, paired by problem), gain_low, gain_high, n, within_auc, pooled_auc, and
     of the same completions majority_vote, mean_accuracy and test_at_n.
     """
+    prepare(stages(settings), store)
+    grid = _verification_grid(settings)
+    rows: list[dict[str, Any]] = []
+    weights = [n_train for _, n_train, _, _ in grid]
+    for point in _progress(grid, "verification", weights):
+        model, n_train, _, seed = point
+        about = {"dataset": settings.dataset, "model": model, "n_train": n_train}
+        pair = _both_methods(settings, *point, store)
+        rows += [about | {"seed": seed} | row for row in pair]
+    return pd.DataFrame(rows)
+
+
+def _verification_grid(
+    settings: VerificationSettings,
+) -> list[tuple[str, int, float, int]]:
+    """Return model, n_train, learning rate and seed of every point of Fig 5."""
     rates = zip(settings.models, settings.learning_rates, strict=True)
-    grid = [
-        (model, rate, n_train, seed)
+    return [
+        (model, n_train, rate, seed)
         for model, rate in rates
         for n_train in settings.sizes
         for seed in settings.seeds
     ]
-    rows: list[dict[str, Any]] = []
-    weights = [n_train for _, _, n_train, _ in grid]
-    for model, rate, n_train, seed in _progress(grid, "verification", weights):
-        about = {"dataset": settings.dataset, "model": model, "n_train": n_train}
-        pair = _both_methods(settings, model, n_train, rate, seed, store)
-        rows += [about | {"seed": seed} | row for row in pair]
-    return pd.DataFrame(rows)
 
 
 def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
@@ -271,20 +310,17 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     training set and the first seed. Columns: quantity, value, low and high (95 % over
     problems) and the goal that was set beforehand.
     """
-    smallest, largest = min(settings.sizes), max(settings.sizes)
-    generator = _largest_model(settings, largest, settings.generator_epochs)
-    spec = _on_development(
-        test_spec(settings, generator, settings.generator_epochs, REGIME_SAMPLES)
-    )
+    specs = smallest, largest, scored = _regime_specs(settings)
+    prepare(specs, store)
+    spec = scored.completions
     completions = sample(spec, store)
-    verifier = verifier_spec(settings, generator)
-    scored = score(ScoreSpec(verifier=verifier, completions=spec), store)
-    scores, correct = matrix(scored, "last"), matrix(completions, "correct")  # (P, 100)
+    scores = matrix(score(scored, store), "last")  # (P, 100)
+    correct = matrix(completions, "correct")
     voters = completions[completions["sample"] < REGIME_VOTERS]
     within = metrics.within_problem_auc(scores, correct)
     values = (
-        _development_greedy(settings, smallest, store),
-        _development_greedy(settings, largest, store),
+        matrix(sample(smallest, store), "correct")[:, 0].astype(float),
+        matrix(sample(largest, store), "correct")[:, 0].astype(float),
         correct.mean(axis=1),
         metrics.test_at_n(correct, REGIME_SAMPLES),
         _majority_right(voters, spec),
@@ -299,23 +335,23 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     return pd.DataFrame([*table, {"quantity": "pooled AUC", "value": pooled}])
 
 
-def _largest_model(
-    settings: VerificationSettings, n_train: int, epochs: int
-) -> FinetuneSpec:
+def _regime_specs(
+    settings: VerificationSettings,
+) -> tuple[SampleSpec, SampleSpec, ScoreSpec]:
+    """Return greedy solutions after the smallest and largest set, and the scores."""
+    more = settings.model_copy(update={"test_completions": REGIME_SAMPLES})
     model, rate, seed = settings.models[-1], settings.learning_rates[-1], settings.seeds
-    return finetune_spec(settings, model, n_train, rate, epochs=epochs, seed=seed[0])
-
-
-def _on_development(spec: SampleSpec) -> SampleSpec:
-    return spec.model_copy(update={"split": "dev"})
-
-
-def _development_greedy(
-    settings: VerificationSettings, n_train: int, store: Store
-) -> np.ndarray:
-    generator = _largest_model(settings, n_train, settings.epochs)
-    spec = _on_development(test_spec(settings, generator, settings.epochs, 0))
-    return matrix(sample(spec, store), "correct")[:, 0].astype(float)
+    (small, _), (large, scores) = (
+        _both_specs(more, model, n_train, rate, seed[0])
+        for n_train in (min(settings.sizes), max(settings.sizes))
+    )
+    development = {"split": "dev"}
+    completions = scores.completions.model_copy(update=development)
+    return (
+        small.model_copy(update=development),
+        large.model_copy(update=development),
+        scores.model_copy(update={"completions": completions}),
+    )
 
 
 # ------------------------------------------------------------------------ single points
@@ -330,13 +366,11 @@ def _both_methods(
     store: Store,
 ) -> list[dict[str, Any]]:
     """Return the rows of finetuning and of verification for one point of Fig 5."""
-    finetuned, generator = (
-        finetune_spec(settings, model, n_train, rate, epochs=epochs, seed=seed)
-        for epochs in (settings.epochs, settings.generator_epochs)
-    )
-    solved = _solved_greedily(settings, finetuned, settings.epochs, store)  # (P,)
-    verified, details = _verification(settings, generator, store)
-    about = {"parameters": parameter_count(finetuned, store), "n_problems": len(solved)}
+    greedy, scores = _both_specs(settings, model, n_train, rate, seed)
+    solved = matrix(sample(greedy, store), "correct")[:, 0].astype(float)  # (P,)
+    verified, details = _verification(scores, store)
+    parameters = parameter_count(greedy.generator, store)
+    about = {"parameters": parameters, "n_problems": len(solved)}
     gain = metrics.paired_difference(verified, solved)
     return [
         about | {"method": "finetuning"} | _limits("", solved),
@@ -348,22 +382,33 @@ def _both_methods(
     ]
 
 
-def _verification(
-    settings: VerificationSettings, generator: FinetuneSpec, store: Store
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return (P,): is the best-scored completion right; and measures of the scores."""
+def _both_specs(
+    settings: VerificationSettings, model: str, n_train: int, rate: float, seed: int
+) -> tuple[SampleSpec, ScoreSpec]:
+    """Return the finetuned model's greedy solutions, and the verifier's scores."""
+    finetuned, generator = (
+        finetune_spec(settings, model, n_train, rate, epochs=epochs, seed=seed)
+        for epochs in (settings.epochs, settings.generator_epochs)
+    )
+    n, epoch = settings.test_completions, settings.generator_epochs
+    completions = test_spec(settings, generator, epoch, n)
     verifier = verifier_spec(settings, generator)
-    n = settings.test_completions
-    spec = test_spec(settings, generator, settings.generator_epochs, n)
-    completions = sample(spec, store)
-    scored = score(ScoreSpec(verifier=verifier, completions=spec), store)
-    scores = matrix(scored, "last")  # (P, n)
+    return (
+        test_spec(settings, finetuned, settings.epochs, 0),
+        ScoreSpec(verifier=verifier, completions=completions),
+    )
+
+
+def _verification(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return (P,): is the best-scored completion right; and measures of the scores."""
+    scores = matrix(score(spec, store), "last")  # (P, n)
+    completions, n = sample(spec.completions, store), spec.completions.n
     correct = matrix(completions, "correct")  # (P, n)
     details = {
         "n": n,
         "within_auc": _mean(metrics.within_problem_auc(scores, correct)),
         "pooled_auc": metrics.pooled_auc(scores, correct),
-        "majority_vote": _majority_right(completions, spec).mean(),
+        "majority_vote": _majority_right(completions, spec.completions).mean(),
         "mean_accuracy": correct.mean(),
         "test_at_n": metrics.test_at_n(correct, n).mean(),
     }

@@ -32,6 +32,7 @@ from gsmlib.config import (
 from gsmlib.data import Problem, load_problems
 from gsmlib.decoding import Completion, sample_completions
 from gsmlib.models import (
+    MINI_SIZES,
     WEIGHTS,
     LanguageModel,
     keep_freed_memory,
@@ -92,10 +93,12 @@ def identity(spec: Spec) -> dict[str, Any]:
 
 @cache
 def weights_fingerprint(model: str) -> str:
-    """Return a digest of a model's local files; the name alone for one of the hub."""
-    shipped = [WEIGHTS / f"{model}.safetensors", TOKENIZER_FILE]
-    folder = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    sums = [file_sha256(path) for path in [*shipped, *folder] if path.is_file()]
+    """Return a digest of a model's local files; nothing's for one of the hub."""
+    name = model.partition(":")[0]  # ":random" ones share the tokenizer
+    files = [WEIGHTS / f"{model}.safetensors"]
+    files += [TOKENIZER_FILE] if name in ("tiny", *MINI_SIZES) else []
+    files += sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    sums = [file_sha256(path) for path in files if path.is_file()]
     return hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
 
 
@@ -127,6 +130,17 @@ def _run(spec: Spec, store: Store, what: str, make: Callable[[Path], None]) -> A
     how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
     tqdm.write(f"{stage:<14} {what} · {how}")
     return artifact
+
+
+def compute(spec: Spec, store: Store) -> None:
+    """Compute any stage, and whatever it rests on, unless the store has it."""
+    stages = {
+        FinetuneSpec: finetune,
+        SampleSpec: sample,
+        VerifierSpec: train_verifier,
+        ScoreSpec: score,
+    }
+    stages[type(spec)](spec, store)
 
 
 # ----------------------------------------------------------------------------- finetune

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import time
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,11 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
-from gsmlib.config import SETTINGS, SettingsError, resolve
+from gsmlib.config import SETTINGS, SettingsError, Spec, resolve
+from gsmlib.experiments import stages
 from gsmlib.figures import figures_folder, project_root
+from gsmlib.plan import count_workers, list_stages, plan_table, prepare, processes
+from gsmlib.store import Store
 
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
 PAGE = """<!doctype html>
@@ -92,16 +96,35 @@ def _as_text(value: Any) -> str:
 
 
 def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
-    """Execute one notebook to `runs/<scale>/`, showing its output as it comes.
+    """Compute what one notebook needs, then execute it, showing its output as it comes.
 
     Raises SettingsError before anything runs where a parameter is refused.
     """
     parameters = notebook_parameters(notebook, scale, given)
+    prepare(stages(resolve(notebook, **{**given, "scale": scale})), Store())
+    return _execute_aloud(notebook, scale, parameters)
+
+
+def _execute_aloud(notebook: str, scale: str, parameters: dict[str, Any]) -> Outcome:
+    print(f"\n== {notebook} at scale {scale}", flush=True)
+    outcome = execute(notebook, scale, parameters)
+    _say(outcome)
+    return outcome
+
+
+def _say(outcome: Outcome) -> None:
+    ended = outcome.error or f"{outcome.notebook} done"
+    print(f"{ended} ({outcome.seconds:.0f} s)", flush=True)
+
+
+def execute(
+    notebook: str, scale: str, parameters: dict[str, Any], quiet: bool = False
+) -> Outcome:
+    """Execute one notebook to `runs/<scale>/`; `quiet` shows nothing meanwhile."""
     folder = run_folder(scale)
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / f"{notebook}.ipynb"
     start, error = time.perf_counter(), ""
-    print(f"\n== {notebook} at scale {scale}", flush=True)
     try:
         papermill.execute_notebook(
             notebook_path(notebook),
@@ -110,12 +133,11 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
             kernel_name="python3",
             extra_arguments=["--log-level=CRITICAL"],  # the kernel's own messages
             progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            stdout_file=None if quiet else sys.stdout,
+            stderr_file=None if quiet else sys.stderr,
         )
     except PapermillExecutionError as failure:
         error = f"{notebook} failed: {failure.ename}: {failure.evalue}"
-        print(error, flush=True)
     write_html(output, title=notebook)
     return Outcome(notebook, time.perf_counter() - start, error)
 
@@ -137,19 +159,46 @@ def run_report(scale: str) -> list[Outcome]:
             f"There are no notebooks in {project_root() / 'notebooks'}; run this in a "
             "checkout of gsmlib."
         )
-    outcomes = []
-    for place, name in enumerate(names, start=1):
-        print(f"\nNotebook {place} of {len(names)}", end="")
-        outcomes.append(run_notebook(name, scale, {}))
+    start = time.perf_counter()
+    print(f"The report at scale {scale}: {len(names)} notebooks", flush=True)
+    prepare(_report_stages(scale), Store())
+    outcomes = run_notebooks(names, scale)
     page = write_index(scale, outcomes)
     failed = [outcome.notebook for outcome in outcomes if outcome.error]
-    total = sum(outcome.seconds for outcome in outcomes)
-    print(f"\nThe report took {total:.0f} s: {page}")
+    print(f"\nThe report took {time.perf_counter() - start:.0f} s: {page}")
     if failed:
         print(
             f"{len(failed)} of {len(outcomes)} notebooks failed: {', '.join(failed)}."
         )
     return outcomes
+
+
+def _report_stages(scale: str) -> list[Spec]:
+    return [spec for name in SETTINGS for spec in stages(resolve(name, scale=scale))]
+
+
+def print_plan(scale: str) -> None:
+    """Print the stages of a report, which the store has, and what is left to do."""
+    table = plan_table(list_stages(_report_stages(scale), Store()))
+    print(table.round(1).to_string(index=False))
+    minutes, workers = table["core_minutes"].sum(), count_workers()
+    print(
+        f"{minutes:.0f} core minutes are left, about {minutes / workers:.0f} minutes "
+        f"by {workers} processes here."
+    )
+
+
+def run_notebooks(names: list[str], scale: str) -> list[Outcome]:
+    """Execute notebooks: on a CPU several at a time, and quietly; else one by one."""
+    workers = min(count_workers(), len(names))
+    parameters = {name: notebook_parameters(name, scale, {}) for name in names}
+    if workers < 2:
+        return [_execute_aloud(name, scale, parameters[name]) for name in names]
+    with processes(workers) as pool:
+        running = [pool.submit(execute, n, scale, parameters[n], True) for n in names]
+        for future in as_completed(running):
+            _say(future.result())
+        return [future.result() for future in running]
 
 
 def _exists(notebook: str) -> bool:
