@@ -35,7 +35,7 @@ from gsmlib.store import Store
 
 # Sizes in millions of parameters, for the estimates alone.
 MILLIONS = {
-    "tiny:random": 0.1,
+    "tiny": 0.1,
     "mini-0.1m": 0.1,
     "mini-0.3m": 0.3,
     "mini-1m": 1.0,
@@ -128,7 +128,7 @@ def _row_seconds(generator: FinetuneSpec, cost: tuple[float, float]) -> float:
 
 
 def _token_seconds(generator: FinetuneSpec, cost: tuple[float, float]) -> float:
-    millions = MILLIONS.get(generator.model, OTHER_MILLIONS)
+    millions = MILLIONS.get(generator.model.removesuffix(":random"), OTHER_MILLIONS)
     return cost[0] + cost[1] * millions
 
 

@@ -1,0 +1,194 @@
+"""The plan: parents first, only what is missing, the same rows however it is made."""
+
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+
+import pandas as pd
+import pytest
+
+from gsmlib import config, experiments, pipeline, plan
+from gsmlib.config import SettingsError
+from gsmlib.plan import (
+    count_workers,
+    estimate_seconds,
+    list_stages,
+    needed_stages,
+    parents,
+    plan_table,
+    prepare,
+    work_off,
+)
+from gsmlib.store import Store
+
+NOTEBOOKS = ["01_calculator", "02_test_at_n", "03_verification"]
+
+
+def last_stages(*notebooks, **changes):
+    names = notebooks or NOTEBOOKS
+    settings = [config.resolve(name, scale="smoke") for name in names]
+    return [
+        stage
+        for values in settings
+        for stage in experiments.stages(values.model_copy(update=changes))
+    ]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A store that two processes filled."""
+    store = Store(tmp_path_factory.mktemp("prepared"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "FEW_SECONDS", 0)
+        patch.setenv("GSMLIB_WORKERS", "2")
+        prepare(last_stages(), store)
+    return store
+
+
+def made(store):
+    """The folders of all artifacts, and what else lies beside them."""
+    return {path for path in store.root.glob("*/*") if path.suffix != ".lock"}
+
+
+# ------------------------------------------------------------------------ what is to do
+
+
+def test_parents_come_first_and_each_stage_once(store):
+    stages = [stage.spec for stage in list_stages(last_stages(), store)]
+    assert len(set(stages)) == len(stages)
+    for place, spec in enumerate(stages):
+        assert set(parents(spec)) <= set(stages[:place])
+    kinds = {type(spec) for spec in stages}
+    assert kinds == set(pipeline.VERSIONS)
+
+
+def test_what_only_finished_stages_were_made_of_is_not_needed(store):
+    spec = last_stages("03_verification")[1]
+    names = [type(s).__name__ for s in needed_stages(list_stages([spec], store))]
+    assert names.count("FinetuneSpec") == 1 and names[-1] == "ScoreSpec"
+    pipeline.finetune(spec.completions.generator, store)
+    needed = needed_stages(list_stages([spec], store))
+    assert spec.completions.generator not in needed and spec in needed
+    pipeline.score(spec, store)
+    assert not needed_stages(list_stages([spec], store))
+
+
+def test_estimates_grow_with_what_there_is_to_do():
+    greedy, scores = last_stages("03_verification")[-2:]
+    verifier = scores.verifier
+    for spec, change in (
+        (greedy.generator, {"model": "mini-3m"}),
+        (scores.completions, {"n": 999}),
+        (scores.completions, {"n_problems": 999}),
+        (verifier, {"training": verifier.training.model_copy(update={"epochs": 9})}),
+        (scores, {"completions": scores.completions.model_copy(update={"n": 99})}),
+    ):
+        more = spec.model_copy(update=change)
+        assert estimate_seconds(more) > 1.5 * estimate_seconds(spec)
+
+
+def test_the_table_counts_stages_and_what_is_left(prepared, store):
+    empty = plan_table(list_stages(last_stages(), store))
+    full = plan_table(list_stages(last_stages(), prepared))
+    assert (empty["done"] == 0).all() and (empty["core_minutes"] > 0).all()
+    assert (full["done"] == full["stages"]).all() and full["core_minutes"].eq(0).all()
+    assert empty["stages"].equals(full["stages"])
+    assert set(empty["stage"]) == {name for name, _ in pipeline.VERSIONS.values()}
+
+
+def test_workers_may_be_set(monkeypatch):
+    monkeypatch.setenv("GSMLIB_WORKERS", "5")
+    assert count_workers() == 5
+    for wrong in ("none", "-1", "0", "1.5"):
+        monkeypatch.setenv("GSMLIB_WORKERS", wrong)
+        with pytest.raises(SettingsError, match="GSMLIB_WORKERS is"):
+            count_workers()
+    monkeypatch.delenv("GSMLIB_WORKERS")
+    assert 1 <= count_workers() <= plan.count_cores()
+
+
+# --------------------------------------------------------------------------- doing it
+
+
+@pytest.mark.parametrize(
+    ("notebook", "table"),
+    [
+        ("01_calculator", experiments.calculator_value),
+        ("02_test_at_n", experiments.test_at_n_curve),
+        ("03_verification", experiments.verification_curve),
+    ],
+)
+def test_everything_a_table_asks_for_was_prepared(prepared, notebook, table):
+    before = made(prepared)
+    table(config.resolve(notebook, scale="smoke"), Store(prepared.root))
+    assert made(prepared) == before
+    assert not list(prepared.root.glob("*/*.work"))
+
+
+def test_several_processes_make_the_same_rows_as_one(prepared, store):
+    for spec in last_stages("03_verification")[:2]:
+        pipeline.compute(spec, store)
+        reads = pipeline.sample if "n" in type(spec).model_fields else pipeline.score
+        one, several = reads(spec, store), reads(spec, prepared)
+        shared = ["problem", "sample", *({"text", "correct"} & set(one))]
+        pd.testing.assert_frame_equal(one[shared], several[shared])
+
+
+def test_little_work_and_one_worker_start_no_processes(store, monkeypatch):
+    monkeypatch.setattr(plan, "processes", lambda workers: pytest.fail("started"))
+    monkeypatch.setenv("GSMLIB_WORKERS", "2")
+    prepare(last_stages("02_test_at_n", test_problems=1), store)
+    monkeypatch.setattr(plan, "FEW_SECONDS", 0)
+    monkeypatch.setenv("GSMLIB_WORKERS", "1")
+    prepare(last_stages(), store)
+    assert not made(store)
+
+
+def submit_to(results):
+    """A `submit` whose futures are done at once, in the order of `results`."""
+    asked = []
+
+    def submit(spec):
+        asked.append(spec)
+        future = Future()
+        outcome = results(spec)
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+        return future
+
+    return submit, asked
+
+
+def test_the_longest_of_the_ready_stages_go_first(store):
+    needed = needed_stages(list_stages(last_stages(), store))
+    submit, asked = submit_to(lambda spec: "done")
+    assert work_off(needed, submit) == []
+    assert set(asked) == set(needed)
+    for place, spec in enumerate(asked):
+        assert set(parents(spec)) <= set(asked[:place])
+    first = [needed[spec].seconds for spec in asked if not parents(spec)]
+    assert first == sorted(first, reverse=True)
+
+
+def test_what_rests_on_a_failed_stage_is_left(store, capsys):
+    needed = needed_stages(list_stages(last_stages(), store))
+    broken = next(spec for spec in needed if not parents(spec))
+    error = FloatingPointError("The loss is nan at step 3.")
+    submit, asked = submit_to(lambda spec: error if spec == broken else "done")
+    assert work_off(needed, submit) == [broken]
+    assert not any(broken in parents(spec) for spec in asked)
+    others = [spec for spec in needed if not parents(spec)]
+    assert set(others) <= set(asked)
+    assert "A stage failed: The loss is nan" in capsys.readouterr().out
+
+
+def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
+    with plan.processes(2):
+        raise BrokenProcessPool
+    assert "A process died" in capsys.readouterr().out
