@@ -69,7 +69,9 @@ class TrainSettings(Spec):
     `warmup` is the share of the steps over which the rate first rises (the paper names
     none: 0 everywhere but in our own pretraining).
     `level`, `loss` and `language_weight` matter for verifiers only; a language weight
-    of 0 trains the verifier term alone.
+    of 0 trains the verifier term alone. `group_size` says how many completions of one
+    problem are put into the same batch (1: all are shuffled singly), next to as many
+    copies of one language row; then their question is computed once.
     """
 
     epochs: Count
@@ -87,6 +89,7 @@ class TrainSettings(Spec):
     level: Literal["token", "solution"] = "token"
     loss: Literal["mse", "bce"] = "mse"
     language_weight: float = Field(1.0, ge=0)
+    group_size: Count = 1
 
 
 class FinetuneSpec(Spec):
@@ -233,7 +236,8 @@ class VerificationSettings(StudySettings):
     """03_verification: finetuning against verification (Fig 5).
 
     `sizes` are numbers of training problems; at most `completed_problems` of them get
-    `completions` each for the verifier; `learning_rates` has one rate per model.
+    `completions` each for the verifier; `verifier_group_size` of them share a batch,
+    and so their question; `learning_rates` has one rate per model.
     """
 
     models: Models
@@ -245,6 +249,7 @@ class VerificationSettings(StudySettings):
     verifier_epochs: Count
     verifier_learning_rate: Rate
     verifier_batch_tokens: Count
+    verifier_group_size: Count
 
     @model_validator(mode="after")
     def _consistent(self) -> "VerificationSettings":
@@ -295,6 +300,7 @@ MINI_REGIME: dict[str, Any] = dict(
     verifier_epochs=1,
     verifier_learning_rate=1e-3,
     verifier_batch_tokens=8_000,
+    verifier_group_size=4,
     sampling_precision="fp32",  # bf16 samples these sizes hardly faster
 )
 
@@ -335,11 +341,11 @@ SCALES: dict[str, dict[str, Any]] = {
         MINI_REGIME,
         model="mini-3m",
         models=("mini-1m", "mini-3m"),
-        n_train=8000,
-        sizes=(250, 500, 1000, 2000, 4000, 8000),
-        completed_problems=8000,
-        completions=100,
-        test_problems=400,
+        n_train=4000,
+        sizes=(250, 500, 1000, 2000, 4000),
+        completed_problems=4000,
+        completions=16,
+        test_problems=200,
         test_completions=100,
         seeds=(0, 1, 2),
     ),
@@ -362,6 +368,7 @@ SCALES: dict[str, dict[str, Any]] = {
         verifier_epochs=1,
         verifier_learning_rate=5e-5,
         verifier_batch_tokens=4_000,
+        verifier_group_size=4,
         seeds=(0,),
     ),
     "gpt2": {
@@ -383,6 +390,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "verifier_epochs": 1,
         "verifier_learning_rate": 1e-5,
         "verifier_batch_tokens": 32_000,
+        "verifier_group_size": 10,
         "seeds": (0, 1, 2),
         "01_calculator": dict(model="gpt2", test_completions=20),
     },

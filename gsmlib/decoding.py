@@ -1,32 +1,35 @@
 """Sampling completions: batched, cached, with the calculator (paper, appendix C).
 
-A problem's prompt is computed once and its cache copied to all its samples. Rows that
-finish leave the batch. Samples are addressed: each draw is a hash of (seed, problem,
-sample, position), so that neither batch size nor order nor shard changes a completion,
-but for ties within rounding errors.
+Finished rows leave the batch and waiting ones take their places, in problem order, so
+that memory is bounded by the batch. Samples are addressed: each draw is a hash of
+(seed, problem, sample, position), so that neither batch size nor order nor a restart
+changes a completion, but for ties within rounding errors. The model's side is
+`engine`'s.
 """
 
-import inspect
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gsmlib import calculator as arithmetic
+from gsmlib.engine import new_engine
 from gsmlib.models import LanguageModel
 
 ANSWER_LINE = re.compile(r"####[^\n]*\S[^\n]*\n")
 TAIL = 256  # tokens decoded to look for an expression or an answer line
-COMPACT_BELOW = 0.7  # finished rows leave once 30 % have finished (measured 2-4x)
-SET_ASIDE_BELOW = 0.1  # a batch's slowest tenth joins the other batches' slowest
+COMPACT_BELOW = 0.75  # finished rows leave once a quarter of the rows have finished
+REFILL_BELOW = 0.5  # waiting rows join once half of the batch is free
 MAX_ROWS = 512
 BATCH_BYTES = 2**31  # of caches and logits, on a CPU
+CHUNK = 64  # tokens whose probabilities are added up before one of them is looked for
 
 
 class Completion(NamedTuple):
@@ -46,7 +49,7 @@ class Completion(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What holds for every row: `n` samples a problem, and when to force and stop."""
+    """What holds for every row: how to draw, and when to force and stop."""
 
     temperature: float
     max_length: int
@@ -54,30 +57,16 @@ class Rules(NamedTuple):
     stop_after_answer: bool
 
 
-@dataclass
-class Row:
-    """One completion in the making."""
+Done = tuple[int, int, Completion]  # problem index, sample index, its completion
 
-    problem: int  # places in the result
+
+class Row(NamedTuple):
+    """One completion to be made, by its places in the result."""
+
+    problem: int
     sample: int
     address: np.uint64  # hash of (seed, problem id, sample id)
     prompt: list[int]
-    tokens: list[int] = field(default_factory=list)
-    forced: list[bool] = field(default_factory=list)
-    pending: list[int] = field(default_factory=list)  # the calculator's next tokens
-    logprob: float = 0.0
-    finished: bool = False
-    done: bool = False
-
-    @property
-    def context(self) -> list[int]:
-        """Prompt and solution so far."""
-        return self.prompt + self.tokens
-
-    def complete(self, tokenizer: PreTrainedTokenizerBase) -> Completion:
-        """The row as a result."""
-        text = decode(tokenizer, self.tokens)
-        return Completion(text, self.tokens, self.forced, self.logprob, self.finished)
 
 
 def greedy(
@@ -121,45 +110,85 @@ def sample_completions(
     sample_ids: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[Completion]]:
-    """`n` completions of each question, in the questions' order.
+    """`n` completions of each question, in the questions' order: `stream_completions`.
+
+    progress is called with the number of completions just finished.
+    """
+    stream = stream_completions(
+        lm,
+        questions,
+        n,
+        temperature=temperature,
+        seed=seed,
+        max_length=max_length,
+        calculator=calculator,
+        stop_after_answer=stop_after_answer,
+        batch_size=batch_size,
+        problem_ids=problem_ids,
+        sample_ids=sample_ids,
+    )
+    done: dict[tuple[int, int], Completion] = {}
+    for problem, sample, completion in stream:
+        done[problem, sample] = completion
+        if progress is not None:
+            progress(1)
+    return [[done[i, j] for j in range(n)] for i in range(len(questions))]
+
+
+def stream_completions(
+    lm: LanguageModel,
+    questions: Sequence[str],
+    n: int,
+    *,
+    temperature: float,
+    seed: int,
+    max_length: int = 400,
+    calculator: bool = True,
+    stop_after_answer: bool = False,
+    batch_size: int = 0,
+    problem_ids: Sequence[int] | None = None,
+    sample_ids: Sequence[int] | None = None,
+    skip: Collection[tuple[int, int]] = (),
+) -> Iterator[Done]:
+    """Yield (problem index, sample index, completion), `n` of each question, when done.
 
     temperature: 0 takes the likeliest token (the paper's test@1); the paper's other is
     0.7. max_length: tokens of prompt and solution together. stop_after_answer: stop
     behind the line `#### ...`, not only at the end token. batch_size: rows computed
     together; 0 chooses (`choose_batch_size`). problem_ids, sample_ids (default 0, 1,
     ...): a completion depends on its two ids and `seed`, not on what else is drawn.
-    progress is called with the number of completions just finished. Raises ValueError
-    for settings that the model cannot serve.
+    skip: (problem index, sample index) of completions not to make; a set, if many.
+    Problems come by the length of their prompts. Raises ValueError for settings that
+    the model cannot serve.
     """
     rules = Rules(temperature, max_length, calculator, stop_after_answer)
     _check(lm.model, rules, n)
     problem_ids = range(len(questions)) if problem_ids is None else problem_ids
     sample_ids = range(n) if sample_ids is None else sample_ids
-    rows = _make_rows(lm.tokenizer, questions, n, seed, problem_ids, sample_ids)
-    batch_size = batch_size or choose_batch_size(lm.model, max_length)
-    _sample_rows(lm, rows, rules, batch_size, progress)
-    done = [row.complete(lm.tokenizer) for row in rows]
-    return [done[i * n : (i + 1) * n] for i in range(len(questions))]
+    assert len(problem_ids) == len(questions), "one problem id per question"
+    assert len(sample_ids) == n, "one sample id per completion"
+    prompts = [encode_prompt(lm.tokenizer, question) for question in questions]
+    rows = (
+        row
+        for row in _make_rows(prompts, seed, problem_ids, sample_ids)
+        if (row.problem, row.sample) not in skip
+    )
+    size = batch_size or choose_batch_size(lm.model, max_length)
+    return _complete_rows(lm, rows, rules, size)
 
 
 def _make_rows(
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Sequence[str],
-    n: int,
+    prompts: list[list[int]],
     seed: int,
     problem_ids: Sequence[int],
     sample_ids: Sequence[int],
-) -> list[Row]:
-    assert len(problem_ids) == len(questions), "one problem id per question"
-    assert len(sample_ids) == n, "one sample id per completion"
-    problems, samples = np.asarray(problem_ids)[:, None], np.asarray(sample_ids)
-    addresses = hash_address(seed, problems, samples)  # (problems, n)
-    prompts = [encode_prompt(tokenizer, question) for question in questions]
-    return [
-        Row(i, j, addresses[i, j], prompts[i])
-        for i in range(len(questions))
-        for j in range(n)
-    ]
+) -> Iterator[Row]:
+    """All rows; prompts of similar length follow each other, to be padded little."""
+    samples = np.asarray(sample_ids)
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
+        addresses = hash_address(seed, problem_ids[i], samples)
+        for j, address in enumerate(addresses):
+            yield Row(i, j, address, prompts[i])
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
@@ -218,14 +247,27 @@ def choose_tokens(
     if temperature == 0:
         tokens = logits.argmax(dim=-1)
     else:
-        probabilities = torch.softmax(logits / temperature, dim=-1)
-        cumulated = probabilities.cumsum(dim=-1, dtype=torch.float64)  # (B, V)
         targets = torch.from_numpy(uniforms).to(logits.device)[:, None]
-        targets = targets * cumulated[:, -1:]
-        tokens = torch.searchsorted(cumulated, targets, right=True).squeeze(-1)
-        tokens = tokens.clamp(max=logits.shape[-1] - 1)
-    chosen = logits.gather(-1, tokens[:, None]).squeeze(-1)
-    return tokens, chosen - logits.logsumexp(dim=-1)
+        tokens = _invert(torch.softmax(logits / temperature, dim=-1), targets)
+    return tokens, logits.log_softmax(dim=-1).gather(-1, tokens[:, None]).squeeze(-1)
+
+
+def _invert(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """First tokens (B,) whose cumulated probability, of (B, V), exceeds targets (B, 1).
+
+    Whole chunks of tokens first, then the tokens of one chunk: sums in float64, which
+    cost less than half of what cumulating every probability does.
+    """
+    size = probabilities.shape[1]
+    chunks = F.pad(probabilities, (0, -size % CHUNK)).unflatten(1, (-1, CHUNK))
+    sums = chunks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)  # (B, V / CHUNK)
+    targets = targets * sums[:, -1:]
+    chunk = torch.searchsorted(sums, targets, right=True).clamp(max=sums.shape[1] - 1)
+    before = F.pad(sums, (1, 0)).gather(1, chunk)
+    rows = torch.arange(len(chunk), device=chunk.device)
+    inside = chunks[rows, chunk[:, 0]].cumsum(dim=-1, dtype=torch.float64) + before
+    place = torch.searchsorted(inside, targets, right=True).clamp(max=CHUNK - 1)
+    return (chunk * CHUNK + place).squeeze(1).clamp(max=size - 1)
 
 
 # ------------------------------------------------------------------------- the batches
@@ -235,13 +277,13 @@ def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
     """The largest power of two, at most 512, of rows that fit the memory.
 
     That is 2 GiB, or half of what a GPU has free, for keys and values of `max_length`
-    tokens and the logits: 512 for the mini-GPTs, 64 for SmolLM2.
+    tokens (no prompt shared) and the logits: 512 for the mini-GPTs, 64 for SmolLM2.
     """
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None)
     width = width or config.hidden_size // config.num_attention_heads
-    item = model.dtype.itemsize
+    item = 4 if model.device.type == "cpu" else model.dtype.itemsize  # as `Engine`
     row = 2 * config.num_hidden_layers * heads * width * item * max_length
     row += 32 * config.vocab_size
     room = BATCH_BYTES
@@ -250,141 +292,150 @@ def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
     return 2 ** (max(1, min(MAX_ROWS, room // row)).bit_length() - 1)
 
 
-@torch.inference_mode()
-def _sample_rows(
-    lm: LanguageModel,
-    rows: list[Row],
-    rules: Rules,
-    batch_size: int,
-    progress: Callable[[int], None] | None,
-) -> None:
-    """Complete all rows, in batches of similar length.
-
-    The slowest rows of every batch are set aside and go on together later, their tokens
-    so far computed anew as prompts: a few rows at a time waste the processor.
-    """
+def _complete_rows(
+    lm: LanguageModel, rows: Iterator[Row], rules: Rules, size: int
+) -> Iterator[Done]:
+    """Complete all rows, at most `size` of them together."""
     was_training = lm.model.training
     lm.model.eval()
-    waiting = [row for row in rows if len(row.prompt) < rules.max_length]
-    if progress is not None and len(waiting) < len(rows):
-        progress(len(rows) - len(waiting))  # no room for a solution
-    while waiting:
-        waiting.sort(key=lambda row: (len(row.context), row.problem, row.sample))
-        chunks = [
-            waiting[start : start + batch_size]
-            for start in range(0, len(waiting), batch_size)
-        ]
-        for chunk in chunks:
-            batch = Batch(lm, chunk, rules)
-            least = SET_ASIDE_BELOW * len(chunk) if len(chunks) > 1 else 0
-            while batch.alive.sum() > least:
-                finished = batch.step()
-                if progress is not None and finished:
-                    progress(finished)
-            batch.keep(np.zeros(len(batch.rows), bool))
-        waiting = [row for row in waiting if not row.done]
-    lm.model.train(was_training)
-
-
-ROW_ARRAYS = [
-    "addresses",
-    "done_before",
-    "lengths",
-    "tokens",
-    "forced",
-    "ends",
-    "logprob",
-    "alive",
-    "finished",
-    "pending",
-]
+    try:
+        batch, waiting = Batch(lm, rules), True
+        while waiting or len(batch):
+            if waiting and len(batch) <= REFILL_BELOW * size:
+                entering = list(islice(rows, size - len(batch)))
+                waiting = bool(entering)
+                yield from batch.enter(entering)
+            if len(batch):
+                yield from batch.step()
+    finally:
+        lm.model.train(was_training)
 
 
 class Batch:
-    """Rows that take their steps together, padded on the left to one length.
+    """Rows that take their steps together: each verb returns the rows it completed.
 
-    R rows, `steps` taken so far; arrays have one entry per row in the batch.
+    `state` has one record a row, `logits` (R, V) what the model says of its next token.
+    Rows that have stopped stay until enough of them have: leaving copies the caches.
     """
 
-    def __init__(self, lm: LanguageModel, rows: list[Row], rules: Rules):
-        self.lm, self.rows, self.rules, self.steps = lm, rows, rules, 0
-        self.addresses = np.array([row.address for row in rows])
-        self.done_before = np.array([len(row.tokens) for row in rows])
-        self.lengths = np.array([len(row.context) for row in rows])
-        self.width = int(self.lengths.max())
-        room = rules.max_length - int(self.lengths.min())
-        self.tokens = np.zeros((len(rows), room), np.int64)
-        self.forced = np.zeros((len(rows), room), bool)
-        self.ends = np.zeros(len(rows), np.int64)  # steps a stopped row took
-        self.logprob = np.zeros(len(rows))
-        self.alive = np.ones(len(rows), bool)
-        self.finished = np.zeros(len(rows), bool)
-        self.pending = np.array([bool(row.pending) for row in rows])
-        self.mask = torch.ones(
-            (len(rows), self.width + room), dtype=torch.long, device=lm.model.device
-        )
-        self._compute_prompts()
+    def __init__(self, lm: LanguageModel, rules: Rules):
+        self.lm, self.rules, self.engine = lm, rules, new_engine(lm.model)
+        self.rows: list[Row] = []
+        self.pending: list[list[int]] = []  # the calculator's next tokens
+        self.logits = torch.empty(0)
+        record = [
+            ("address", np.uint64),
+            ("prompt", np.int64),  # its length
+            ("steps", np.int64),  # tokens so far
+            ("tokens", np.int32, rules.max_length),
+            ("forced", bool, rules.max_length),
+            ("logprob", float),
+            ("pending", bool),
+            ("alive", bool),
+            ("finished", bool),
+        ]
+        self.state = np.zeros(0, record)
 
-    def step(self) -> int:
-        """Give every row its next token; return how many rows stopped with it."""
-        uniforms = uniform(self.addresses, self.done_before + self.steps)
+    def __len__(self) -> int:
+        """The number of rows that have not stopped."""
+        return int(self.state["alive"].sum())
+
+    @torch.inference_mode()
+    def enter(self, rows: list[Row]) -> list[Done]:
+        """Compute the prompts of `rows` and append these to the batch."""
+        full = [row for row in rows if len(row.prompt) >= self.rules.max_length]
+        rows = [row for row in rows if len(row.prompt) < self.rules.max_length]
+        if rows:
+            self._leave()
+            problems = [
+                list(same) for _, same in groupby(rows, lambda row: row.problem)
+            ]
+            prompts = [same[0].prompt for same in problems]
+            logits = self.engine.add(prompts, [len(same) for same in problems])
+            self.logits = torch.cat((self.logits, logits)) if self.rows else logits
+            self.rows += rows
+            self.pending += [[] for _ in rows]
+            state = np.zeros(len(rows), self.state.dtype)
+            state["address"] = [row.address for row in rows]
+            state["prompt"] = [len(row.prompt) for row in rows]
+            state["alive"] = True
+            self.state = np.concatenate((self.state, state))
+        # no room for a solution
+        return [(*row[:2], Completion("", [], [], 0.0, False)) for row in full]
+
+    @torch.inference_mode()
+    def step(self) -> list[Done]:
+        """Give every row its next token, and compute what may follow it."""
+        state, alive = self.state, self.state["alive"]
+        uniforms = uniform(state["address"], state["steps"])
         chosen, logprobs = choose_tokens(self.logits, self.rules.temperature, uniforms)
         tokens, logprobs = chosen.cpu().numpy(), logprobs.cpu().numpy()
         forced = self._force(tokens)
-        sampled = self.alive & ~forced
+        sampled = alive & ~forced
         if not np.isfinite(logprobs[sampled]).all():
             raise ValueError("The language model's logits are not finite.")
-        self.logprob[sampled] += logprobs[sampled]
-        self.tokens[:, self.steps], self.forced[:, self.steps] = tokens, forced
-        self.steps += 1
-        self.lengths += 1
+        state["logprob"][sampled] += logprobs[sampled]
+        places = np.flatnonzero(alive)
+        state["tokens"][places, state["steps"][places]] = tokens[places]
+        state["forced"][places, state["steps"][places]] = forced[places]
+        state["steps"][places] += 1
         stopped = self._stop(tokens)
         if self.rules.calculator:
             self._calculate(tokens, forced)
-        if self.alive.mean() < COMPACT_BELOW:
-            self.keep(self.alive)
-        if self.alive.any():
-            self._compute_next(self.tokens[:, self.steps - 1])
-        return stopped
-
-    def keep(self, kept: np.ndarray) -> None:
-        """Keep the rows where `kept` (R,) is true; write the others' results."""
-        for place in np.flatnonzero(~kept):
-            row = self.rows[place]
-            end = self.steps if self.alive[place] else self.ends[place]
-            row.tokens += self.tokens[place, :end].tolist()
-            row.forced += self.forced[place, :end].tolist()
-            row.logprob += float(self.logprob[place])
-            row.finished = bool(self.finished[place])
-            row.done = not self.alive[place]
-        self.rows = [self.rows[place] for place in np.flatnonzero(kept)]
-        for name in ROW_ARRAYS:
-            setattr(self, name, getattr(self, name)[kept])
+        done = [self._complete(place) for place in np.flatnonzero(stopped)]
+        if len(self) < COMPACT_BELOW * len(self.rows):
+            tokens = tokens[alive]
+            self._leave()
         if self.rows:
-            places = torch.from_numpy(np.flatnonzero(kept)).to(self.mask.device)
-            self.mask = self.mask[places]
-            self.cache.batch_select_indices(places)
+            self.logits = self.engine.step(chosen.new_tensor(tokens))
+        return done
+
+    def _leave(self) -> None:
+        """Rows that have stopped leave."""
+        alive = self.state["alive"].copy()
+        if alive.all():
+            return
+        kept = torch.from_numpy(alive).to(self.logits.device)
+        self.engine.keep(kept)
+        self.logits = self.logits[kept]
+        self.rows = [self.rows[place] for place in np.flatnonzero(alive)]
+        self.pending = [self.pending[place] for place in np.flatnonzero(alive)]
+        self.state = self.state[alive]
+
+    def _complete(self, place: int) -> Done:
+        """The row as a result."""
+        row, state = self.rows[place], self.state[place]
+        tokens = state["tokens"][: state["steps"]].tolist()
+        completion = Completion(
+            decode(self.lm.tokenizer, tokens),
+            tokens,
+            state["forced"][: state["steps"]].tolist(),
+            float(state["logprob"]),
+            bool(state["finished"]),
+        )
+        return row.problem, row.sample, completion
 
     def _force(self, tokens: np.ndarray) -> np.ndarray:
         """Overwrite sampled tokens by the calculator's; return which (R,)."""
-        forced = self.pending.copy()
+        forced = self.state["pending"].copy()
         for place in np.flatnonzero(forced):
-            row = self.rows[place]
-            tokens[place] = row.pending.pop(0)
-            self.pending[place] = bool(row.pending)
+            tokens[place] = self.pending[place].pop(0)
+            self.state["pending"][place] = bool(self.pending[place])
         return forced
 
-    def _stop(self, tokens: np.ndarray) -> int:
-        ended = self.alive & (tokens == self.lm.tokenizer.eos_token_id)
+    def _stop(self, tokens: np.ndarray) -> np.ndarray:
+        """Mark the rows that end with these tokens; return which (R,)."""
+        state, alive = self.state, self.state["alive"]
+        ended = alive & (tokens == self.lm.tokenizer.eos_token_id)
         if self.rules.stop_after_answer:
             _, breaks = mark_tokens(self.lm.tokenizer, self.logits.shape[-1])
-            for place in np.flatnonzero(self.alive & breaks[tokens]):
+            for place in np.flatnonzero(alive & breaks[tokens]):
                 ended[place] |= bool(ANSWER_LINE.search(self._text(place)))
-        stopped = ended | (self.alive & (self.lengths >= self.rules.max_length))
-        self.finished |= ended
-        self.ends[stopped] = self.steps
-        self.alive &= ~stopped
-        return int(stopped.sum())
+        full = state["prompt"] + state["steps"] >= self.rules.max_length
+        stopped = ended | (alive & full)
+        state["finished"] |= ended
+        state["alive"] &= ~stopped
+        return stopped
 
     def _calculate(self, tokens: np.ndarray, forced: np.ndarray) -> None:
         """Where the text now ends in a well-formed `<<expr=`, force its value and `>>`.
@@ -394,66 +445,19 @@ class Batch:
         own value stands. What the calculator refuses is left to the model too.
         """
         equals, _ = mark_tokens(self.lm.tokenizer, self.logits.shape[-1])
-        for place in np.flatnonzero(self.alive & ~forced & equals[tokens]):
+        for place in np.flatnonzero(self.state["alive"] & ~forced & equals[tokens]):
             value = arithmetic.completion(self._text(place))
             if value is not None:
                 tail = self._tail(place)
-                self.rows[place].pending = encode_after(self.lm.tokenizer, tail, value)
-                self.pending[place] = bool(self.rows[place].pending)
+                self.pending[place] = encode_after(self.lm.tokenizer, tail, value)
+                self.state["pending"][place] = bool(self.pending[place])
 
     def _tail(self, place: int) -> list[int]:
-        tokens = self.tokens[place, : self.steps].tolist()
-        return (self.rows[place].tokens + tokens)[-TAIL:]
+        end = self.state["steps"][place]
+        return self.state["tokens"][place, max(0, end - TAIL) : end].tolist()
 
     def _text(self, place: int) -> str:
         return decode(self.lm.tokenizer, self._tail(place))
-
-    def _compute_prompts(self) -> None:
-        """Compute every different context once, then give each row its copy."""
-        places: dict[tuple[int, ...], int] = {}
-        which = [
-            places.setdefault(tuple(row.context), len(places)) for row in self.rows
-        ]
-        ids = np.full((len(places), self.width), self.lm.tokenizer.pad_token_id)
-        mask = np.zeros((len(places), self.width), np.int64)
-        for place, context in enumerate(places):
-            ids[place, -len(context) :] = context
-            mask[place, -len(context) :] = 1
-        positions = (mask.cumsum(axis=1) - 1).clip(min=0)
-        # Its copying at every step costs less than bmm does on a cache with spare room:
-        # CPU kernels copy what is not contiguous (measured 7 against 8 ms a layer).
-        self.cache = DynamicCache(config=self.lm.model.config)
-        logits = self._forward(ids, torch.from_numpy(mask), positions)
-        index = torch.tensor(which, device=self.mask.device)
-        self.mask[:, : self.width] = torch.from_numpy(mask).to(index.device)[index]
-        self.cache.batch_select_indices(index)
-        self.logits = logits[index]
-
-    def _compute_next(self, tokens: np.ndarray) -> None:
-        mask = self.mask[:, : self.width + self.steps]
-        # stopped rows that are still here must not run out of positions
-        positions = (self.lengths - 1).clip(max=self.rules.max_length - 1)
-        self.logits = self._forward(tokens[:, None], mask, positions[:, None])
-
-    def _forward(self, ids: np.ndarray, mask: Tensor, positions: np.ndarray) -> Tensor:
-        """The logits (R, V) behind the last column of `ids` (R, T)."""
-        model = self.lm.model
-        arguments = {"logits_to_keep": 1} if _can_keep_last(type(model)) else {}
-        output = model(
-            input_ids=torch.from_numpy(ids).to(model.device),
-            attention_mask=mask.to(model.device),
-            position_ids=torch.from_numpy(positions).to(model.device),
-            past_key_values=self.cache,
-            use_cache=True,
-            **arguments,
-        )
-        return output.logits[:, -1]
-
-
-@lru_cache
-def _can_keep_last(kind: type[PreTrainedModel]) -> bool:
-    """Most models can compute the last position's logits alone; a prompt's are many."""
-    return "logits_to_keep" in inspect.signature(kind.forward).parameters
 
 
 # ------------------------------------------------------------------------ the tokens

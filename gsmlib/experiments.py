@@ -137,6 +137,7 @@ def verifier_spec(
         epochs=settings.verifier_epochs,
         learning_rate=settings.verifier_learning_rate,
         batch_tokens=settings.verifier_batch_tokens,
+        group_size=settings.verifier_group_size,
         dropout=settings.dropout,
         precision=settings.precision,
         seed=training.seed,

@@ -17,6 +17,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    Cache,
     GPT2Config,
     GPT2LMHeadModel,
     PretrainedConfig,
@@ -268,9 +269,14 @@ class Verifier(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Scores (B, T), float32, and the language model's logits (B, T, V)."""
-        hidden = self._hidden(input_ids, attention_mask, position_ids)  # (B, T, D)
+        """Scores (B, T), float32, and the language model's logits (B, T, V).
+
+        With `past_key_values` of a prefix of L tokens the mask is (B, L + T).
+        """
+        inputs = input_ids, attention_mask, position_ids, past_key_values
+        hidden = self._hidden(*inputs)  # (B, T, D)
         logits = self.language_model.get_output_embeddings()(hidden)  # (B, T, V)
         return self._score(hidden), logits
 
@@ -279,21 +285,25 @@ class Verifier(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
     ) -> Tensor:
         """The scores (B, T) alone: one column of the output embedding, not all V."""
-        return self._score(self._hidden(input_ids, attention_mask, position_ids))
+        inputs = input_ids, attention_mask, position_ids, past_key_values
+        return self._score(self._hidden(*inputs))
 
     def _hidden(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
         position_ids: Tensor | None,
+        past_key_values: Cache | None,
     ) -> Tensor:
         output = self.language_model.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            use_cache=False,
+            past_key_values=past_key_values,
+            use_cache=past_key_values is not None,
         )
         return output.last_hidden_state
 

@@ -9,18 +9,22 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from pyarrow import Table
+from pyarrow.dataset import dataset
+from pyarrow.parquet import write_table
 from safetensors import safe_open
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 from gsmlib.answers import final_number, is_correct
+from gsmlib.batching import Row, encode
 from gsmlib.config import (
     DataSpec,
     FinetuneSpec,
@@ -30,7 +34,7 @@ from gsmlib.config import (
     VerifierSpec,
 )
 from gsmlib.data import Problem, load_problems
-from gsmlib.decoding import Completion, sample_completions
+from gsmlib.decoding import Completion, stream_completions
 from gsmlib.models import (
     MINI_SIZES,
     WEIGHTS,
@@ -44,7 +48,7 @@ from gsmlib.models import (
 )
 from gsmlib.store import RESUME, Artifact, Store, file_sha256, write_text
 from gsmlib.tokenizer import TOKENIZER_FILE
-from gsmlib.training import Row, encode, evaluate_loss, train
+from gsmlib.training import evaluate_loss, train
 from gsmlib.verifier import (
     AGGREGATIONS,
     aggregate,
@@ -63,8 +67,7 @@ VERSIONS: dict[type[Spec], tuple[str, int]] = {
 }
 LOSSES, HISTORY = "losses.json", "history.csv"
 COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
-SHARD_SECONDS = 30  # an interruption loses about this much sampling
-FIRST_SHARD = 256  # completions
+SAVE_SECONDS = 30  # an interruption loses about this much sampling
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
 
@@ -269,39 +272,27 @@ def _sample(spec: SampleSpec, store: Store, work: Path) -> None:
     folder = folder_of(spec.generator, store) / f"epoch-{spec.epoch}"
     lm = load_saved_language_model(folder)
     lm.model.to(best_device(), PRECISIONS[spec.precision])
-    problems = sampled_problems(spec)
-    shards = work / RESUME
-    shards.mkdir(exist_ok=True)
-    start, per_shard = _next_problem(shards), max(1, FIRST_SHARD // spec.n)
-    bar = tqdm(
-        desc="sample",
-        unit="completion",
-        total=len(problems) * spec.n,
-        initial=start * spec.n,
-        leave=False,
-    )
-    while start < len(problems):
-        began = time.perf_counter()
-        chunk = problems[start : start + per_shard]
-        table = _complete(lm, chunk, start, spec, bar.update)
-        _write_shard(table, shards, start, start + len(chunk))
-        rate = len(chunk) / (time.perf_counter() - began)
-        start += len(chunk)
-        per_shard = min(4 * per_shard, max(1, int(rate * SHARD_SECONDS)))
-    bar.close()
-    parts = [pd.read_parquet(path) for path in sorted(shards.glob("*.parquet"))]
-    pd.concat(parts, ignore_index=True).to_parquet(work / COMPLETIONS)
+    parts = work / RESUME
+    parts.mkdir(exist_ok=True)
+    rows, saved = [], time.monotonic()
+    for row in _complete(lm, spec, _finished(parts)):
+        rows.append(row)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            _write_part(rows, parts)
+            rows, saved = [], time.monotonic()
+    if rows:
+        _write_part(rows, parts)
+    table = dataset(sorted(parts.glob("*.parquet"))).to_table()
+    order = [("problem", "ascending"), ("sample", "ascending")]
+    write_table(table.sort_by(order), work / COMPLETIONS)
 
 
 def _complete(
-    lm: LanguageModel,
-    problems: list[Problem],
-    first: int,
-    spec: SampleSpec,
-    progress: Callable[[int], None],
-) -> pd.DataFrame:
-    """Sample and label completions of problems numbered from `first`."""
-    completions = sample_completions(
+    lm: LanguageModel, spec: SampleSpec, finished: set[tuple[int, int]]
+) -> Iterator[dict[str, Any]]:
+    """Yield a labelled row for every completion that is not finished, as it is done."""
+    problems = sampled_problems(spec)
+    stream = stream_completions(
         lm,
         [problem.question for problem in problems],
         spec.n,
@@ -310,34 +301,37 @@ def _complete(
         max_length=spec.max_length,
         calculator=spec.calculator,
         stop_after_answer=spec.stop_after_answer,
-        problem_ids=range(first, first + len(problems)),
-        progress=progress,
+        skip=finished,
     )
-    rows = [
-        {"problem": first + i, "sample": j, **_labelled(completion, problem)}
-        for i, problem in enumerate(problems)
-        for j, completion in enumerate(completions[i])
-    ]
-    return pd.DataFrame(rows)
+    bar = dict(desc="sample", unit="completion", leave=False, initial=len(finished))
+    total = len(problems) * spec.n
+    for place, sample, completion in tqdm(stream, total=total, **bar):
+        about = {"problem": place, "sample": sample}
+        yield about | completion._asdict() | _label(completion, problems[place])
 
 
-def _labelled(completion: Completion, problem: Problem) -> dict[str, Any]:
-    return completion._asdict() | {
+def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
+    return {
         "correct": is_correct(completion.text, problem.solution),
         "answer": final_number(completion.text),
     }
 
 
-def _write_shard(table: pd.DataFrame, folder: Path, start: int, end: int) -> None:
+def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Add finished completions to those that an interruption leaves."""
     temporary = folder / "unfinished.tmp"
-    table.to_parquet(temporary)
-    temporary.rename(folder / f"{start:08d}-{end:08d}.parquet")
+    write_table(Table.from_pylist(rows), temporary)
+    temporary.rename(folder / f"{len(list(folder.glob('*.parquet'))):06d}.parquet")
 
 
-def _next_problem(folder: Path) -> int:
-    """Return the first problem that no finished shard holds; shards come in order."""
-    ends = [int(path.stem.split("-")[1]) for path in folder.glob("*.parquet")]
-    return max(ends, default=0)
+def _finished(folder: Path) -> set[tuple[int, int]]:
+    """Return (problem, sample) of the completions that are saved already."""
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        return set()
+    table = dataset(files).to_table(columns=["problem", "sample"])
+    columns = (table[name].to_pylist() for name in ("problem", "sample"))
+    return set(zip(*columns, strict=True))
 
 
 # ----------------------------------------------------------------------- train_verifier

@@ -51,7 +51,7 @@ OTHER_MILLIONS = 100.0
 TOKENS = {"minigsm": (110, 80), "gsm8k": (90, 130)}
 # Seconds a token on one core of the machine the reports were made on: what every token
 # costs, and what a million parameters add (measured, docs/regime.md).
-TRAINING_COST, SAMPLING_COST = (30e-6, 27e-6), (150e-6, 31e-6)
+TRAINING_COST, SAMPLING_COST = (30e-6, 27e-6), (70e-6, 21e-6)
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
 WORKER_BYTES = 3 * 2**30

@@ -15,11 +15,12 @@ from torch import float16, nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from gsmlib.batching import Row
 from gsmlib.config import TrainSettings, describe_setup
 from gsmlib.data.minigsm import make_problems, make_web_text
 from gsmlib.models import WEIGHTS, new_mini_gpt
 from gsmlib.tokenizer import TOKENIZER_FILE, build_tokenizer, load_tokenizer
-from gsmlib.training import Row, train
+from gsmlib.training import train
 
 # Passages (about 87 tokens each) and learning rate of each size; docs/regime.md says
 # what was tried.

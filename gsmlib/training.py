@@ -1,9 +1,10 @@
 """One training loop for language models and verifiers (section 4, appendix B).
 
-Right padding throughout. The language loss at position t predicts token t + 1; the
-verifier's score at position t judges the text up to and including token t. Question and
-padding never enter a verifier's loss, nor the language loss beside it. Losses are means
-over their tokens in the whole batch, however many pieces it is computed in.
+The language loss at position t predicts token t + 1; the verifier's score at position t
+judges the text up to and including token t. Question and padding never enter a
+verifier's loss, nor the language loss beside it. Losses are means over their tokens in
+the whole batch, however it is computed: in pieces, equal rows once with a weight, and a
+question once for all its completions (with dropout they then share its mask).
 """
 
 import json
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
+from gsmlib.batching import (
+    IGNORE,
+    Batch,
+    Row,
+    collate,
+    cut_pieces,
+    merge_equal,
+    pad_prefixes,
+    plan_training,
+)
 from gsmlib.config import TrainSettings
-from gsmlib.decoding import encode_prompt
 from gsmlib.models import (
     RESIDUAL_DROPOUTS,
     LanguageModel,
@@ -39,113 +50,30 @@ from gsmlib.models import (
     keep_freed_memory,
 )
 
-IGNORE = -100  # a language target that no loss looks at; for verifier targets it is nan
-SLICES = 2  # a batch is this many slices, each of rows of similar length
-JITTER = 0.1  # lengths count as up to 10 % off when sorted, so that slices change
 CHECKPOINT = "training.safetensors"
 log = logging.getLogger(__name__)
 
 EpochCallback = Callable[[int, dict[str, float]], None]
 
 
-class Row(NamedTuple):
-    """A tokenized problem with one solution.
-
-    `label` is 1.0 or 0.0 for the verifier, nan for a language-model row; `cut` counts
-    the tokens lost at the maximum length.
-    """
-
-    tokens: Sequence[int]
-    prompt_length: int
-    label: float = float("nan")
-    cut: int = 0
-
-
-class Batch(NamedTuple):
-    """Rows padded to the longest, and what each position is to be compared with."""
-
-    input_ids: Tensor  # (B, T)
-    language_targets: Tensor  # (B, T): at t the token t + 1, or IGNORE
-    verifier_targets: Tensor  # (B, T): the row's label, or nan
-
-
-# ------------------------------------------------------------------------------- rows
-
-
-def encode(
-    tokenizer: PreTrainedTokenizerBase,
-    question: str,
-    solution: str,
-    max_length: int,
-    label: float = float("nan"),
-) -> Row:
-    """A row of question, solution and end token, cut at `max_length` tokens.
-
-    Raises ValueError when the question leaves no room for a solution.
-    """
-    prompt = encode_prompt(tokenizer, question)
-    tokens = tokenizer.encode(solution, add_special_tokens=False)
-    return make_row(prompt, [*tokens, tokenizer.eos_token_id], max_length, label)
-
-
-def make_row(
-    prompt: list[int], solution: Sequence[int], max_length: int, label: float
-) -> Row:
-    """A row of prompt and solution tokens, cut at `max_length` (see `encode`)."""
-    if len(prompt) >= max_length:
-        raise ValueError(
-            f"A question of {len(prompt)} tokens leaves no room for a solution within "
-            f"{max_length} tokens."
-        )
-    assert len(solution), "a row needs at least one solution token"
-    tokens = [*prompt, *solution]
-    cut = max(0, len(tokens) - max_length)
-    return Row(tokens[:max_length], len(prompt), label, cut)
-
-
-def collate(
-    rows: Sequence[Row],
-    pad_token: int,
-    *,
-    loss_on_question: bool = False,
-    level: Literal["token", "solution"] = "token",
-) -> Batch:
-    """Pad rows on the right and lay out their targets.
-
-    A language row's targets are the solution's tokens with the end token, and the
-    question's from its second on where `loss_on_question`. A labelled row's target is
-    its label at every solution token with the end token (`level` "token"), or at the
-    last token only ("solution").
-    """
-    shape = len(rows), max(len(row.tokens) for row in rows)
-    ids = np.full(shape, pad_token, np.int64)
-    language = np.full(shape, IGNORE, np.int64)
-    verifier = np.full(shape, np.nan, np.float32)
-    for i, row in enumerate(rows):
-        end = len(row.tokens)
-        ids[i, :end] = row.tokens
-        if np.isnan(row.label):
-            first = 1 if loss_on_question else row.prompt_length
-            language[i, first - 1 : end - 1] = ids[i, first:end]
-        else:
-            first = row.prompt_length if level == "token" else end - 1
-            verifier[i, first:end] = row.label
-    return Batch(*map(torch.from_numpy, (ids, language, verifier)))
-
-
 # ----------------------------------------------------------------------------- losses
 
 
-def language_loss(logits: Tensor, targets: Tensor, tokens: int | None = None) -> Tensor:
+def language_loss(
+    logits: Tensor,
+    targets: Tensor,
+    tokens: int | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy in nats of logits (..., V) at the targets (...) not IGNORE.
 
     The mean over `tokens`: the number of targets in the batch that this is a part of,
-    by default the number here.
+    by default the number here. A target of weight w (...) counts as w targets.
     """
     tokens = (targets != IGNORE).sum() if tokens is None else tokens
     logits, targets = logits.flatten(0, -2).float(), targets.flatten()
-    total = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
-    return total / tokens
+    nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+    return (nats if weights is None else nats * weights.flatten()).sum() / tokens
 
 
 def verifier_loss(
@@ -153,17 +81,19 @@ def verifier_loss(
     targets: Tensor,
     loss: Literal["mse", "bce"] = "mse",
     tokens: int | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Squared error or binary cross-entropy of scores (B, T) at the targets not nan.
 
     Squared error compares the head's output itself with the label; cross-entropy takes
-    it as a logit. The mean over `tokens`, as in `language_loss`.
+    it as a logit. The mean over `tokens`, with `weights` (B, T), as in `language_loss`.
     """
     wanted = ~targets.isnan()
     scores, targets = scores[wanted].float(), targets[wanted]
     compare = F.mse_loss if loss == "mse" else F.binary_cross_entropy_with_logits
     tokens = len(targets) if tokens is None else tokens
-    return compare(scores, targets, reduction="sum") / tokens
+    errors = compare(scores, targets, reduction="none")
+    return (errors if weights is None else errors * weights[wanted]).sum() / tokens
 
 
 @contextmanager
@@ -190,62 +120,110 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+class Prefixes(NamedTuple):
+    """What a model has computed of P prefixes, each for many rows to go on from."""
+
+    keys_values: list[Tensor]  # (P, H, L, D): keys and values of the first layer, ...
+    lengths: Tensor  # (P,)
+
+    def detach(self) -> "Prefixes":
+        """The same values as leaves, which gather the gradients of what follows."""
+        tensors = [t.detach().requires_grad_() for t in self.keys_values]
+        return Prefixes(tensors, self.lengths)
+
+    def before(self, rows: Tensor) -> DynamicCache:
+        """The cache for rows (B,) that go on from the prefixes of these numbers."""
+        # A product with zeros and ones copies as exactly as index_select, whose
+        # gradient is slow on CPUs and would sum many copies in bfloat16.
+        choice = F.one_hot(rows, len(self.lengths)).to(self.keys_values[0].dtype)
+        copies = [
+            (choice @ tensor.flatten(1)).unflatten(1, tensor.shape[1:])
+            for tensor in self.keys_values
+        ]
+        return DynamicCache(zip(copies[::2], copies[1::2], strict=True))
+
+
+def read_prefixes(
+    model: nn.Module, prefixes: Sequence[Sequence[int]], pad_token: int
+) -> Prefixes:
+    """Compute prefixes for many rows to go on from."""
+    language_model = _language_model(model)
+    ids, lengths = pad_prefixes(prefixes, pad_token)
+    ids, lengths = ids.to(language_model.device), lengths.to(language_model.device)
+    # see `model_inputs` on the mask of ones
+    output = language_model.base_model(
+        input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True
+    )
+    layers = output.past_key_values.layers
+    tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+    return Prefixes(tensors, lengths)
+
+
 def batch_losses(
     model: nn.Module,
     batch: Batch,
     loss: Literal["mse", "bce"] = "mse",
     tokens: tuple[int | None, int | None] = (None, None),
+    prefixes: Prefixes | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Verifier and language loss of a batch; a part without targets is 0.
 
     `tokens` are the two losses' denominators, by default the targets in this batch.
     """
     zero = torch.zeros((), device=batch.input_ids.device)
-    scores, logits = forward(model, batch)
+    scores, logits = forward(model, batch, prefixes)
+    weights = batch.weights[:, None].expand_as(batch.input_ids)
     verifier = language = zero
     if logits is not None:
-        targets = batch.language_targets
-        language = language_loss(logits, targets[targets != IGNORE], tokens[1])
+        wanted = batch.language_targets != IGNORE
+        targets = batch.language_targets[wanted]
+        language = language_loss(logits, targets, tokens[1], weights[wanted])
     if scores is not None and not batch.verifier_targets.isnan().all():
-        verifier = verifier_loss(scores, batch.verifier_targets, loss, tokens[0])
+        targets = batch.verifier_targets
+        verifier = verifier_loss(scores, targets, loss, tokens[0], weights)
     return verifier, language
 
 
-def forward(model: nn.Module, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+def forward(
+    model: nn.Module, batch: Batch, prefixes: Prefixes | None = None
+) -> tuple[Tensor | None, Tensor | None]:
     """Scores (B, T) of a verifier, and logits (N, V) at the N language targets."""
+    inputs = model_inputs(batch, prefixes)
+    wanted = batch.language_targets != IGNORE
+    if not isinstance(model, Verifier):
+        with logits_only_at(model, wanted):
+            return None, model(**inputs, use_cache=prefixes is not None).logits
+    if not wanted.any():
+        return model.forward_scores(**inputs), None
+    with logits_only_at(model.language_model, wanted):
+        return model(**inputs)
+
+
+def model_inputs(batch: Batch, prefixes: Prefixes | None = None) -> dict[str, Any]:
+    """The arguments with which a model computes a batch."""
     ids = batch.input_ids
     # Causal attention hides right padding from every real token; a mask of ones says
     # that none is needed, which lets the fast attention kernels run.
     mask = torch.ones_like(ids)
-    wanted = batch.language_targets != IGNORE
-    if not isinstance(model, Verifier):
-        with logits_only_at(model, wanted):
-            return None, model(ids, attention_mask=mask, use_cache=False).logits
-    if not wanted.any():
-        return model.forward_scores(ids, mask), None
-    with logits_only_at(model.language_model, wanted):
-        return model(ids, mask)
+    if prefixes is None:
+        return {"input_ids": ids, "attention_mask": mask}
+    # padding between a prefix and its rows is not to be seen
+    lengths = prefixes.lengths[batch.prefix_of]
+    longest = prefixes.keys_values[0].shape[-2]
+    seen = torch.arange(longest, device=ids.device) < lengths[:, None]  # (B, L)
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.cat([seen.to(mask), mask], 1),
+        "position_ids": batch.position_ids,
+        "past_key_values": prefixes.before(batch.prefix_of),
+    }
 
 
-# ---------------------------------------------------------------------------- batching
-
-
-def split_by_length(lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
-    """Indices in groups of similar length, at most `max_tokens` each with padding.
-
-    A group ends before padding exceeds a 16th of `max_tokens`: more than that costs
-    more time than the fixed costs of another forward pass.
-    """
-    groups, start, total = [], 0, 0
-    order = np.argsort(lengths, kind="stable")
-    for i, length in enumerate(lengths[order].tolist()):
-        padded = length * (i - start + 1)
-        too_big = padded > max_tokens or padded - total - length > max_tokens // 16
-        if i > start and too_big:
-            groups.append(order[start:i])
-            start, total = i, 0
-        total += length
-    return [*groups, order[start:]]
+def can_share(model: nn.Module) -> bool:
+    """Whether rows can go on from a prefix: every layer keeps all keys and values."""
+    config = _language_model(model).config
+    kinds = {type(layer) for layer in DynamicCache(config=config).layers}
+    return kinds == {DynamicLayer}
 
 
 def max_piece(model: nn.Module) -> int:
@@ -254,66 +232,6 @@ def max_piece(model: nn.Module) -> int:
     vocabulary = _language_model(model).get_input_embeddings().num_embeddings
     by_logits = 200_000_000 // vocabulary  # values: 0.8 GB in float32
     return max(1, min(8192 if on_gpu else 4096, by_logits))
-
-
-def plan_epoch(
-    lengths: np.ndarray, batch_tokens: int, seed: Sequence[int]
-) -> list[np.ndarray]:
-    """Cut an epoch into ceil(tokens / batch_tokens) batches of nearly equal tokens.
-
-    `lengths` are real tokens, question included, padding not. Items are sorted by
-    length, cut into slices, and each batch is SLICES slices chosen at random: little
-    padding, without batches of short or of long solutions only.
-    """
-    generator = np.random.default_rng(seed)
-    jitter = generator.uniform(1 - JITTER, 1 + JITTER, len(lengths))
-    order = np.argsort(lengths * jitter)
-    sizes = lengths[order]
-    n_batches = -(-int(sizes.sum()) // batch_tokens)
-    middles = np.cumsum(sizes) - sizes / 2
-    slices = (middles * (n_batches * SLICES) / sizes.sum()).astype(int)
-    batch_of = generator.permutation(n_batches * SLICES)[slices] // SLICES
-    batches = [order[batch_of == batch] for batch in range(n_batches)]
-    return [batch for batch in batches if len(batch)]
-
-
-def pair_rows(
-    lengths: np.ndarray, language_lengths: np.ndarray, seed: Sequence[int]
-) -> np.ndarray:
-    """A language row for every verifier row (section 4.2's equal mix), near in length.
-
-    The language rows are gone through in shuffled order as often as it takes.
-    """
-    generator = np.random.default_rng(seed)
-    rounds = -(-len(lengths) // len(language_lengths))
-    shuffled = [generator.permutation(len(language_lengths)) for _ in range(rounds)]
-    drawn = np.concatenate(shuffled)[: len(lengths)]
-    partners = np.empty(len(lengths), np.int64)
-    by_length = drawn[np.argsort(language_lengths[drawn], kind="stable")]
-    partners[np.argsort(lengths, kind="stable")] = by_length
-    return partners
-
-
-def plan_training(
-    rows: Sequence[Row], language_rows: Sequence[Row], settings: TrainSettings
-) -> list[tuple[int, np.ndarray]]:
-    """Every step's epoch (from 1) and row indices, from (rows, seed, epoch) alone.
-
-    An epoch is every row once. Language rows are indexed from len(rows) on.
-    """
-    lengths = np.array([len(row.tokens) for row in rows])
-    extra = np.array([len(row.tokens) for row in language_rows])
-    plan = []
-    for epoch in range(1, settings.epochs + 1):
-        if not len(extra):
-            batches = plan_epoch(lengths, settings.batch_tokens, [settings.seed, epoch])
-        else:
-            partners = pair_rows(lengths, extra, [settings.seed, epoch, 1])
-            sizes = lengths + extra[partners]
-            pairs = plan_epoch(sizes, settings.batch_tokens, [settings.seed, epoch])
-            batches = [np.append(b, len(rows) + partners[b]) for b in pairs]
-        plan += [(epoch, batch) for batch in batches]
-    return plan
 
 
 # ---------------------------------------------------------------------------- the loop
@@ -466,17 +384,13 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     Every piece's losses are divided by the whole batch's tokens, so that the pieces add
     up to the undivided mean.
     """
-    model, settings, device = run.model, run.settings, run.accelerator.device
+    model, settings = run.model, run.settings
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
-    pieces = _make_pieces(model, rows, settings, run.pad_token)
-    tokens = count_targets(pieces)
-    sums = torch.zeros(2, device=device)
-    for piece in pieces:
-        piece = Batch(*(tensor.to(device) for tensor in piece))
-        with autocast(device, settings.precision):
-            parts = batch_losses(model, piece, settings.loss, tokens)
-        run.accelerator.backward(parts[0] + weight * parts[1])
-        sums += torch.stack(parts).detach()
+    pieces = _make_pieces(model, *merge_equal(rows), settings, run.pad_token)
+    tokens = count_targets([batch for _, batches in pieces for batch in batches])
+    sums = torch.zeros(2, device=run.accelerator.device)
+    for prefixes, batches in pieces:
+        sums += _add_piece(run, prefixes, batches, tokens, weight)
     verifier, language = sums.tolist()
     return {
         "loss": verifier + weight * language,
@@ -486,27 +400,70 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _make_pieces(
-    model: nn.Module, rows: Sequence[Row], settings: TrainSettings, pad_token: int
-) -> list[Batch]:
-    """A batch in pieces of rows of similar length; verifiers never see the question."""
+    model: nn.Module,
+    rows: Sequence[Row],
+    counts: Sequence[int],
+    settings: TrainSettings,
+    pad_token: int,
+) -> list[tuple[Sequence[Sequence[int]], list[Batch]]]:
+    """Prefixes and the batches that share them; verifiers never see the question."""
     on_question = settings.loss_on_question and not isinstance(model, Verifier)
-    lengths = np.array([len(row.tokens) for row in rows])
-    return [
-        collate(
-            [rows[i] for i in group],
-            pad_token,
-            loss_on_question=on_question,
-            level=settings.level,
-        )
-        for group in split_by_length(lengths, max_piece(model))
-    ]
+    share = not on_question and can_share(model)
+    pieces = []
+    for prefixes, groups in cut_pieces(rows, max_piece(model), share=share):
+        batches = [
+            collate(
+                [rows[i] for i in group.rows],
+                pad_token,
+                loss_on_question=on_question,
+                level=settings.level,
+                weights=[counts[i] for i in group.rows],
+                prefix_of=group.prefix_of,
+            )
+            for group in groups
+        ]
+        pieces.append((prefixes, batches))
+    return pieces
 
 
-def count_targets(pieces: Sequence[Batch]) -> tuple[int, int]:
+def _add_piece(
+    run: Run,
+    prefixes: Sequence[Sequence[int]],
+    batches: Sequence[Batch],
+    tokens: tuple[int, int],
+    weight: float,
+) -> Tensor:
+    """Add the gradients of batches that share prefixes; return their losses (2,).
+
+    Every batch leaves its gradients at the prefixes' keys and values; last these go
+    back through the prefixes themselves. So no two batches are in memory together.
+    """
+    device, precision = run.accelerator.device, run.settings.precision
+    sums, read, shared = torch.zeros(2, device=device), None, None
+    if prefixes:
+        with autocast(device, precision):
+            read = read_prefixes(run.model, prefixes, run.pad_token)
+        shared = read.detach()
+    for batch in batches:
+        batch = Batch(*(tensor.to(device) for tensor in batch))
+        with autocast(device, precision):
+            parts = batch_losses(run.model, batch, run.settings.loss, tokens, shared)
+        run.accelerator.backward(parts[0] + weight * parts[1])
+        sums += torch.stack(parts).detach()
+    if prefixes:
+        gradients = [tensor.grad for tensor in shared.keys_values]
+        torch.autograd.backward(read.keys_values, gradients)
+    return sums
+
+
+def count_targets(batches: Sequence[Batch]) -> tuple[int, int]:
     """How many positions the verifier's and the language loss look at."""
-    verifier = sum(int((~piece.verifier_targets.isnan()).sum()) for piece in pieces)
-    language = sum(int((piece.language_targets != IGNORE).sum()) for piece in pieces)
-    return verifier, language
+    verifier = language = 0.0
+    for batch in batches:
+        weights = batch.weights[:, None]
+        verifier += float((~batch.verifier_targets.isnan() * weights).sum())
+        language += float(((batch.language_targets != IGNORE) * weights).sum())
+    return round(verifier), round(language)
 
 
 @contextmanager
@@ -665,18 +622,19 @@ def evaluate_loss(
     `batch_tokens` bounds the padded tokens computed at once.
     """
     check_lengths(lm.model, rows)
-    lengths = np.array([len(row.tokens) for row in rows])
     device, was_training = lm.model.device, lm.model.training
     rows = [row._replace(label=float("nan")) for row in rows]
     pad_token = lm.tokenizer.pad_token_id
-    groups = split_by_length(lengths, min(batch_tokens, max_piece(lm.model)))
-    pieces = [collate([rows[i] for i in group], pad_token) for group in groups]
-    tokens = count_targets(pieces)
+    max_tokens = min(batch_tokens, max_piece(lm.model))
+    pieces = cut_pieces(rows, max_tokens, share=False)
+    groups = [group.rows for piece in pieces for group in piece.groups]
+    batches = [collate([rows[i] for i in group], pad_token) for group in groups]
+    tokens = count_targets(batches)
     lm.model.eval()
     total = 0.0
-    for piece in pieces:
-        piece = Batch(*(tensor.to(device) for tensor in piece))
+    for batch in batches:
+        batch = Batch(*(tensor.to(device) for tensor in batch))
         with autocast(device, precision):
-            total += float(batch_losses(lm.model, piece, tokens=tokens)[1])
+            total += float(batch_losses(lm.model, batch, tokens=tokens)[1])
     lm.model.train(was_training)
     return total

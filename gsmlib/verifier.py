@@ -5,7 +5,7 @@ it. The paper leaves open how these become the solution's one score (asked by ma
 readers); Lightman et al. 2023 (appendix E) say that the last token's is used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,16 +14,16 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from gsmlib.batching import Batch, Piece, Row, collate, cut_pieces, make_row
 from gsmlib.decoding import encode_prompt
 from gsmlib.models import LanguageModel, Verifier, find_reserved_token
 from gsmlib.training import (
-    Row,
     autocast,
+    can_share,
     check_lengths,
-    collate,
-    make_row,
     max_piece,
-    split_by_length,
+    model_inputs,
+    read_prefixes,
 )
 
 AGGREGATIONS = ("last", "mean", "min", "max", "product")
@@ -88,23 +88,24 @@ def score_completions(
 
     Scores estimate P(correct). `loss` is what the verifier was trained with: with "mse"
     a score is the head's output itself, which may leave [0, 1]; with "bce" its sigmoid.
-    Identical completions of a problem are scored once. `batch_tokens` bounds the padded
-    tokens computed at once.
+    A question is computed once for its completions, identical ones of which are scored
+    once. `batch_tokens` bounds the padded tokens computed at once.
     """
     rows, index = _distinct_rows(tokenizer, questions, completions)
     check_lengths(verifier, rows)
-    lengths = np.array([len(row.tokens) for row in rows])
-    groups = split_by_length(lengths, min(batch_tokens, max_piece(verifier)))
+    max_tokens = min(batch_tokens, max_piece(verifier))
+    pieces = cut_pieces(rows, max_tokens, share=can_share(verifier))
     scores: list[np.ndarray] = [np.empty(0)] * len(rows)
     training = verifier.training
     verifier.eval()
     with tqdm(total=len(rows), unit="completion", disable=not progress) as bar:
-        for group in reversed(groups):  # the longest first: too little memory shows now
-            batch = [rows[i] for i in group]
-            head = _score_rows(verifier, batch, tokenizer.pad_token_id, precision)
-            for i, output in zip(group, head, strict=True):
+        for piece in reversed(pieces):  # the longest first: too little memory shows now
+            outputs = _score_piece(
+                verifier, rows, piece, tokenizer.pad_token_id, precision
+            )
+            for i, output in outputs:
                 scores[i] = (output.sigmoid() if loss == "bce" else output).numpy()
-            bar.update(len(group))
+                bar.update()
     verifier.train(training)
     return [[scores[i] for i in problem] for problem in index]
 
@@ -130,17 +131,27 @@ def _distinct_rows(
 
 
 @torch.inference_mode()
-def _score_rows(
-    verifier: Verifier, rows: Sequence[Row], pad_token: int, precision: str
-) -> list[Tensor]:
-    """The head's outputs at the solution's tokens, row by row."""
-    device = verifier.bias.device
-    ids = collate(rows, pad_token).input_ids.to(device)
-    with autocast(device, precision):
-        scores = verifier.forward_scores(ids, torch.ones_like(ids)).float().cpu()
-    return [
-        scores[i, row.prompt_length : len(row.tokens)] for i, row in enumerate(rows)
-    ]
+def _score_piece(
+    verifier: Verifier,
+    rows: Sequence[Row],
+    piece: Piece,
+    pad_token: int,
+    precision: str,
+) -> Iterator[tuple[int, Tensor]]:
+    """The head's outputs at the solution's tokens, with each row's index."""
+    device, prefixes = verifier.bias.device, None
+    if piece.prefixes:
+        with autocast(device, precision):
+            prefixes = read_prefixes(verifier, piece.prefixes, pad_token)
+    for group in reversed(piece.groups):
+        some = [rows[i] for i in group.rows]
+        batch = collate(some, pad_token, prefix_of=group.prefix_of)
+        batch = Batch(*(tensor.to(device) for tensor in batch))
+        with autocast(device, precision):
+            scores = verifier.forward_scores(**model_inputs(batch, prefixes))
+        for i, row, line in zip(group.rows, some, scores.float().cpu(), strict=True):
+            start = 1 if piece.prefixes else row.prompt_length
+            yield int(i), line[start : start + len(row.tokens) - row.prompt_length]
 
 
 def aggregate(token_scores: np.ndarray, how: str = "last") -> float:

@@ -16,6 +16,8 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from gsmlib import decoding
+from gsmlib.config import cache_folder
 from gsmlib.decoding import (
     choose_batch_size,
     choose_tokens,
@@ -25,9 +27,11 @@ from gsmlib.decoding import (
     greedy,
     hash_address,
     sample_completions,
+    stream_completions,
     uniform,
 )
-from gsmlib.models import LanguageModel, load_language_model
+from gsmlib.engine import Engine, PlainEngine, new_engine
+from gsmlib.models import WEIGHTS, LanguageModel, load_language_model
 
 QUESTIONS = [
     "Tom has 3 apples.",
@@ -259,12 +263,18 @@ def test_greedy_equals_generate(tiny_lm):
     assert_greedy_is_generate(tiny_lm, QUESTIONS, 100)
 
 
-def test_greedy_equals_generate_mini(tmp_path):
-    try:
-        lm = load_language_model("mini-0.3m")
-    except ValueError as error:
-        pytest.skip(str(error))
-    assert_greedy_is_generate(lm, QUESTIONS, 120)
+@pytest.mark.parametrize("name", ["mini-0.3m", "mini-1m"])
+def test_greedy_equals_generate_mini(name):
+    if not (WEIGHTS / f"{name}.safetensors").is_file():
+        pytest.skip(f"the weights of {name} are not here")
+    assert_greedy_is_generate(load_language_model(name), QUESTIONS, 120)
+
+
+def test_greedy_equals_generate_smollm2():
+    if not (cache_folder() / "smollm2-135m").is_dir():
+        pytest.skip("SmolLM2 is not at hand")
+    lm = load_language_model("smollm2-135m")
+    assert_greedy_is_generate(lm, QUESTIONS[:2], 24)
 
 
 def slow_sample(lm, question, problem, sample, seed, temperature, max_length):
@@ -307,9 +317,104 @@ def tokens_of(drawn):
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_batch_size_changes_nothing(tiny_lm, batch_size):
-    """Sets rows aside, splits problems over batches, shares and repeats prompts."""
-    batched = sample(tiny_lm, batch_size=batch_size)
-    assert tokens_of(batched) == tokens_of(sample(tiny_lm))
+    """Refills, splits problems over groups, shares and repeats prompts."""
+    batched = sample(tiny_lm, n=3, max_length=45, batch_size=batch_size)
+    assert tokens_of(batched) == tokens_of(sample(tiny_lm, n=3, max_length=45))
+
+
+@pytest.mark.parametrize("refill, compact", [(0.0, 0.0), (0.99, 1.0)])
+def test_when_rows_enter_and_leave_changes_nothing(
+    tiny_lm, monkeypatch, refill, compact
+):
+    """Never before the batch is done, and at every step."""
+    settings = {"n": 5, "seed": 3, "max_length": 45, "batch_size": 7}
+    usual = tokens_of(sample(tiny_lm, **settings))
+    monkeypatch.setattr(decoding, "REFILL_BELOW", refill)
+    monkeypatch.setattr(decoding, "COMPACT_BELOW", compact)
+    assert tokens_of(sample(tiny_lm, **settings)) == usual
+
+
+def test_engines_agree(tiny_lm, monkeypatch):
+    fast = sample(tiny_lm, n=3, max_length=50, batch_size=7)
+    monkeypatch.setattr(decoding, "new_engine", PlainEngine)
+    slow = sample(tiny_lm, n=3, max_length=50, batch_size=7)
+    assert tokens_of(fast) == tokens_of(slow)
+    for row, other in zip(fast, slow, strict=True):
+        sums = [completion.logprob for completion in other]
+        assert [c.logprob for c in row] == pytest.approx(sums, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype, error", [("float32", 1e-4), ("bfloat16", 0.2)])
+def test_engine_logits_equal_an_uncached_forward(tiny_lm, dtype, error):
+    """Two groups of different ages, one of them thinned out, prompts shared."""
+    model = tiny_lm.model.to(getattr(torch, dtype))
+    engine = new_engine(model)
+    texts = [[5, 6, 7], [8, 9, 10, 11, 12], [20, 21]]
+    rows = [list(texts[i]) for i in (0, 0, 0, 1)]
+    with torch.inference_mode():
+        engine.add(texts[:2], [3, 1])
+        for step in range(40):
+            if step == 18:
+                engine.keep(torch.tensor([True, False, True, True]))
+                del rows[1]
+            if step == 20:
+                engine.add(texts[2:], [2])
+                rows += [list(texts[2]), list(texts[2])]
+            tokens = [(7 * step + 3 * place) % 200 for place in range(len(rows))]
+            for row, token in zip(rows, tokens, strict=True):
+                row.append(token)
+            logits = engine.step(torch.tensor(tokens))
+        expected = [model(torch.tensor([row])).logits[0, -1] for row in rows]
+    scale = torch.stack(expected).float().std()
+    torch.testing.assert_close(
+        logits.float(), torch.stack(expected).float(), atol=error * scale, rtol=0
+    )
+
+
+def test_unusual_models_take_the_plain_engine(bpe_tokenizer):
+    assert type(new_engine(make_tiny_gpt2(bpe_tokenizer))) is Engine
+    assert type(new_engine(tiny_llama(bpe_tokenizer).model)) is Engine
+    assert type(new_engine(tiny_mistral(bpe_tokenizer).model)) is PlainEngine
+    scaled = make_tiny_gpt2(bpe_tokenizer, scale_attn_by_inverse_layer_idx=True)
+    assert type(new_engine(scaled)) is PlainEngine
+
+
+def test_a_stopped_row_does_not_run_out_of_positions(byte_tokenizer):
+    model = make_tiny_gpt2(byte_tokenizer, n_positions=40)
+    lm = LanguageModel(model, byte_tokenizer)
+    drawn = sample(lm, QUESTIONS[:2], 3, max_length=40)
+    assert tokens_of(drawn) == tokens_of(
+        sample(lm, QUESTIONS[:2], 3, max_length=40, batch_size=1)
+    )
+
+
+def test_stream_skips_what_is_done(tiny_gpt2):
+    whole = sample(tiny_gpt2)
+    settings = {"temperature": 0.7, "seed": 1, "max_length": 60, "batch_size": 5}
+    stream = stream_completions(tiny_gpt2, QUESTIONS, 4, **settings)
+    first = [next(stream) for _ in range(6)]
+    stream.close()
+    done = {(i, j) for i, j, _ in first}
+    rest = list(stream_completions(tiny_gpt2, QUESTIONS, 4, skip=done, **settings))
+    assert len(rest) == 10
+    assert {(i, j) for i, j, _ in rest}.isdisjoint(done)
+    assert all(c.tokens == whole[i][j].tokens for i, j, c in first + rest)
+
+
+def test_memory_is_bounded_by_the_batch(tiny_gpt2, monkeypatch):
+    """Only problems with rows in the batch hold their prompts' keys and values."""
+    most = []
+
+    class Watched(Engine):
+        def step(self, tokens):
+            most.append(sum(group.keys.shape[1] for group in self.groups))
+            return super().step(tokens)
+
+    monkeypatch.setattr(
+        decoding, "new_engine", lambda model: Watched(new_engine(model).weights)
+    )
+    sample(tiny_gpt2, QUESTIONS * 5, 2, batch_size=4)
+    assert max(most) <= 4
 
 
 def test_shards_and_order_change_nothing(tiny_gpt2):
@@ -373,6 +478,22 @@ def test_tokens_are_chosen_by_inverse_cdf():
     )
     assert tokens.tolist() == [0, 2, 2, 3, 3]
     assert logprobs.exp().tolist() == pytest.approx([0.2, 0.5, 0.5, 0.3, 0.3])
+
+
+@pytest.mark.parametrize("size", [5, 64, 1400, 1409])
+def test_inverse_cdf_by_chunks_equals_the_plain_one(size):
+    """Uniforms between 0 and 1, their ends, and tokens of no probability."""
+    torch.manual_seed(size)
+    logits = 3 * torch.randn(300, size)
+    logits[:, ::3] = -torch.inf
+    uniforms = uniform(hash_address(1, np.arange(300)), np.zeros(300))
+    uniforms[:2] = 0, 1 - 2.0**-53
+    cumulated = torch.softmax(logits / 0.7, -1).cumsum(-1, dtype=torch.float64)
+    targets = torch.from_numpy(uniforms)[:, None] * cumulated[:, -1:]
+    expected = torch.searchsorted(cumulated, targets, right=True).squeeze(1)
+    tokens, _ = choose_tokens(logits, 0.7, uniforms)
+    assert torch.equal(tokens[2:], expected[2:])
+    assert torch.isfinite(logits[range(300), tokens]).all()
 
 
 def test_batch_sizes(byte_tokenizer):

@@ -12,8 +12,8 @@ from gsmlib.figures import project_root
 # A module imports only modules before it (data: its folder's modules in this order).
 ORDER = """
     config answers data data.gsm8k data.minigsm calculator tokenizer smollm2 models
-    decoding training pretraining verifier selection metrics store pipeline plan
-    experiments paper claims figures report cli
+    engine decoding batching training pretraining verifier selection metrics store
+    pipeline plan experiments paper claims figures report cli
 """.split()
 ROOT = project_root()
 MODULES = sorted((ROOT / "gsmlib").rglob("*.py"))

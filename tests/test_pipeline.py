@@ -171,25 +171,26 @@ def test_completions_are_labelled_rows(full_store):
     assert (table["logprob"] < 0).all()
 
 
-def test_shards_and_interruptions_change_nothing(store, full_store, monkeypatch):
-    write, calls = pipeline._write_shard, []
+def test_interrupted_sampling_makes_only_what_is_missing(
+    store, full_store, monkeypatch
+):
+    spec, label, made = sample_spec(), pipeline._label, []
 
-    def interrupt(*arguments):
-        write(*arguments)
-        calls.append(arguments)
-        if len(calls) == 2:
+    def count(completion, problem):
+        made.append(completion)
+        if len(made) == 4:
             raise KeyboardInterrupt
+        return label(completion, problem)
 
-    monkeypatch.setattr(pipeline, "FIRST_SHARD", 1)
-    monkeypatch.setattr(pipeline, "SHARD_SECONDS", 0)
-    monkeypatch.setattr(pipeline, "_write_shard", interrupt)
+    monkeypatch.setattr(pipeline, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(pipeline, "_label", count)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.sample(sample_spec(), store)
-    resumed = pipeline.sample(sample_spec(), store)
-    assert [call[2:] for call in calls] == [(0, 1), (1, 2), (2, 3), (3, 4)]
-    whole = pipeline.sample(sample_spec(), full_store)
-    columns = ["problem", "sample", "text", "correct", "answer", "finished"]
-    pd.testing.assert_frame_equal(resumed[columns], whole[columns])
+        pipeline.sample(spec, store)
+    resumed = pipeline.sample(spec, store)
+    assert len(made) == 1 + spec.n_problems * spec.n  # the one in the making was lost
+    whole = pipeline.sample(spec, full_store)
+    pd.testing.assert_frame_equal(resumed, whole)
+    assert len(list(pipeline.folder_of(spec, store).iterdir())) == 2
 
 
 def test_scores_fit_the_completions(full_store):

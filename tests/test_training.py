@@ -6,22 +6,36 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from gsmlib import training
-from gsmlib.config import TrainSettings
-from gsmlib.models import Verifier, find_reserved_token, new_mini_gpt
-from gsmlib.training import (
+from gsmlib.batching import (
     IGNORE,
     Row,
-    batch_losses,
     collate,
+    cut_pieces,
     encode,
-    evaluate_loss,
-    language_loss,
+    group_rows,
+    merge_equal,
     pair_rows,
     plan_epoch,
     plan_training,
     split_by_length,
+)
+from gsmlib.config import TrainSettings
+from gsmlib.models import Verifier, find_reserved_token, new_mini_gpt
+from gsmlib.training import (
+    batch_losses,
+    can_share,
+    evaluate_loss,
+    language_loss,
     train,
     verifier_loss,
 )
@@ -40,6 +54,22 @@ def make_rows(count: int, label: float | None = NAN, seed: int = 0) -> list[Row]
         mark = float(generator.integers(2)) if label is None else label
         tokens[1] = 3 + int(mark) if label is None else tokens[1]
         rows.append(Row(tokens, int(prompt), mark))
+    return rows
+
+
+def make_completions(
+    problems: int, n: int, seed: int = 0, equal: int = 0, prompt: int = 20
+) -> list[Row]:
+    """`n` labelled rows for each problem, the first `equal` of them the same row."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for _ in range(problems):
+        size = prompt + generator.integers(-3, 4)
+        question = generator.integers(5, 90, size).tolist()
+        for j in range(n):
+            solution = generator.integers(5, 90, generator.integers(2, 9)).tolist()
+            row = Row(question + solution, size, float(generator.integers(2)))
+            rows.append(rows[-1] if 0 < j < equal else row)
     return rows
 
 
@@ -232,6 +262,221 @@ def test_language_rows_are_cycled_to_an_equal_mix():
         assert (batch < 23).sum() == (batch >= 23).sum()
 
 
+def test_equal_rows_are_merged():
+    first, other = Row([5, 6], 1, 1.0), Row([5, 6], 1, 0.0)
+    plain = [Row([5, 6], 1, float("nan")) for _ in range(2)]
+    rows, counts = merge_equal([first, other, *plain, first, first])
+    assert counts == [3, 1, 2]
+    assert rows[:2] == [first, other] and rows[2] is plain[0]
+
+
+@pytest.mark.parametrize("group_size, sizes", [(1, [1] * 12), (4, [4, 3, 3, 2])])
+def test_groups_hold_completions_of_one_problem(group_size, sizes):
+    rows = make_completions(1, 10) + make_completions(1, 2, seed=1)
+    order, found = group_rows(rows, group_size, [0])
+    assert sorted(order) == list(range(12))
+    assert sorted(found, reverse=True) == sizes
+    for group in np.split(order, np.cumsum(found)[:-1]):
+        assert len({tuple(rows[i].prefix) for i in group}) == 1
+    assert not np.array_equal(order, group_rows(rows, group_size, [1])[0])
+
+
+def test_a_plan_of_groups_has_every_row_once_and_an_equal_mix():
+    rows, plain = make_completions(20, 10), make_rows(12)
+    plans = {g: plan_training(rows, plain, joint_settings(g)) for g in (1, 4)}
+    for plan in plans.values():
+        for epoch in (1, 2):
+            batches = [batch for e, batch in plan if e == epoch]
+            seen = np.concatenate(batches)
+            assert sorted(seen[seen < 200]) == list(range(200))
+            for batch in batches:
+                assert (batch < 200).sum() == (batch >= 200).sum()
+            used = np.bincount(seen[seen >= 200] - 200)
+            assert used.min() > 0 and used.max() - used.min() <= 8
+    for _, batch in plans[4]:
+        problems = np.bincount(batch[batch < 200] // 10)
+        assert problems[problems > 0].min() >= 2  # 10 completions: groups of 4, 3, 3
+    lengths = {g: len(plan) for g, plan in plans.items()}
+    assert lengths[4] == pytest.approx(lengths[1], abs=2)
+
+
+def joint_settings(group_size: int) -> TrainSettings:
+    return settings(group_size=group_size, batch_tokens=800)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 60, 200, 10_000])
+def test_pieces_share_prefixes_within_their_bound(max_tokens):
+    rows = make_completions(6, 9)
+    pieces = cut_pieces(rows, max_tokens)
+    members = [i for piece in pieces for group in piece.groups for i in group.rows]
+    assert sorted(members) == list(range(len(rows)))
+    for prefixes, groups in pieces:
+        longest = max(map(len, prefixes))
+        for group in groups:
+            some = [rows[i] for i in group.rows]
+            assert [prefixes[p] for p in group.prefix_of] == [r.prefix for r in some]
+            rest = max(len(row.tokens) - len(row.prefix) for row in some)
+            alone = len(prefixes) == 1 or len(some) == 1  # what cannot be cut
+            computed = len(prefixes) * longest + len(some) * rest
+            assert alone or computed <= max_tokens
+    assert sum(len(piece.prefixes) for piece in pieces) == 6  # each computed once
+
+
+def test_rows_that_share_little_are_computed_whole():
+    distinct = make_rows(30)
+    repeated = make_completions(1, 2)
+    assert [p.prefixes for p in cut_pieces(distinct + repeated, 10_000)] == [()]
+    assert cut_pieces(make_completions(2, 5), 10_000)[0].prefixes
+    assert not cut_pieces(make_completions(2, 5), 10_000, share=False)[0].prefixes
+
+
+def test_rests_begin_where_the_first_solution_token_is_predicted():
+    rows = [Row([5, 6, 7, 8, 9], 3, 1.0), Row([5, 6, 7], 2)]
+    batch = collate(rows, PAD, prefix_of=[0, 1], weights=[2, 1])
+    assert batch.input_ids.tolist() == [[7, 8, 9], [6, 7, PAD]]
+    assert batch.position_ids.tolist() == [[2, 3, 4], [1, 2, 2]]
+    assert batch.language_targets.tolist() == [[IGNORE] * 3, [7, IGNORE, IGNORE]]
+    expected = [[NAN, 1, 1], [NAN] * 3]
+    np.testing.assert_array_equal(batch.verifier_targets, expected)
+    assert batch.weights.tolist() == [2, 1] and batch.prefix_of.tolist() == [0, 1]
+
+
+# ------------------------------------------------------------------- shared questions
+
+
+def any_verifier(kind: str, tokenizer) -> Verifier:
+    """A tiny verifier: GPT-2 with either attention, or a Llama with grouped queries."""
+    if kind == "llama":
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = LlamaForCausalLM(config)
+    else:
+        model = make_model(tokenizer)
+        model.set_attn_implementation(kind)
+    return Verifier(model, find_reserved_token(tokenizer))
+
+
+def make_run(model, rows, chosen: TrainSettings) -> training.Run:
+    optimizer = torch.optim.AdamW(model.parameters())
+    return training.Run(rows, [], chosen, PAD, Accelerator(), model, optimizer)
+
+
+def gradients(model) -> torch.Tensor:
+    found = torch.cat([p.grad.flatten() for p in model.parameters()])
+    model.zero_grad()
+    return found
+
+
+def loop_losses(model, rows, chosen: TrainSettings) -> tuple[torch.Tensor, ...]:
+    """Both losses by a loop over whole rows, equal ones each time anew."""
+    errors, nats = [], []
+    for row in rows:
+        scores, logits = model(torch.tensor([row.tokens]))
+        first = row.prompt_length
+        if math.isnan(row.label):
+            targets = torch.tensor(row.tokens[first:])
+            part = F.cross_entropy(logits[0, first - 1 : -1], targets, reduction="none")
+            nats.append(part)
+            continue
+        scores = scores[0, first:] if chosen.level == "token" else scores[0, -1:]
+        label = torch.full_like(scores, row.label)
+        bce = F.binary_cross_entropy_with_logits
+        compare = F.mse_loss if chosen.loss == "mse" else bce
+        errors.append(compare(scores, label, reduction="none"))
+    return torch.cat(errors).mean(), torch.cat(nats).mean()
+
+
+@pytest.mark.parametrize("kind", ["eager", "sdpa", "llama"])
+@pytest.mark.parametrize("level, loss", [("token", "mse"), ("solution", "bce")])
+@pytest.mark.parametrize("piece", [10_000, 100])
+def test_gradients_equal_the_plain_loops(
+    byte_tokenizer, monkeypatch, kind, level, loss, piece
+):
+    monkeypatch.setattr(training, "max_piece", lambda _: piece)
+    model = any_verifier(kind, byte_tokenizer).train()
+    chosen = settings(level=level, loss=loss, language_weight=0.5)
+    plain = make_rows(3, seed=4)
+    rows = make_completions(3, 6, equal=3) + plain + [plain[0]] * 5
+    rows += [Row(rows[0].tokens, rows[0].prompt_length)]  # a problem's own solution
+    rows += [Row([5, 6, 7, 8], 1, 1.0)]  # no prefix at all
+    verifier, language = loop_losses(model, rows, chosen)
+    (verifier + 0.5 * language).backward()
+    expected = gradients(model)
+    losses = training.add_gradients(make_run(model, rows, chosen), rows)
+    assert losses["verifier_loss"] == pytest.approx(verifier.item(), rel=1e-5)
+    assert losses["language_loss"] == pytest.approx(language.item(), rel=1e-5)
+    torch.testing.assert_close(gradients(model), expected, rtol=1e-4, atol=1e-6)
+
+
+def count_tokens(model, rows) -> int:
+    """How many token embeddings one batch's losses look up."""
+    seen = []
+    embedding = model.language_model.get_input_embeddings()
+    handle = embedding.register_forward_pre_hook(lambda _, x: seen.append(x[0].numel()))
+    training.add_gradients(make_run(model, rows, settings()), rows)
+    handle.remove()
+    return sum(seen)
+
+
+def test_questions_and_equal_rows_are_computed_once(byte_tokenizer):
+    model = make_verifier(byte_tokenizer)
+    rows = make_completions(1, 12)
+    prefix, rests = len(rows[0].prefix), max(map(len, (r.tokens for r in rows)))
+    assert count_tokens(model, rows) <= prefix + 12 * (rests - prefix)
+    assert count_tokens(model, rows * 5) == count_tokens(model, rows)
+
+
+def test_positions_of_padding_stay_within_the_model(byte_tokenizer):
+    """A short rest behind a long question, next to a long rest behind a short one."""
+    model = any_verifier("eager", byte_tokenizer)
+    rows = make_completions(1, 4, prompt=390) + [Row([5, *range(5, 85)], 3, 1.0)]
+    training.add_gradients(make_run(model, rows, settings()), rows)
+
+
+def test_models_that_forget_are_computed_whole(byte_tokenizer):
+    """A sliding window keeps the last keys of a padded prefix, not of the text."""
+    config = MistralConfig(
+        vocab_size=len(byte_tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+    )
+    model = Verifier(MistralForCausalLM(config), find_reserved_token(byte_tokenizer))
+    assert not can_share(model) and can_share(make_verifier(byte_tokenizer))
+    rows = make_completions(1, 12)
+    assert count_tokens(model, rows) >= sum(len(row.tokens) for row in rows)
+
+
+def test_grouped_training_resumes(byte_tokenizer, tmp_path, monkeypatch):
+    def run(**options):
+        model = make_verifier(byte_tokenizer, dropout=0.2)
+        chosen = settings(dropout=0.2, group_size=4, batch_tokens=300)
+        rows, plain = make_completions(6, 8, equal=2), make_rows(7)
+        history = fit(model, rows, chosen, language_rows=plain, **options)
+        return weights(model), history.drop(columns="seconds")
+
+    whole, history = run()
+    assert history.tokens.sum() > sum(len(r.tokens) for r in make_completions(6, 8))
+    with monkeypatch.context() as patch, pytest.raises(Interruption):
+        interrupt_after(3, patch)
+        run(checkpoint=tmp_path)
+    resumed, again = run(checkpoint=tmp_path)
+    assert torch.equal(whole, resumed)
+    pd.testing.assert_frame_equal(history, again)
+
+
 # ---------------------------------------------------------------------------- the loop
 
 
@@ -311,14 +556,14 @@ LANGUAGE_CHANGES = dict(
     seed=1,
     loss_on_question=False,
 )
-VERIFIER_CHANGES = dict(level="solution", loss="bce", language_weight=0.1)
+VERIFIER_CHANGES = dict(level="solution", loss="bce", language_weight=0.1, group_size=4)
 
 
 def trained_weights(tokenizer, verifies: bool, **changes) -> torch.Tensor:
     chosen = settings(**changes)
     make = make_verifier if verifies else make_model
     model = make(tokenizer, dropout=chosen.dropout)
-    rows = make_rows(10, None if verifies else NAN)
+    rows = make_completions(3, 4) if verifies else make_rows(10)
     fit(model, rows, chosen, language_rows=make_rows(5) if verifies else ())
     return weights(model)
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from gsmlib import verifier as verifier_module
+from gsmlib.batching import collate, encode
 from gsmlib.config import TrainSettings
 from gsmlib.models import LanguageModel, new_mini_gpt
-from gsmlib.training import collate, encode, train
+from gsmlib.training import train
 from gsmlib.verifier import (
     AGGREGATIONS,
     aggregate,
@@ -83,6 +85,26 @@ def test_scores_equal_one_completion_at_a_time(
             np.testing.assert_allclose(values, whole[len(prompt) :], atol=1e-5)
 
 
+@pytest.mark.parametrize("batch_tokens", [30, 300, 8192])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_scores_behind_a_shared_question_are_the_same(
+    byte_tokenizer, verifier, monkeypatch, batch_tokens, attention
+):
+    verifier.language_model.set_attn_implementation(attention)
+    tokens = [
+        [byte_tokenizer.encode("20+3" * (1 + j % 5) + str(j)) for j in range(20)]
+        for _ in QUESTIONS
+    ]
+    shared = score(verifier, byte_tokenizer, tokens, batch_tokens=batch_tokens)
+    seen = []
+    monkeypatch.setattr(verifier_module, "can_share", lambda _: seen.append(0) or False)
+    whole = score(verifier, byte_tokenizer, tokens, batch_tokens=batch_tokens)
+    assert seen == [0]
+    for first, second in zip(shared, whole, strict=True):
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_a_score_judges_the_text_up_to_its_token(byte_tokenizer, tokens, verifier):
     """The last token's score sees it; earlier scores do not."""
     changed = [*tokens[1][0][:-1], byte_tokenizer.encode("x")[0]]
@@ -97,9 +119,9 @@ def test_identical_completions_are_scored_once(
     counts = []
     forward = verifier.forward_scores
 
-    def count(ids, mask):
-        counts.append(len(ids))
-        return forward(ids, mask)
+    def count(input_ids, *rest, **options):
+        counts.append(len(input_ids))
+        return forward(input_ids, *rest, **options)
 
     monkeypatch.setattr(verifier, "forward_scores", count)
     scores = score(verifier, byte_tokenizer, tokens)

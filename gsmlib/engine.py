@@ -1,0 +1,448 @@
+"""Next-token logits for many rows at once: the model's side of sampling.
+
+Rows that enter together form a group of one age, so that no row's attention reads
+another's longer past. Within a group a prompt is computed once, and its keys and values
+kept once for all its rows; the linear layers see the rows of all groups as one matrix.
+GPT-2 and Llama are computed here from the model's own weights (`Engine`); any other
+architecture goes through transformers (`PlainEngine`), which is also the slow path
+that tests compare with.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import (
+    DynamicCache,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
+
+BLOCK = 16  # tokens of room added to a group when it is full
+PREFILL_TOKENS = 4096  # of prompts computed together
+ONEDNN = torch.backends.mkldnn.is_available()
+FIXED_ROTATIONS = ("default", "llama3")  # others change with the length of the text
+
+
+def new_engine(model: PreTrainedModel) -> "Engine | PlainEngine":
+    """The fastest engine that computes this model, without rows as yet."""
+    read = {GPT2LMHeadModel: _read_gpt2, LlamaForCausalLM: _read_llama}.get(type(model))
+    weights = read and read(model)
+    return Engine(weights) if weights else PlainEngine(model)
+
+
+# -------------------------------------------------------------------- the two families
+
+
+class Linear(NamedTuple):
+    """x @ weight.T + bias; weight (out, in)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        # PyTorch leaves float32 to MKL, half as fast as oneDNN on an AMD processor
+        if ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32:
+            return torch.ops.mkldnn._linear_pointwise(x, *self, "none", [], "")
+        return F.linear(x, *self)
+
+
+class Layer(NamedTuple):
+    """One transformer block; `qkv` gives all query, then key, then value heads."""
+
+    norm: Callable[[Tensor], Tensor]
+    qkv: Linear
+    out: Linear
+    mlp_norm: Callable[[Tensor], Tensor]
+    up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's own parameters, as `Engine` uses them."""
+
+    heads: int
+    kv_heads: int  # fewer than heads: grouped-query attention
+    positions: int
+    embed: Callable[[Tensor, Tensor], Tensor]  # of token ids and positions
+    rotation: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
+    layers: list[Layer]
+    activate: Callable[[Tensor], Tensor]
+    norm: Callable[[Tensor], Tensor]
+    vocabulary: Linear
+
+
+def _read_gpt2(model: GPT2LMHeadModel) -> Weights | None:
+    config, body = model.config, model.transformer
+    usual = config.scale_attn_weights and not config.scale_attn_by_inverse_layer_idx
+    tanh = config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
+    if not (usual and tanh) or config.add_cross_attention:
+        return None
+
+    def read(module: torch.nn.Module) -> Linear:
+        return Linear(module.weight.t(), module.bias)  # GPT-2 stores (in, out)
+
+    layers = [
+        Layer(
+            block.ln_1,
+            read(block.attn.c_attn),
+            read(block.attn.c_proj),
+            block.ln_2,
+            read(block.mlp.c_fc),
+            read(block.mlp.c_proj),
+        )
+        for block in body.h
+    ]
+    return Weights(
+        heads=config.n_head,
+        kv_heads=config.n_head,
+        positions=config.n_positions,
+        embed=lambda ids, positions: body.wte(ids) + body.wpe(positions),
+        rotation=None,
+        layers=layers,
+        activate=partial(F.gelu, approximate="tanh"),
+        norm=body.ln_f,
+        vocabulary=Linear(model.lm_head.weight, None),
+    )
+
+
+def _read_llama(model: LlamaForCausalLM) -> Weights | None:
+    config, body = model.config, model.model
+    if config.hidden_act != "silu" or body.rotary_emb.rope_type not in FIXED_ROTATIONS:
+        return None
+
+    def join(*modules: torch.nn.Linear) -> Linear:
+        weight = torch.cat([module.weight for module in modules])
+        if modules[0].bias is None:
+            return Linear(weight, None)
+        return Linear(weight, torch.cat([module.bias for module in modules]))
+
+    layers = [
+        Layer(
+            block.input_layernorm,
+            join(*(getattr(block.self_attn, f"{name}_proj") for name in "qkv")),
+            join(block.self_attn.o_proj),
+            block.post_attention_layernorm,
+            join(block.mlp.gate_proj, block.mlp.up_proj),
+            join(block.mlp.down_proj),
+        )
+        for block in body.layers
+    ]
+    return Weights(
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        positions=config.max_position_embeddings,
+        embed=lambda ids, positions: body.embed_tokens(ids),
+        rotation=body.rotary_emb,
+        layers=layers,
+        activate=_swiglu,
+        norm=body.norm,
+        vocabulary=Linear(model.lm_head.weight, None),
+    )
+
+
+def _swiglu(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021), halves apart as in transformers."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-right, left), dim=-1) * sin
+
+
+# ----------------------------------------------------------------------------- a group
+
+
+class Group:
+    """Rows that entered together: their prompts, and their own tokens' keys and values.
+
+    G prompts of at most P tokens, padded on the right; R rows of `age` own tokens and
+    room for C; N layers; K key heads of width D. Keys lie transposed, so that both
+    products of attention read contiguous memory.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, lengths: Tensor, rows: Tensor):
+        """keys (N, G, K, D, P), values (N, G, K, P, D); rows (R,) of prompt numbers."""
+        self.keys, self.values, self.lengths, self.rows = keys, values, lengths, rows
+        layers, _, heads, width, _ = keys.shape
+        self.own_keys = keys.new_zeros((layers, len(rows), heads, width, 0))
+        self.own_values = keys.new_zeros((layers, len(rows), heads, 0, width))
+        self.age = 0
+        self._arrange()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, kept: Tensor) -> None:
+        """Keep the rows `kept` (places), and the prompts that they need."""
+        self.own_keys, self.own_values = (
+            self.own_keys[:, kept],
+            self.own_values[:, kept],
+        )
+        needed, self.rows = self.rows[kept].unique(return_inverse=True)
+        self.lengths = self.lengths[needed]
+        if len(needed) < self.keys.shape[1]:
+            self.keys, self.values = self.keys[:, needed], self.values[:, needed]
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Lay the rows out by prompt: `grid` (G, W) of rows, and each row's column."""
+        counts = self.rows.bincount(minlength=len(self.lengths))
+        starts = counts.cumsum(0) - counts
+        order = self.rows.argsort(stable=True)
+        places = torch.arange(len(order), device=order.device)
+        self.columns = torch.empty_like(order)
+        self.columns[order] = places - starts[self.rows[order]]
+        self.grid = order.new_zeros((len(counts), int(counts.max())))  # spare: row 0
+        self.grid[self.rows, self.columns] = places
+        size = self.keys.shape[-1]
+        places = torch.arange(size, device=order.device)
+        self.padding = self.keys.new_zeros((len(self.lengths), 1, size))
+        self.padding.masked_fill_(places >= self.lengths[:, None, None], -torch.inf)
+        self.padding = self.padding.repeat_interleave(self.keys.shape[2], dim=0)
+
+    def begin(self) -> None:
+        """Make room for one more token of every row."""
+        room = self.own_keys.shape[-1]
+        if self.age == room:  # no spare room beyond: bmm is slow on what has gaps
+            shape = (*self.own_keys.shape[:-1], BLOCK)
+            more = self.keys.new_zeros(shape)  # not empty: 0 times nan is nan
+            self.own_keys = torch.cat((self.own_keys, more), dim=-1)
+            self.own_values = torch.cat((self.own_values, more.mT), dim=-2)
+            self.future = self.keys.new_zeros(room + BLOCK)
+            self.future[room:] = -torch.inf
+        self.future[self.age] = 0
+        self.age += 1
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attention of each row's newest token to its prompt and to its own tokens.
+
+        query (R, H, D), already scaled; key, value (R, K, D) join the cache. The rows
+        of a prompt are one matrix product with it. The two parts are merged by their
+        shares of the whole softmax's sum. Returns (R, H * D).
+        """
+        rows, heads, width = key.shape
+        keys, values = self.own_keys[layer], self.own_values[layer]
+        keys[..., self.age - 1], values[:, :, self.age - 1] = key, value
+        query = query.reshape(rows, heads, -1, width).to(keys.dtype)  # by key head
+        own, own_sum = _attend(
+            query.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), self.future
+        )
+        shared, shared_sum = _attend(
+            self._gather(query),
+            self.keys[layer].flatten(0, 1),
+            self.values[layer].flatten(0, 1),
+            self.padding,
+        )
+        shared, shared_sum = self._scatter(shared), self._scatter(shared_sum)
+        part = torch.sigmoid(shared_sum - own_sum.view_as(shared_sum)).to(keys.dtype)
+        return torch.lerp(own.view_as(shared), shared, part).view(rows, -1)
+
+    def _gather(self, x: Tensor) -> Tensor:
+        """(R, K, S, X), S queries a key head, as (G * K, W * S, X): by prompt."""
+        prompts, most = self.grid.shape
+        grid = x[self.grid.flatten()].view(prompts, most, *x.shape[1:])
+        return grid.transpose(1, 2).reshape(prompts * x.shape[1], -1, x.shape[-1])
+
+    def _scatter(self, x: Tensor) -> Tensor:
+        """The inverse of `_gather`."""
+        prompts, most = self.grid.shape
+        x = x.view(prompts, -1, most, x.shape[1] // most, x.shape[2])
+        return x[self.rows, :, self.columns]
+
+
+def _attend(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attention of query (B, Q, D) to keys (B, D, T), values (B, T, D), and ln sum exp.
+
+    The sum (B, Q, 1) is the largest score's exp divided by the largest weight.
+    """
+    scores = torch.bmm(query, keys).add_(mask)  # (B, Q, T)
+    weights = scores.softmax(dim=-1, dtype=torch.float32)
+    total = scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()
+    return torch.bmm(weights.to(values.dtype), values), total
+
+
+# -------------------------------------------------------------------------- the engine
+
+
+class Engine:
+    """Rows of GPT-2 or Llama: `add` them, `step` with their tokens, `keep` the rest."""
+
+    def __init__(self, weights: Weights):
+        self.weights, self.groups = weights, []
+        table = weights.vocabulary.weight
+        # a processor multiplies a vector with a matrix faster in float32 than bfloat16
+        self.cache_dtype = torch.float32 if table.device.type == "cpu" else table.dtype
+        self.positions: list[Tensor] = []  # of each group's next tokens
+
+    def add(self, prompts: Sequence[list[int]], counts: Sequence[int]) -> Tensor:
+        """Append counts[i] rows of each prompt; return their logits (rows, V)."""
+        device = self.weights.vocabulary.weight.device
+        widest = max(map(len, prompts))
+        ids = torch.tensor([p + [0] * (widest - len(p)) for p in prompts]).to(device)
+        lengths = torch.tensor([len(p) for p in prompts], device=device)
+        size = max(1, PREFILL_TOKENS // widest)
+        parts = [
+            self._prefill(ids[start : start + size], lengths[start : start + size])
+            for start in range(0, len(prompts), size)
+        ]
+        keys, values = (torch.cat([part[i] for part in parts], dim=1) for i in (1, 2))
+        repeats = torch.tensor(list(counts), device=device)
+        rows = torch.arange(len(prompts), device=device).repeat_interleave(repeats)
+        self.groups.append(Group(keys, values, lengths, rows))
+        self.positions.append(lengths[rows])
+        return self._logits(torch.cat([part[0] for part in parts]))[rows]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Give each row its next token (R,); return the logits (R, V) behind it."""
+        for group in self.groups:
+            group.begin()
+        sizes = [len(group) for group in self.groups]
+
+        def attend(layer: int, *heads: Tensor) -> Tensor:
+            pieces = zip(*(part.split(sizes) for part in heads), strict=True)
+            groups = zip(self.groups, pieces, strict=True)
+            mixed = [group.attend(layer, *piece) for group, piece in groups]
+            return torch.cat(mixed).to(heads[0].dtype)
+
+        # a row that has stopped, but is still here, must not run out of positions
+        positions = torch.cat(self.positions).clamp(max=self.weights.positions - 1)
+        hidden = self._run(tokens, positions, attend)
+        for places in self.positions:
+            places += 1
+        return self._logits(hidden)
+
+    def keep(self, kept: Tensor) -> None:
+        """Drop the rows where `kept` (R,) is false."""
+        pieces = kept.split([len(group) for group in self.groups])
+        for place, piece in enumerate(pieces):
+            if not piece.all() and piece.any():
+                self.groups[place].keep(piece.nonzero().squeeze(1))
+                self.positions[place] = self.positions[place][piece]
+        alive = [place for place, piece in enumerate(pieces) if piece.any()]
+        self.groups = [self.groups[place] for place in alive]
+        self.positions = [self.positions[place] for place in alive]
+
+    def _prefill(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Last hidden states (G, E), keys (N, G, K, D, P) and values of ids (G, P)."""
+        prompts, widest = ids.shape
+        keys, values = [], []
+
+        def attend(layer: int, *heads: Tensor) -> Tensor:
+            # (G * P, K, D) -> (G, K, P, D)
+            query, key, value = (
+                part.unflatten(0, (prompts, widest)).transpose(1, 2) for part in heads
+            )
+            keys.append(key.mT.to(self.cache_dtype))
+            values.append(value.to(self.cache_dtype))
+            share = query.shape[1] // key.shape[1]
+            if share > 1:
+                key, value = (x.repeat_interleave(share, 1) for x in (key, value))
+            # padding stands behind every real token, so being causal hides it
+            mixed = F.scaled_dot_product_attention(
+                query, key, value, is_causal=True, scale=1.0
+            )
+            return mixed.transpose(1, 2).flatten(2).flatten(0, 1)
+
+        positions = torch.arange(widest, device=ids.device).repeat(prompts)
+        hidden = self._run(ids.flatten(), positions, attend).view(prompts, widest, -1)
+        places = torch.arange(prompts, device=ids.device)
+        return hidden[places, lengths - 1], torch.stack(keys), torch.stack(values)
+
+    def _run(
+        self, ids: Tensor, positions: Tensor, attend: Callable[..., Tensor]
+    ) -> Tensor:
+        """Hidden states (T, E) of tokens (T,); `attend` mixes them."""
+        weights = self.weights
+        x = weights.embed(ids, positions)  # (T, E)
+        turn = None
+        if weights.rotation is not None:
+            cos, sin = weights.rotation(x, positions[None])
+            turn = cos[0, :, None], sin[0, :, None]  # (T, 1, D)
+        sizes = [weights.heads, weights.kv_heads, weights.kv_heads]
+        for number, layer in enumerate(weights.layers):
+            heads = layer.qkv(layer.norm(x)).unflatten(1, (sum(sizes), -1))
+            query, key, value = heads.split(sizes, dim=1)
+            if turn is not None:
+                query, key = _rotate(query, *turn), _rotate(key, *turn)
+            query = query * query.shape[-1] ** -0.5
+            x = x + layer.out(attend(number, query, key, value))
+            x = x + layer.down(weights.activate(layer.up(layer.mlp_norm(x))))
+        return weights.norm(x)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return self.weights.vocabulary(hidden)
+
+
+class PlainEngine:
+    """The same three verbs for any causal LM of transformers: one cache a group.
+
+    Every row has its own copy of its prompt's keys and values, padded on the left.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        self.groups: list[tuple[DynamicCache, Tensor]] = []  # and its mask (R, T)
+        # a row that has stopped, but is still here, must not run out of positions
+        self.last_position = getattr(model.config, "max_position_embeddings", 2**31) - 1
+        # most models can compute the last position's logits alone; a prompt's are many
+        signature = inspect.signature(type(model).forward).parameters
+        self.only_last = {"logits_to_keep": 1} if "logits_to_keep" in signature else {}
+
+    def add(self, prompts: Sequence[list[int]], counts: Sequence[int]) -> Tensor:
+        """Append counts[i] rows of each prompt; return their logits (rows, V)."""
+        widest, device = max(map(len, prompts)), self.model.device
+        ids = torch.tensor([[0] * (widest - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (widest - len(p)) + [1] * len(p) for p in prompts])
+        cache = DynamicCache(config=self.model.config)
+        logits = self._forward(ids.to(device), cache, mask.to(device))
+        rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(list(counts)))
+        rows = rows.to(device)
+        cache.batch_select_indices(rows)
+        self.groups.append((cache, mask.to(device)[rows]))
+        return logits[rows]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Give each row its next token (R,); return the logits (R, V) behind it."""
+        pieces = tokens.split([len(mask) for _, mask in self.groups])
+        self.groups = [
+            (cache, F.pad(mask, (0, 1), value=1)) for cache, mask in self.groups
+        ]
+        return torch.cat(
+            [
+                self._forward(piece[:, None], cache, mask)
+                for piece, (cache, mask) in zip(pieces, self.groups, strict=True)
+            ]
+        )
+
+    def keep(self, kept: Tensor) -> None:
+        """Drop the rows where `kept` (R,) is false."""
+        pieces = kept.split([len(mask) for _, mask in self.groups])
+        groups, self.groups = self.groups, []
+        for (cache, mask), piece in zip(groups, pieces, strict=True):
+            if piece.any():
+                cache.batch_select_indices(piece.nonzero().squeeze(1))
+                self.groups.append((cache, mask[piece]))
+
+    def _forward(self, ids: Tensor, cache: DynamicCache, mask: Tensor) -> Tensor:
+        positions = (mask.cumsum(dim=1) - 1)[:, -ids.shape[1] :]
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions.clamp(min=0, max=self.last_position),
+            past_key_values=cache,
+            use_cache=True,
+            **self.only_last,
+        )
+        return output.logits[:, -1]
