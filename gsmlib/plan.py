@@ -9,7 +9,9 @@ import io
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -103,28 +105,27 @@ def needed_stages(stages: Sequence[Stage]) -> dict[Spec, Stage]:
 
 def estimate_seconds(spec: Spec) -> float:
     """Return about how long one core takes for a stage (not its parents)."""
+    generator = _generator_of(spec)
+    question, solution = TOKENS[generator.data.dataset]
+    training = _token_seconds(generator, TRAINING_COST)
     if isinstance(spec, FinetuneSpec):
         rows = spec.data.n_train * spec.training.epochs
-        seconds = rows * _row_seconds(spec, TRAINING_COST)
+        seconds = rows * (question + solution) * training
     elif isinstance(spec, SampleSpec):
-        question, solution = TOKENS[spec.generator.data.dataset]
         tokens = spec.n_problems * (spec.n * solution + question)
-        seconds = tokens * _token_seconds(spec.generator, SAMPLING_COST)
+        seconds = tokens * _token_seconds(generator, SAMPLING_COST)
     elif isinstance(spec, VerifierSpec):
-        completions, training = spec.completions, spec.training
-        rows = completions.n_problems * completions.n * training.epochs
-        rows *= 2 if training.language_weight else 1
-        seconds = rows * _row_seconds(completions.generator, TRAINING_COST)
+        completions = spec.completions.n_problems * spec.completions.n
+        once = 2 * question + solution  # of a group: its question, its language row
+        tokens = solution + once / min(spec.training.group_size, spec.completions.n)
+        seconds = completions * tokens * spec.training.epochs * training
     else:
         assert isinstance(spec, ScoreSpec), f"{type(spec).__name__} has no estimate"
-        rows = spec.completions.n_problems * spec.completions.n
-        generator = spec.completions.generator
-        seconds = rows * _row_seconds(generator, TRAINING_COST) / 3  # no gradients
+        tokens = spec.completions.n_problems * (
+            spec.completions.n * solution + question
+        )
+        seconds = tokens * training / 3  # no gradients
     return START_SECONDS + seconds
-
-
-def _row_seconds(generator: FinetuneSpec, cost: tuple[float, float]) -> float:
-    return sum(TOKENS[generator.data.dataset]) * _token_seconds(generator, cost)
 
 
 def _token_seconds(generator: FinetuneSpec, cost: tuple[float, float]) -> float:
@@ -226,7 +227,7 @@ def work_off(
                     progress.finish(spec)
                 else:
                     failed.append(spec)
-            progress.show()
+            progress.show(spec for f, spec in running.items() if f.running())
     return failed
 
 
@@ -247,9 +248,13 @@ class _Progress:
 
     def __init__(self, needed: dict[Spec, Stage]):
         self.needed, self.finished = needed, 0.0
+        self.began: dict[Spec, float] = {}
         left = "{desc}: {percentage:3.0f} % done, {elapsed} so far, {remaining} left"
         total = sum(stage.seconds for stage in needed.values())
-        self.bar = tqdm(total=total, desc="stages", bar_format=left, smoothing=0)
+        # a log, unlike a terminal, keeps every line: one in half a minute is enough
+        pause = 1 if sys.stderr.isatty() else 30
+        look = dict(bar_format=left, smoothing=0, mininterval=pause, maxinterval=pause)
+        self.bar = tqdm(total=total, desc="stages", **look)
 
     def __enter__(self) -> "_Progress":
         return self
@@ -258,11 +263,16 @@ class _Progress:
         self.bar.close()
 
     def finish(self, spec: Spec) -> None:
+        """Count a stage as done."""
         self.finished += self.needed[spec].seconds
 
-    def show(self) -> None:
-        self.bar.update(self.finished - self.bar.n)
-        self.bar.refresh()
+    def show(self, running: Iterable[Spec]) -> None:
+        """Count what is running by its time so far, up to nine tenths of it."""
+        now, partial = time.monotonic(), 0.0
+        for spec in running:
+            since = now - self.began.setdefault(spec, now)
+            partial += min(since, 0.9 * self.needed[spec].seconds)
+        self.bar.update(max(0.0, self.finished + partial - self.bar.n))
 
 
 @contextmanager
