@@ -454,7 +454,8 @@ def _lines(runs: Iterable[Run], indent: int = 0) -> list[list[tuple[int, Run]]]:
     lines: list[list[tuple[int, Run]]] = [[]]
     column = 0
     for word in _words(runs):
-        width = len("".join(run.text for run in word).rstrip())
+        text = "".join(run.text for run in word)
+        width = len(text if INK[word[-1].style].edge else text.rstrip())
         if column + width > PAGE_COLUMNS and column > indent:
             lines.append([])
             column = indent
