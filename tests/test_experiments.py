@@ -87,7 +87,7 @@ def test_a_second_call_comes_from_the_store(verification, store, monkeypatch):
     def refuse(*arguments, **settings):
         raise AssertionError("nothing is left to compute")
 
-    for name in ("train", "sample_completions", "score_completions"):
+    for name in ("train", "stream_completions", "score_completions"):
         monkeypatch.setattr(pipeline, name, refuse)
     again = experiments.verification_curve(settings, Store(store.root))
     pd.testing.assert_frame_equal(table, again)
