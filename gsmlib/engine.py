@@ -26,7 +26,10 @@ from transformers import (
 
 BLOCK = 16  # tokens of room added to a group when it is full
 PREFILL_TOKENS = 4096  # of prompts computed together
-ONEDNN = torch.backends.mkldnn.is_available()
+# a private operation of torch: where it is missing F.linear serves
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
+    torch.ops.mkldnn, "_linear_pointwise"
+)
 FIXED_ROTATIONS = ("default", "llama3")  # others change with the length of the text
 
 

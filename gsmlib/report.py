@@ -107,7 +107,7 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
 
 def _execute_aloud(notebook: str, scale: str, parameters: dict[str, Any]) -> Outcome:
     print(f"\n== {notebook} at scale {scale}", flush=True)
-    outcome = execute(notebook, scale, parameters)
+    outcome = execute(notebook_path(notebook), run_folder(scale), parameters)
     _say(outcome)
     return outcome
 
@@ -118,16 +118,18 @@ def _say(outcome: Outcome) -> None:
 
 
 def execute(
-    notebook: str, scale: str, parameters: dict[str, Any], quiet: bool = False
+    path: Path, folder: Path, parameters: dict[str, Any], quiet: bool = False
 ) -> Outcome:
-    """Execute one notebook to `runs/<scale>/`; `quiet` shows nothing meanwhile."""
-    folder = run_folder(scale)
+    """Execute a notebook into `folder`, with its page; `quiet` shows nothing meanwhile.
+
+    A cell's error is returned as a sentence, not raised.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    output = folder / f"{notebook}.ipynb"
+    notebook, output = path.stem, folder / path.name
     start, error = time.perf_counter(), ""
     try:
         papermill.execute_notebook(
-            notebook_path(notebook),
+            path,
             output,
             parameters=parameters,
             kernel_name="python3",
@@ -195,7 +197,12 @@ def run_notebooks(names: list[str], scale: str) -> list[Outcome]:
     if workers < 2:
         return [_execute_aloud(name, scale, parameters[name]) for name in names]
     with processes(workers) as pool:
-        running = [pool.submit(execute, n, scale, parameters[n], True) for n in names]
+        running = [
+            pool.submit(
+                execute, notebook_path(name), run_folder(scale), parameters[name], True
+            )
+            for name in names
+        ]
         for future in as_completed(running):
             _say(future.result())
         return [future.result() for future in running]
