@@ -52,7 +52,7 @@ OTHER_MILLIONS = 100.0
 # Mean tokens of a question and of a solution.
 TOKENS = {"minigsm": (110, 80), "gsm8k": (90, 130)}
 # Seconds a token on one core of the machine the reports were made on: what every token
-# costs, and what a million parameters add (measured, docs/regime.md).
+# costs, and what a million parameters add (fitted to rates of mini-0.3m to SmolLM2).
 TRAINING_COST, SAMPLING_COST = (30e-6, 27e-6), (70e-6, 21e-6)
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
@@ -65,6 +65,7 @@ class Stage(NamedTuple):
     spec: Spec
     seconds: float
     done: bool
+    asked: bool  # for itself, not only for what is made of it
 
 
 # ------------------------------------------------------------------------ what is to do
@@ -88,19 +89,26 @@ def list_stages(specs: Sequence[Spec], store: Store) -> list[Stage]:
             graph[spec] = parents(spec)
             waiting += graph[spec]
     order = TopologicalSorter(graph).static_order()
-    return [Stage(s, estimate_seconds(s), pipeline.is_done(s, store)) for s in order]
+    asked = set(specs)
+    return [
+        Stage(
+            spec, estimate_seconds(spec), pipeline.is_done(spec, store), spec in asked
+        )
+        for spec in order
+    ]
 
 
 def needed_stages(stages: Sequence[Stage]) -> dict[Spec, Stage]:
     """Return what has to be computed: not what only a finished stage was made of."""
-    wanted = {parent for stage in stages for parent in parents(stage.spec)}
-    needed: dict[Spec, Stage] = {}
-    for stage in reversed(stages):  # children first
-        last = stage.spec not in wanted
-        read = any(stage.spec in parents(child) for child in needed)
-        if not stage.done and (last or read):
-            needed[stage.spec] = stage
-    return dict(reversed(needed.items()))
+    known = {stage.spec: stage for stage in stages}
+    waiting = [stage.spec for stage in stages if stage.asked]
+    needed: set[Spec] = set()
+    while waiting:
+        spec = waiting.pop()
+        if spec not in needed and not known[spec].done:
+            needed.add(spec)
+            waiting += parents(spec)
+    return {spec: stage for spec, stage in known.items() if spec in needed}
 
 
 def estimate_seconds(spec: Spec) -> float:
@@ -181,7 +189,9 @@ def count_workers() -> int:
 
 def count_cores() -> int:
     """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):  # Linux alone has it
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def prepare(specs: Sequence[Spec], store: Store) -> None:

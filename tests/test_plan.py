@@ -1,5 +1,7 @@
 """The plan: parents first, only what is missing, the same rows however it is made."""
 
+import os
+import shutil
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
@@ -75,6 +77,21 @@ def test_what_only_finished_stages_were_made_of_is_not_needed(store):
     assert spec.completions.generator not in needed and spec in needed
     pipeline.score(spec, store)
     assert not needed_stages(list_stages([spec], store))
+
+
+def test_what_is_asked_for_is_needed_though_its_child_is_done(store):
+    scores = last_stages("03_verification")[1]
+    pipeline.score(scores, store)
+    shutil.rmtree(pipeline.folder_of(scores.completions, store))
+    store = Store(store.root)
+    assert not needed_stages(list_stages([scores], store))
+    needed = needed_stages(list_stages([scores, scores.completions], store))
+    assert list(needed) == [scores.completions]
+
+
+def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    assert plan.count_cores() == os.cpu_count()
 
 
 def test_estimates_grow_with_what_there_is_to_do():
