@@ -603,14 +603,15 @@ BOXES = (
 def pipeline_boxes(settings: VerificationSettings) -> pd.DataFrame:
     """Return the table of Fig 4 with the numbers of a run of 03_verification."""
     name = DATASETS[settings.dataset]
-    draw = f"each, T = {settings.temperature:g}"
+    completed = min(max(settings.sizes), settings.completed_problems)
+    heat = settings.temperature
     details = {
         "problems": f"{name}, up to {max(settings.sizes):,}",
         "generator": f"{settings.generator_epochs} epochs",
-        "completions": f"{settings.completions} {draw}",
+        "completions": f"up to {completed:,} x {settings.completions}, T = {heat:g}",
         "verifier": f"from the generator, epochs: {settings.verifier_epochs}",
         "problem": f"{name}, {settings.test_problems:,}",
-        "sample": f"{settings.test_completions} {draw}",
+        "sample": f"{settings.test_completions} each, T = {heat:g}",
         "score": "P(correct) of each",
         "select": "answer of the best-scored",
     }
