@@ -130,9 +130,10 @@ def collate(
 
     A language row's targets are the solution's tokens with the end token, and the
     question's from its second on where `loss_on_question`. A labelled row's target is
-    its label at every solution token with the end token (`level` "token"), or at the
-    last token only ("solution"). Rows that go on from prefixes of the given numbers
-    begin at their question's last token, which predicts the solution's first.
+    its label at every solution token with the end token (`level` "token"), and at the
+    question's too where `loss_on_question`, or at the last token only ("solution").
+    Rows that go on from prefixes of the given numbers begin at their question's last
+    token, which predicts the solution's first.
     """
     starts = [row.prompt_length - 1 if prefix_of is not None else 0 for row in rows]
     ends = [len(row.tokens) for row in rows]
@@ -146,7 +147,8 @@ def collate(
             first = 1 if loss_on_question else row.prompt_length
             language[i, first - 1 - start : end - 1 - start] = row.tokens[first:]
         else:
-            first = row.prompt_length if level == "token" else end - 1
+            first = start if loss_on_question else row.prompt_length
+            first = first if level == "token" else end - 1
             verifier[i, first - start : end - start] = row.label
     # padding stays within the row's positions: a model has no more than it needs
     positions = np.add.outer(starts, np.arange(shape[1]))

@@ -57,8 +57,17 @@ def run(notebook: str, scale: Scale = DEFAULT_SCALE, p: Parameters = ()) -> None
 @app.command(name="figures")
 def redraw_figures(
     folder: Annotated[Path | None, typer.Argument(help="Where the CSVs are.")] = None,
+    venue: Annotated[
+        str, typer.Option("--for", help=f"Size and fonts: {', '.join(figures.VENUES)}.")
+    ] = "",
 ) -> None:
-    """Redraw all figures from their CSVs; nothing is computed."""
+    """Redraw all figures from their CSVs; nothing is computed.
+
+    For a venue they go into a folder of its name beside the CSVs.
+    """
+    if venue not in ("", *figures.VENUES):
+        known = ", ".join(figures.VENUES)
+        raise SettingsError(f"There is no venue {venue!r}; there are {known}.")
     folder = folder or figures.project_root() / "figures"
     tables = [
         csv
@@ -68,7 +77,8 @@ def redraw_figures(
     if not tables:
         raise SettingsError(f"There are no figures' CSVs in {folder}.")
     for csv in tables:
-        print(", ".join(path.name for path in figures.redraw(csv)))
+        files = figures.redraw(csv, csv.parent / venue, venue)
+        print(", ".join(path.name for path in files))
 
 
 @app.command()

@@ -9,7 +9,7 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -41,6 +41,10 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def replace(self, **changes: Any) -> Self:
+        """Return the same with some fields changed, checked as a new one is."""
+        return type(self)(**{**dict(self), **changes})
+
 
 # ------------------------------------------------------------------ the stages' specs
 
@@ -49,13 +53,15 @@ class DataSpec(Spec):
     """The training problems, and how many test problems the test loss is taken over.
 
     `seed` chooses the training problems; the test problems are the same for every seed,
-    so that methods and seeds can be compared problem by problem.
+    so that methods and seeds can be compared problem by problem. With `answers_only` a
+    solution is its last line alone, the final answer without steps (section 4.1).
     """
 
     dataset: Dataset
     n_train: Count
     n_test: Count
     seed: Seed = 0
+    answers_only: bool = False
 
     @model_validator(mode="after")
     def _enough_problems(self) -> "DataSpec":
@@ -67,7 +73,8 @@ class TrainSettings(Spec):
     """One run of `training.train` (Appendix B); the rate decays linearly to 0.
 
     `warmup` is the share of the steps over which the rate first rises (the paper names
-    none: 0 everywhere but in our own pretraining).
+    none: 0 everywhere but in our own pretraining). `loss_on_question` None is the
+    paper's: yes for a language model, no for either loss of a verifier.
     `level`, `loss` and `language_weight` matter for verifiers only; a language weight
     of 0 trains the verifier term alone. `group_size` says how many completions of one
     problem are put into the same batch (1: all are shuffled singly), next to as many
@@ -85,21 +92,51 @@ class TrainSettings(Spec):
     max_grad_norm: float = Field(1.0, gt=0)
     precision: Precision = "fp32"
     seed: Seed = 0
-    loss_on_question: bool = True
+    loss_on_question: bool | None = None
     level: Literal["token", "solution"] = "token"
     loss: Literal["mse", "bce"] = "mse"
     language_weight: float = Field(1.0, ge=0)
     group_size: Count = 1
 
 
+class PretrainSpec(Spec):
+    """Additional pretraining of a model on `n_texts` of running text (section 5.2).
+
+    The text is MiniGSM's, or GSM8K's training problems without annotations. It goes
+    before finetuning with dropout, for which the model was not pretrained.
+    """
+
+    model: ModelName
+    dataset: Dataset
+    n_texts: Count
+    training: TrainSettings
+
+    @model_validator(mode="after")
+    def _enough_texts(self) -> "PretrainSpec":
+        check_problem_counts(self.dataset, self.n_texts, 1)
+        return self
+
+
 class FinetuneSpec(Spec):
-    """A finetuned language model; the models after `keep_epochs` are kept."""
+    """A finetuned language model; the models after `keep_epochs` are kept.
+
+    It starts from `model` as it is, or as additional `pretraining` left it.
+    """
 
     model: ModelName
     data: DataSpec
     training: TrainSettings
     keep_epochs: tuple[Count, ...]
     max_length: Count = 400
+    pretraining: PretrainSpec | None = None
+
+    @model_validator(mode="after")
+    def _same_model(self) -> "FinetuneSpec":
+        if self.pretraining and self.pretraining.model != self.model:
+            raise ValueError(
+                f"pretraining of {self.pretraining.model} cannot start {self.model}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _epochs_exist(self) -> "FinetuneSpec":
@@ -113,7 +150,11 @@ class FinetuneSpec(Spec):
 
 
 class SampleSpec(Spec):
-    """Completions of a finetuned generator: `n` for each of `n_problems` problems."""
+    """Completions of a finetuned generator: `n` for each of `n_problems` problems.
+
+    With a `sampler` they are sampled by that verifier's language model instead: one
+    model that generates and verifies.
+    """
 
     generator: FinetuneSpec
     epoch: Count
@@ -126,6 +167,7 @@ class SampleSpec(Spec):
     stop_after_answer: bool = False
     precision: Precision = "fp32"
     seed: Seed = 0
+    sampler: "VerifierSpec | None" = None
 
     @model_validator(mode="after")
     def _can_be_sampled(self) -> "SampleSpec":
@@ -145,18 +187,58 @@ class SampleSpec(Spec):
 
 
 class VerifierSpec(Spec):
-    """A verifier trained on labelled completions of training problems (section 4.2)."""
+    """A verifier trained on labelled completions of training problems (section 4.2).
+
+    It starts from the generator, or from `start`, another finetuned model (its last
+    epoch); with `init` "pretrained" from what that one was before it was finetuned.
+    It learns from the first `per_problem` completions of each problem (None: all), each
+    distinct one once where `deduplicate`. `language_rows` says what the language term
+    is taken over: the problems' own solutions, as in the paper, or the samples.
+    `checkpoints` verifiers are kept, after equal shares of the training.
+    """
 
     completions: SampleSpec
     init: Literal["generator", "pretrained"] = "generator"
     training: TrainSettings
+    start: FinetuneSpec | None = None
+    per_problem: Count | None = None
+    deduplicate: bool = False
+    language_rows: Literal["originals", "samples"] = "originals"
+    checkpoints: Count = 1
+
+    @property
+    def base(self) -> FinetuneSpec:
+        """The finetuned model that decides the verifier's size and first weights."""
+        return self.start or self.completions.generator
+
+    @model_validator(mode="after")
+    def _enough_completions(self) -> "VerifierSpec":
+        if (self.per_problem or 1) > self.completions.n:
+            raise ValueError(
+                f"{self.per_problem} completions of each problem asked for, "
+                f"{self.completions.n} are sampled"
+            )
+        return self
 
 
 class ScoreSpec(Spec):
-    """A verifier's scores of completions."""
+    """A verifier's scores of completions; `checkpoint` None is the last."""
 
     verifier: VerifierSpec
     completions: SampleSpec
+    checkpoint: Count | None = None
+
+    @model_validator(mode="after")
+    def _checkpoint_exists(self) -> "ScoreSpec":
+        if (self.checkpoint or 1) > self.verifier.checkpoints:
+            raise ValueError(
+                f"checkpoint {self.checkpoint} was not kept; there are "
+                f"{self.verifier.checkpoints}"
+            )
+        return self
+
+
+SampleSpec.model_rebuild()
 
 
 def check_problem_counts(dataset: str, n_train: int, n_test: int) -> None:
@@ -205,15 +287,20 @@ class StudySettings(Spec):
     batch_tokens: Count
     dropout: float = Field(ge=0, lt=1)
     test_problems: Count
-    test_completions: Count
-    temperature: float = Field(gt=0)
     max_length: Count
     seeds: Seeds
     precision: Precision  # of training and scoring, as mixed precision
     sampling_precision: Precision  # of the weights while sampling
 
 
-class CalculatorSettings(StudySettings):
+class SampledSettings(StudySettings):
+    """What every notebook that samples completions has."""
+
+    test_completions: Count
+    temperature: float = Field(gt=0)
+
+
+class CalculatorSettings(SampledSettings):
     """01_calculator: one finetuned model, sampled with and without the calculator."""
 
     model: ModelName
@@ -232,17 +319,13 @@ class TestAtNSettings(CalculatorSettings):
     __test__ = False  # the name starts with Test, but it is no test case
 
 
-class VerificationSettings(StudySettings):
-    """03_verification: finetuning against verification (Fig 5).
+class VerifierSettings(SampledSettings):
+    """What every notebook that trains a verifier has.
 
-    `sizes` are numbers of training problems; at most `completed_problems` of them get
-    `completions` each for the verifier; `verifier_group_size` of them share a batch,
-    and so their question; `learning_rates` has one rate per model.
+    At most `completed_problems` training problems get `completions` each for it to
+    learn from; `verifier_group_size` of them share a batch, and so their question.
     """
 
-    models: Models
-    sizes: Counts
-    learning_rates: Rates
     generator_epochs: Count
     completed_problems: Count
     completions: Count
@@ -251,15 +334,161 @@ class VerificationSettings(StudySettings):
     verifier_batch_tokens: Count
     verifier_group_size: Count
 
+
+class VerificationSettings(VerifierSettings):
+    """03_verification: finetuning against verification (Fig 5).
+
+    `sizes` are numbers of training problems; `learning_rates` has one rate per model.
+    """
+
+    models: Models
+    sizes: Counts
+    learning_rates: Rates
+
     @model_validator(mode="after")
     def _consistent(self) -> "VerificationSettings":
         check_problem_counts(self.dataset, max(self.sizes), self.test_problems)
-        if len(self.learning_rates) != len(self.models):
+        check_rates(self.models, self.learning_rates)
+        return self
+
+
+class ScalingSettings(StudySettings):
+    """04_finetuning_scaling: test@1 over training problems and models (Fig 2, C4)."""
+
+    models: Models
+    sizes: Counts
+    learning_rates: Rates
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ScalingSettings":
+        check_problem_counts(self.dataset, max(self.sizes), self.test_problems)
+        check_rates(self.models, self.learning_rates)
+        return self
+
+
+class OneVerifierSettings(VerifierSettings):
+    """What the notebooks about one generator and variants of its verifier have."""
+
+    model: ModelName
+    n_train: Count
+    learning_rate: Rate
+
+    @model_validator(mode="after")
+    def _enough_problems(self) -> "OneVerifierSettings":
+        check_problem_counts(self.dataset, self.n_train, self.test_problems)
+        return self
+
+
+class VerifierAblationSettings(OneVerifierSettings):
+    """05_verifier_ablations: level, objective and the two models' sizes (Fig 6).
+
+    Verifiers of Fig 6a and 6b are looked at `checkpoints` times during
+    `ablation_epochs` over the first `ablation_completions` of each problem. Fig 6c
+    crosses the two `models`, small then large, at the training-set `sizes`; with one
+    model there is no such figure.
+    """
+
+    ablation_epochs: Count
+    ablation_completions: Count
+    checkpoints: Count
+    models: Models
+    learning_rates: Rates
+    sizes: Counts
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "VerifierAblationSettings":
+        check_problem_counts(self.dataset, max(self.sizes), self.test_problems)
+        check_rates(self.models, self.learning_rates)
+        if len(self.models) > 2:
             raise ValueError(
-                f"{len(self.models)} models need as many learning_rates, "
-                f"not {len(self.learning_rates)}"
+                f"Fig 6c crosses two models, small and large, not {len(self.models)}"
+            )
+        return check_ablation(self)
+
+
+class TestTimeSettings(OneVerifierSettings):
+    """06_test_time_compute: accuracy over completions and voters (Fig 7).
+
+    `counts` are the numbers of completions that Fig 7b has a curve for.
+    """
+
+    __test__ = False  # the name starts with Test, but it is no test case
+
+    counts: Counts
+
+    @model_validator(mode="after")
+    def _enough_completions(self) -> "TestTimeSettings":
+        if max(self.counts) > self.test_completions:
+            raise ValueError(
+                f"counts go up to {max(self.counts)}, but each test problem gets "
+                f"{self.test_completions} test_completions"
             )
         return self
+
+
+class DropoutSettings(OneVerifierSettings):
+    """07_dropout: residual dropout in finetuning and in verifiers (Fig 8).
+
+    With dropout the model is first pretrained further on `pretraining_texts` at
+    `pretraining_learning_rate` (section 5.2). Verifiers learn from the first
+    `ablation_completions` of each problem; those of Fig 8c from `large_completions`, in
+    batches `large_batch_factor` times as large (Appendix B: 4 times, and 300).
+    """
+
+    sizes: Counts
+    dropout_rate: float = Field(gt=0, lt=1)
+    pretraining_texts: Count
+    pretraining_learning_rate: Rate
+    ablation_completions: Count
+    large_batch_factor: Count
+    large_completions: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DropoutSettings":
+        check_problem_counts(self.dataset, max(self.sizes), self.test_problems)
+        return check_ablation(self)
+
+
+class TokenScoreSettings(OneVerifierSettings):
+    """08_verifier_scores: the scores of single tokens and completions (Fig 13)."""
+
+
+class OpenPointSettings(OneVerifierSettings):
+    """09_open_points: what the paper leaves open, one change at a time.
+
+    Verifiers learn from the first `ablation_completions` of each problem.
+    """
+
+    ablation_completions: Count
+    other_temperature: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OpenPointSettings":
+        return check_ablation(self)
+
+
+class ClaimSettings(Spec):
+    """10_claims: the ledger of a scale, from its exported tables."""
+
+    scale: str
+
+
+def check_rates(models: tuple[str, ...], rates: tuple[float, ...]) -> None:
+    """Raise ValueError unless there is one learning rate per model."""
+    if len(rates) != len(models):
+        raise ValueError(
+            f"{len(models)} models need as many learning_rates, not {len(rates)}"
+        )
+
+
+def check_ablation(settings: Any) -> Any:
+    """Raise ValueError where an ablation asks for more completions than there are."""
+    if settings.ablation_completions > settings.completions:
+        raise ValueError(
+            f"{settings.ablation_completions} ablation_completions asked for, but each "
+            f"training problem gets {settings.completions} completions"
+        )
+    return settings
 
 
 SETTINGS: dict[str, type[Spec]] = {
@@ -267,6 +496,13 @@ SETTINGS: dict[str, type[Spec]] = {
     "01_calculator": CalculatorSettings,
     "02_test_at_n": TestAtNSettings,
     "03_verification": VerificationSettings,
+    "04_finetuning_scaling": ScalingSettings,
+    "05_verifier_ablations": VerifierAblationSettings,
+    "06_test_time_compute": TestTimeSettings,
+    "07_dropout": DropoutSettings,
+    "08_verifier_scores": TokenScoreSettings,
+    "09_open_points": OpenPointSettings,
+    "10_claims": ClaimSettings,
 }
 
 # --------------------------------------------------------------------- the scales' data
@@ -302,7 +538,14 @@ MINI_REGIME: dict[str, Any] = dict(
     verifier_batch_tokens=8_000,
     verifier_group_size=4,
     sampling_precision="fp32",  # bf16 samples these sizes hardly faster
+    dropout_rate=0.2,
+    pretraining_learning_rate=1e-3,
+    large_batch_factor=4,
+    other_temperature=1.0,
 )
+
+# What 03's verifiers answer at `quick`; notebooks that agree share its completions.
+_QUICK_TEST: dict[str, Any] = dict(test_problems=100, test_completions=16)
 
 # scale -> values for all notebooks, and under a notebook's name its own.
 SCALES: dict[str, dict[str, Any]] = {
@@ -321,56 +564,113 @@ SCALES: dict[str, dict[str, Any]] = {
         max_length=200,
         seeds=(0,),
         precision="fp32",
+        ablation_epochs=1,
+        ablation_completions=4,
+        large_completions=4,
+        checkpoints=2,
+        counts=(2, 4),
+        pretraining_texts=40,
     ),
     "quick": {
         **MINI_REGIME,
         "model": "mini-1m",
         "models": ("mini-0.3m", "mini-1m"),
         "epochs": 5,
-        "n_train": 2500,
-        "sizes": (250, 800, 2500),
+        "n_train": 2000,
+        "sizes": (250, 700, 2000),
         "completed_problems": 400,
         "completions": 8,
         "test_problems": 40,
         "test_completions": 100,
         "seeds": (0,),
         "01_calculator": dict(test_completions=20),
-        "03_verification": dict(test_problems=100, test_completions=16),
+        "03_verification": _QUICK_TEST,
+        "04_finetuning_scaling": dict(
+            models=("mini-0.1m", "mini-0.3m", "mini-1m"), test_problems=100
+        ),
+        "05_verifier_ablations": dict(
+            _QUICK_TEST,
+            model="mini-0.3m",
+            ablation_epochs=2,
+            ablation_completions=8,
+            checkpoints=4,
+            sizes=(700, 2000),
+        ),
+        "06_test_time_compute": dict(
+            test_problems=30, test_completions=400, counts=(25, 100, 400)
+        ),
+        "07_dropout": dict(
+            _QUICK_TEST,
+            model="mini-0.3m",
+            sizes=(700, 2000),
+            pretraining_texts=10_000,
+            ablation_completions=8,
+            large_completions=8,
+        ),
+        "08_verifier_scores": _QUICK_TEST,
+        "09_open_points": dict(_QUICK_TEST, model="mini-0.3m", ablation_completions=8),
     },
-    "mini": dict(
-        MINI_REGIME,
-        model="mini-3m",
-        models=("mini-1m", "mini-3m"),
-        n_train=4000,
-        sizes=(250, 500, 1000, 2000, 4000),
-        completed_problems=4000,
-        completions=16,
-        test_problems=200,
-        test_completions=100,
-        seeds=(0, 1, 2),
-    ),
-    "smollm2": dict(
-        dataset="gsm8k",
-        model="smollm2-135m",
-        models=("smollm2-135m",),
-        n_train=300,
-        sizes=(300,),
-        epochs=2,
-        generator_epochs=2,
-        batch_tokens=4_000,
-        dropout=0.0,
-        completed_problems=20,  # all 300 would take hours on 2 cores
-        completions=20,
-        test_problems=50,
-        test_completions=20,
-        temperature=0.7,
-        max_length=350,  # the paper: 400; 97.5 % of GSM8K's rows are no longer than 350
-        verifier_epochs=1,
-        verifier_learning_rate=5e-5,
-        verifier_batch_tokens=4_000,
-        verifier_group_size=4,
-        seeds=(0,),
-    ),
+    "mini": {
+        **MINI_REGIME,
+        "model": "mini-3m",
+        "models": ("mini-1m", "mini-3m"),
+        "n_train": 4000,
+        "sizes": (250, 500, 1000, 2000, 4000),
+        "completed_problems": 4000,
+        "completions": 16,
+        "test_problems": 200,
+        "test_completions": 100,
+        "seeds": (0, 1, 2),
+        "ablation_completions": 8,
+        "ablation_epochs": 2,
+        "large_completions": 16,
+        "checkpoints": 8,
+        "counts": (25, 50, 100, 200, 400, 800, 1600),
+        "pretraining_texts": 50_000,
+        "04_finetuning_scaling": dict(
+            models=("mini-0.1m", "mini-0.3m", "mini-1m", "mini-3m")
+        ),
+        "05_verifier_ablations": dict(model="mini-1m", sizes=(250, 1000, 4000)),
+        "06_test_time_compute": dict(
+            model="mini-1m", test_problems=100, test_completions=1600
+        ),
+        "07_dropout": dict(model="mini-1m", sizes=(250, 1000, 4000)),
+        "09_open_points": dict(model="mini-1m"),
+    },
+    "smollm2": {
+        "dataset": "gsm8k",
+        "model": "smollm2-135m",
+        "models": ("smollm2-135m",),
+        "n_train": 300,
+        "sizes": (300,),
+        "epochs": 2,
+        "generator_epochs": 2,
+        "batch_tokens": 4_000,
+        "dropout": 0.0,
+        "completed_problems": 20,  # all 300 would take hours on 2 cores
+        "completions": 20,
+        "test_problems": 50,
+        "test_completions": 20,
+        "temperature": 0.7,
+        # the paper: 400; 97.5 % of GSM8K's rows are no longer than 350
+        "max_length": 350,
+        "verifier_epochs": 1,
+        "verifier_learning_rate": 5e-5,
+        "verifier_batch_tokens": 4_000,
+        "verifier_group_size": 4,
+        "seeds": (0,),
+        "ablation_epochs": 1,
+        "ablation_completions": 4,
+        "large_completions": 20,
+        "checkpoints": 2,
+        "counts": (5, 10, 20),
+        "dropout_rate": 0.2,
+        "pretraining_texts": 100,
+        "pretraining_learning_rate": 1e-4,
+        "large_batch_factor": 4,
+        "other_temperature": 1.0,
+        "04_finetuning_scaling": dict(sizes=(75, 150, 300)),
+    },
     "gpt2": {
         "dataset": "gsm8k",
         "model": "gpt2-xl",
@@ -392,7 +692,21 @@ SCALES: dict[str, dict[str, Any]] = {
         "verifier_batch_tokens": 32_000,
         "verifier_group_size": 10,
         "seeds": (0, 1, 2),
+        "ablation_epochs": 2,
+        "ablation_completions": 100,
+        "large_completions": 300,
+        "checkpoints": 8,
+        "counts": (100, 200, 400, 800, 1600, 3200),
+        "dropout_rate": 0.2,
+        "pretraining_texts": 7473,
+        "pretraining_learning_rate": 1e-5,
+        "large_batch_factor": 4,
+        "other_temperature": 1.0,
         "01_calculator": dict(model="gpt2", test_completions=20),
+        "04_finetuning_scaling": dict(
+            models=("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+        ),
+        "06_test_time_compute": dict(test_completions=3200),
     },
 }
 

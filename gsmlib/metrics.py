@@ -1,8 +1,9 @@
 """What the paper measures, as pure functions of (problems, samples) arrays.
 
 Every estimate uses all samples drawn, never the first n: test@n and the verified
-accuracy at n are exact expectations over a random subset of n samples. Intervals come
-from a bootstrap over problems; the spread over seeds is reported apart.
+accuracy at n are exact expectations over a random subset of n samples, a vote's is the
+mean over many such subsets. Intervals come from a bootstrap over problems; the spread
+over seeds is reported apart.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest, norm, rankdata
+
+SUBSETS = 64  # random subsets that a vote's accuracy is the mean over
 
 
 class Interval(NamedTuple):
@@ -68,6 +71,78 @@ def _tie_means(ranked_scores: np.ndarray, ranked: np.ndarray) -> np.ndarray:
     run = np.cumsum(starts.ravel()) - 1
     means = np.bincount(run, ranked.ravel()) / np.bincount(run)
     return means[run].reshape(ranked.shape)
+
+
+def vote_at_n(
+    answers: np.ndarray,
+    correct: np.ndarray,
+    n: int,
+    top_k: Sequence[int],
+    scores: np.ndarray | None = None,
+    *,
+    weighted: bool = False,
+    subsets: int = SUBSETS,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return (K, P): the accuracy of a vote of the top k of a random n-subset, each k.
+
+    answers: (P, m) numbers of `selection.answer_numbers`; correct, scores: (P, m);
+    top_k: (K,) ascending. The rules are those of `selection.vote`; without scores those
+    of `selection.majority` (the first k sampled), where `weighted` of
+    `selection.weighted_vote`. The mean over `subsets` seeded subsets, for no closed
+    form is known; those of a larger n hold those of a smaller one.
+    """
+    answers, correct = _matrix(answers, "answers"), _matrix(correct, "correct")
+    scores = np.zeros(answers.shape) if scores is None else np.asarray(scores, float)
+    _check_scores(scores, correct)
+    problems, m = answers.shape
+    _check_n(n, m)
+    if list(top_k) != sorted(top_k) or top_k[0] < 1 or top_k[-1] > n:
+        raise ValueError(f"top_k must ascend within 1..{n}, not {list(top_k)}")
+    right = _right_answers(answers, correct)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    answers, scores = (np.take_along_axis(a, order, 1) for a in (answers, scores))
+    weights = np.maximum(scores, 0) if weighted else np.ones(answers.shape)
+    samples, outcomes = np.tile(np.arange(m), (problems, 1)), []
+    for number in range(subsets if n < m else 1):
+        places = np.random.default_rng((seed, number)).permuted(samples, axis=1)
+        held = places < n
+        some, their = (a[held].reshape(problems, n) for a in (answers, weights))
+        outcomes.append(_votes_right(some, their, right, top_k))
+    return np.mean(outcomes, axis=0)
+
+
+def _right_answers(answers: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Return (P, A): is the answer of this number right."""
+    right = np.zeros((len(answers), max(1, answers.max() + 1)), dtype=bool)
+    problem, sample = np.nonzero(answers >= 0)
+    right[problem, answers[problem, sample]] = correct[problem, sample]
+    return right
+
+
+def _votes_right(
+    answers: np.ndarray, weights: np.ndarray, right: np.ndarray, top_k: Sequence[int]
+) -> np.ndarray:
+    """Return (K, P): is the vote of the first k of (P, n) answers right, for each k.
+
+    The answer of the largest total weight wins, among equals the one seen first.
+    """
+    shape, n = right.shape, answers.shape[1]
+    problem, place = np.nonzero(answers >= 0)
+    cell = problem * shape[1] + answers[problem, place]
+    weight = weights[problem, place]
+    first, totals = np.full(right.size, n), np.zeros(right.size)
+    first[cell[::-1]] = place[::-1]  # of several places the last written, the first one
+    first, outcomes, start = first.reshape(shape), [], 0
+    for k in top_k:
+        new = (place >= start) & (place < k)
+        totals += np.bincount(cell[new], weight[new], right.size)
+        standing = np.where(first < k, totals.reshape(shape), -1)
+        best = standing.max(axis=1, keepdims=True)
+        winner = np.where(standing == best, first, n + 1).argmin(axis=1)
+        outcomes.append(right[np.arange(len(right)), winner] & (best[:, 0] >= 0))
+        start = k
+    return np.array(outcomes, dtype=float)
 
 
 def within_problem_auc(scores: np.ndarray, correct: np.ndarray) -> np.ndarray:
@@ -146,6 +221,26 @@ def paired_difference(
     slack = wilson(0, gaps.size, level).high
     mean = float(gaps[0])
     return Interval(mean, max(-1.0, mean - slack), min(1.0, mean + slack))
+
+
+def bootstrap_curves(
+    values: np.ndarray, *, seed: int = 0, resamples: int = 2000
+) -> np.ndarray:
+    """Return (resamples, X): mean curves of (seeds, P, X) values, bootstrapped.
+
+    Seeds and problems are drawn anew, the same problems for all seeds: what is read off
+    every curve, such as where it peaks, gets an interval that joins both.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 3:
+        raise ValueError(f"values must be (seeds, problems, X), not {values.shape}")
+    rng = np.random.default_rng(seed)
+    seeds, problems, points = values.shape
+    by_problem = np.moveaxis(values, 1, 0).reshape(problems, -1)
+    chosen = rng.multinomial(problems, np.full(problems, 1 / problems), resamples)
+    curves = (chosen @ by_problem / problems).reshape(resamples, seeds, points)
+    shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    return np.einsum("rs,rsx->rx", shares, curves)
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,10 +7,12 @@ paper's residual dropout (section 5.2); every other dropout is off.
 
 import ctypes
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -39,7 +41,8 @@ MINI_SIZES = {
 }
 TINY_SIZE = (32, 2)
 POSITIONS = 400  # the paper's maximum sample length (appendix B)
-RESIDUAL_DROPOUTS = ("resid_pdrop", "resid_dropout", "hidden_dropout")
+OWN_DROPOUT = "residual_dropout"  # ours, for architectures that have none
+RESIDUAL_DROPOUTS = ("resid_pdrop", "resid_dropout", "hidden_dropout", OWN_DROPOUT)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
 
 
@@ -117,21 +120,47 @@ def new_mini_gpt(
 def set_dropout(config: PretrainedConfig, rate: float) -> None:
     """Set residual dropout to `rate` and every other dropout of `config` to 0.
 
-    Raises ValueError where the architecture has no residual dropout and rate > 0.
+    Where the architecture has none, a rate above 0 is kept under OWN_DROPOUT for
+    `add_residual_dropout`. Raises ValueError where the rate is none.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"Dropout is a rate from 0 to below 1, not {rate}.")
     residual = [name for name in RESIDUAL_DROPOUTS if hasattr(config, name)]
     if rate > 0 and not residual:
-        raise ValueError(
-            f"A model of type {config.model_type!r} has no residual dropout to set to "
-            f"{rate}; use dropout 0 or a GPT-2."
-        )
+        residual = [OWN_DROPOUT]
     for name, value in config.to_dict().items():
         if "drop" in name and isinstance(value, float):
             setattr(config, name, 0.0)
     for name in residual:
         setattr(config, name, rate)
+
+
+def add_residual_dropout(model: PreTrainedModel) -> None:
+    """Drop out what each layer's attention and MLP add, where OWN_DROPOUT says so.
+
+    During training alone, as GPT-2's own residual dropout. Raises ValueError where the
+    layers are not made of `self_attn` and `mlp`, as those of Llama and its kin are.
+    """
+    rate = getattr(model.config, OWN_DROPOUT, 0.0)
+    if rate == 0:
+        return
+    layers = getattr(model.base_model, "layers", [])
+    parts = ("self_attn", "mlp")
+    blocks = [getattr(layer, name, None) for layer in layers for name in parts]
+    if not blocks or None in blocks:
+        raise ValueError(
+            f"A model of type {model.config.model_type!r} has no residual dropout to "
+            f"set to {rate}; use dropout 0, a GPT-2 or a Llama."
+        )
+    for block in blocks:
+        block.register_forward_hook(partial(_drop_out, rate))
+
+
+def _drop_out(rate: float, block: nn.Module, _: Any, output: Any) -> Any:
+    """A block's output (B, T, D), alone or first of several, after dropout."""
+    if isinstance(output, tuple):
+        return F.dropout(output[0], rate, block.training), *output[1:]
+    return F.dropout(output, rate, block.training)
 
 
 def save_language_model(lm: LanguageModel, folder: str | Path) -> None:
@@ -188,6 +217,7 @@ def _load_pretrained(name: str, dropout: float) -> LanguageModel:
             f"No model {name!r} with safetensors weights could be loaded ({cause}); "
             f"known names: {', '.join(known_names())}, or a folder or hub name."
         ) from error
+    add_residual_dropout(model)
     return _checked(model, tokenizer)
 
 

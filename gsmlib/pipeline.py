@@ -1,4 +1,4 @@
-"""The stages: finetune, sample, train_verifier, score. Only this module uses the store.
+"""The stages, from pretraining to scores. Only this module uses the store.
 
 A stage takes a spec and a store; the spec holds its parents' specs, so asking for the
 last stage builds whatever is missing before it. A stage's version is part of its key:
@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from gsmlib.batching import Row, encode
 from gsmlib.config import (
     DataSpec,
     FinetuneSpec,
+    PretrainSpec,
     SampleSpec,
     ScoreSpec,
     Spec,
@@ -46,6 +47,7 @@ from gsmlib.models import (
     save_language_model,
     save_verifier,
 )
+from gsmlib.pretraining import more_text_rows
 from gsmlib.store import RESUME, Artifact, Store, file_sha256, write_text
 from gsmlib.tokenizer import TOKENIZER_FILE
 from gsmlib.training import evaluate_loss, train
@@ -60,6 +62,7 @@ from gsmlib.verifier import (
 transformers_logging.disable_progress_bar()  # one for every file read or written
 
 VERSIONS: dict[type[Spec], tuple[str, int]] = {
+    PretrainSpec: ("pretrain", 1),
     FinetuneSpec: ("finetune", 1),
     SampleSpec: ("sample", 1),
     VerifierSpec: ("train_verifier", 1),
@@ -85,10 +88,11 @@ def identity(spec: Spec) -> dict[str, Any]:
         name: identity(value) if isinstance(value, Spec) else value
         for name, value in spec
     }
-    if isinstance(spec, FinetuneSpec):
+    if isinstance(spec, FinetuneSpec | PretrainSpec):
         values["weights"] = weights_fingerprint(spec.model)
-    if isinstance(spec, DataSpec) and spec.dataset == "minigsm":
-        values["problems"] = problems_fingerprint(spec.seed)
+    if isinstance(spec, DataSpec | PretrainSpec) and spec.dataset == "minigsm":
+        seed = spec.seed if isinstance(spec, DataSpec) else spec.training.seed
+        values["problems"] = problems_fingerprint(seed)
     if type(spec) in VERSIONS:
         values["stage"], values["version"] = VERSIONS[type(spec)]
     return values
@@ -138,12 +142,46 @@ def _run(spec: Spec, store: Store, what: str, make: Callable[[Path], None]) -> A
 def compute(spec: Spec, store: Store) -> None:
     """Compute any stage, and whatever it rests on, unless the store has it."""
     stages = {
+        PretrainSpec: pretrain,
         FinetuneSpec: finetune,
         SampleSpec: sample,
         VerifierSpec: train_verifier,
         ScoreSpec: score,
     }
     stages[type(spec)](spec, store)
+
+
+# ----------------------------------------------------------------------------- pretrain
+
+
+def pretrain(spec: PretrainSpec, store: Store) -> Artifact:
+    """Go on pretraining a model on running text, as with dropout in section 5.2."""
+    rate = spec.training.dropout
+    what = f"{spec.model} on {spec.n_texts} more texts, dropout {rate:g}"
+    return _run(spec, store, what, lambda work: _pretrain(spec, work))
+
+
+def _pretrain(spec: PretrainSpec, work: Path) -> None:
+    training = spec.training
+    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
+    rows = more_text_rows(lm.tokenizer, spec.dataset, spec.n_texts, training.seed)
+    history = train(
+        lm.model,
+        rows,
+        training,
+        pad_token=lm.tokenizer.pad_token_id,
+        checkpoint=work / RESUME,
+    )
+    save_language_model(lm, work / "model")
+    history.to_csv(work / HISTORY, index=False)
+
+
+def _load_pretrained(spec: FinetuneSpec, dropout: float, store: Store) -> LanguageModel:
+    """The model before it is finetuned, after additional pretraining if there is."""
+    if spec.pretraining is None:
+        return load_language_model(spec.model, dropout=dropout, seed=spec.training.seed)
+    folder = folder_of(spec.pretraining, store) / "model"
+    return load_saved_language_model(folder, dropout=dropout)
 
 
 # ----------------------------------------------------------------------------- finetune
@@ -156,14 +194,16 @@ def finetune(spec: FinetuneSpec, store: Store) -> Artifact:
         f"{spec.model} on {data.n_train} {data.dataset} problems, {epochs} epochs, "
         f"seed {spec.training.seed}"
     )
-    return _run(spec, store, what, lambda work: _finetune(spec, work))
+    if spec.pretraining is not None and not is_done(spec, store):
+        pretrain(spec.pretraining, store)
+    return _run(spec, store, what, lambda work: _finetune(spec, store, work))
 
 
-def _finetune(spec: FinetuneSpec, work: Path) -> None:
+def _finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
     data, training = spec.data, spec.training
-    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
+    lm = _load_pretrained(spec, training.dropout, store)
     rows = language_rows(lm, training_problems(data, data.n_train), spec.max_length)
-    test = load_problems(data.dataset, "test", data.n_test)
+    test = _shortened(load_problems(data.dataset, "test", data.n_test), data)
     test_rows = language_rows(lm, test, spec.max_length)
 
     def after_epoch(epoch: int, summary: dict) -> None:
@@ -190,8 +230,15 @@ def _note_loss(path: Path, epoch: int, loss: float) -> None:
 
 
 def training_problems(data: DataSpec, n: int) -> list[Problem]:
-    """Return the first n of the spec's training problems."""
-    return load_problems(data.dataset, "train", n, data.seed)
+    """Return the first n of the spec's training problems, as they are learnt from."""
+    return _shortened(load_problems(data.dataset, "train", n, data.seed), data)
+
+
+def _shortened(problems: list[Problem], data: DataSpec) -> list[Problem]:
+    """The problems with the last lines of their solutions alone, where so asked."""
+    if not data.answers_only:
+        return problems
+    return [Problem(p.question, p.solution.splitlines()[-1]) for p in problems]
 
 
 def language_rows(
@@ -245,7 +292,10 @@ def sample(spec: SampleSpec, store: Store) -> pd.DataFrame:
     """
     generator = spec.generator
     if not is_done(spec, store):
-        finetune(generator, store)
+        if spec.sampler is None:
+            finetune(generator, store)
+        else:
+            train_verifier(spec.sampler, store)
     what = (
         f"{generator.model} ({generator.data.n_train} problems, epoch {spec.epoch}): "
         f"{spec.n} completions of {spec.n_problems} {spec.split} problems, "
@@ -269,8 +319,7 @@ def best_device() -> torch.device:
 
 def _sample(spec: SampleSpec, store: Store, work: Path) -> None:
     keep_freed_memory()
-    folder = folder_of(spec.generator, store) / f"epoch-{spec.epoch}"
-    lm = load_saved_language_model(folder)
+    lm = load_saved_language_model(_sampler_folder(spec, store))
     lm.model.to(best_device(), PRECISIONS[spec.precision])
     parts = work / RESUME
     parts.mkdir(exist_ok=True)
@@ -285,6 +334,13 @@ def _sample(spec: SampleSpec, store: Store, work: Path) -> None:
     table = dataset(sorted(parts.glob("*.parquet"))).to_table()
     order = [("problem", "ascending"), ("sample", "ascending")]
     write_table(table.sort_by(order), work / COMPLETIONS)
+
+
+def _sampler_folder(spec: SampleSpec, store: Store) -> Path:
+    """Where the model lies that samples."""
+    if spec.sampler is not None:
+        return folder_of(spec.sampler, store) / verifier_name()
+    return folder_of(spec.generator, store) / f"epoch-{spec.epoch}"
 
 
 def _complete(
@@ -342,47 +398,89 @@ def train_verifier(spec: VerifierSpec, store: Store) -> Artifact:
     completions = spec.completions
     if not is_done(spec, store):
         sample(completions, store)
-    count = completions.n_problems * completions.n
-    what = f"{completions.generator.model} on {count} completions"
+        if spec.start is not None:
+            finetune(spec.start, store)
+    count = completions.n_problems * (spec.per_problem or completions.n)
+    what = f"{spec.base.model} on {count} completions"
     return _run(spec, store, what, lambda work: _train_verifier(spec, store, work))
 
 
 def _train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
-    completions, training = spec.completions, spec.training
     lm = _verifier_start(spec, store)
-    table = pd.read_parquet(folder_of(completions, store) / COMPLETIONS)
-    rows = make_rows(
-        lm.tokenizer,
-        [problem.question for problem in sampled_problems(completions)],
-        per_problem(table, "tokens"),
-        per_problem(table, "correct"),
-        completions.max_length,
-    )
-    data = completions.generator.data
-    originals = training_problems(data, data.n_train)
-    verifier = new_verifier(lm, rows, training.loss)
+    rows = verifier_rows(spec, lm, store)
+    verifier = new_verifier(lm, rows, spec.training.loss)
+
+    def keep(number: int) -> None:
+        name = verifier_name(number if number < spec.checkpoints else None)
+        save_verifier(verifier, lm.tokenizer, work / name)
+
     history = train(
         verifier,
         rows,
-        training,
-        language_rows=language_rows(lm, originals, completions.max_length),
+        spec.training,
+        language_rows=_joint_rows(spec, lm, rows),
         pad_token=lm.tokenizer.pad_token_id,
+        shares=spec.checkpoints,
+        on_share=keep,
         checkpoint=work / RESUME,
     )
-    save_verifier(verifier, lm.tokenizer, work / "verifier")
     history.to_csv(work / HISTORY, index=False)
 
 
+def verifier_name(checkpoint: int | None = None) -> str:
+    """The folder of a verifier within its artifact; None means the last one."""
+    return f"verifier-{checkpoint}" if checkpoint else "verifier"
+
+
+def verifier_rows(spec: VerifierSpec, lm: LanguageModel, store: Store) -> list[Row]:
+    """Return the labelled rows that a verifier learns from, problem by problem."""
+    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
+    if spec.per_problem is not None:
+        table = table[table["sample"] < spec.per_problem]
+    if spec.deduplicate:
+        text = table["tokens"].map(tuple)
+        table = table[~table.assign(text=text).duplicated(["problem", "text"])]
+    return make_rows(
+        lm.tokenizer,
+        [problem.question for problem in sampled_problems(spec.completions)],
+        per_problem(table, "tokens"),
+        per_problem(table, "correct"),
+        spec.completions.max_length,
+    )
+
+
+def _joint_rows(
+    spec: VerifierSpec, lm: LanguageModel, rows: Sequence[Row]
+) -> list[Row]:
+    """The language rows of the joint objective."""
+    if spec.language_rows == "samples":
+        return [row._replace(label=float("nan")) for row in rows]
+    data = spec.completions.generator.data
+    originals = training_problems(data, data.n_train)
+    return language_rows(lm, originals, spec.completions.max_length)
+
+
 def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
-    """The model a verifier starts from: its generator, or the pretrained one."""
-    completions, training = spec.completions, spec.training
-    if spec.init == "generator":
-        folder = folder_of(completions.generator, store)
-        return load_saved_language_model(
-            folder / f"epoch-{completions.epoch}", dropout=training.dropout
+    """The model a verifier starts from: its generator, or the pretrained one.
+
+    Raises ValueError where it reads other tokens than the completions are made of.
+    """
+    base, rate = spec.base, spec.training.dropout
+    if spec.init == "pretrained":
+        return _load_pretrained(base, rate, store)
+    epoch = base.keep_epochs[-1] if spec.start else spec.completions.epoch
+    folder = folder_of(base, store) / f"epoch-{epoch}"
+    lm = load_saved_language_model(folder, dropout=rate)
+    if spec.start is not None:
+        sampler = load_finetuned(
+            spec.completions.generator, spec.completions.epoch, store
         )
-    name = completions.generator.model
-    return load_language_model(name, dropout=training.dropout, seed=training.seed)
+        if sampler.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
+            raise ValueError(
+                f"{base.model} cannot verify {spec.completions.generator.model}: "
+                "their tokens differ; take two models of one family."
+            )
+    return lm
 
 
 # -------------------------------------------------------------------------------- score
@@ -404,7 +502,8 @@ def score(spec: ScoreSpec, store: Store) -> pd.DataFrame:
 
 
 def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
-    folder = folder_of(spec.verifier, store) / "verifier"
+    name = verifier_name(_checkpoint(spec))
+    folder = folder_of(spec.verifier, store) / name
     verifier, tokenizer = load_saved_verifier(folder)
     verifier.to(best_device())
     table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
@@ -422,6 +521,12 @@ def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
     for how in AGGREGATIONS:
         scored[how] = [aggregate(scores, how) for scores in flat]
     scored.to_parquet(work / SCORES)
+
+
+def _checkpoint(spec: ScoreSpec) -> int | None:
+    """The checkpoint that scores, None where it is the last."""
+    last = spec.checkpoint == spec.verifier.checkpoints
+    return None if last else spec.checkpoint
 
 
 def per_problem(table: pd.DataFrame, column: str) -> list[list]:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from gsmlib import pipeline
 from gsmlib.config import (
     FinetuneSpec,
+    PretrainSpec,
     SampleSpec,
     ScoreSpec,
     SettingsError,
@@ -54,6 +55,7 @@ TOKENS = {"minigsm": (110, 80), "gsm8k": (90, 130)}
 # Seconds a token on one core of the machine the reports were made on: what every token
 # costs, and what a million parameters add (fitted to rates of mini-0.3m to SmolLM2).
 TRAINING_COST, SAMPLING_COST = (30e-6, 27e-6), (70e-6, 21e-6)
+PASSAGE_TOKENS = 90  # of running text
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
 WORKER_BYTES = 3 * 2**30
@@ -76,6 +78,7 @@ def parents(spec: Spec) -> list[Spec]:
     needed = [value for _, value in spec if type(value) in pipeline.VERSIONS]
     if isinstance(spec, VerifierSpec):
         needed.append(spec.completions.generator)
+        needed += [s for s in [spec.base.pretraining] if s is not None]
     return needed
 
 
@@ -113,19 +116,22 @@ def needed_stages(stages: Sequence[Stage]) -> dict[Spec, Stage]:
 
 def estimate_seconds(spec: Spec) -> float:
     """Return about how long one core takes for a stage (not its parents)."""
-    generator = _generator_of(spec)
-    question, solution = TOKENS[generator.data.dataset]
-    training = _token_seconds(generator, TRAINING_COST)
-    if isinstance(spec, FinetuneSpec):
+    question, solution = TOKENS[_dataset_of(spec)]
+    model = _model_of(spec)
+    training = _token_seconds(model, TRAINING_COST)
+    if isinstance(spec, PretrainSpec):
+        seconds = spec.n_texts * PASSAGE_TOKENS * training
+    elif isinstance(spec, FinetuneSpec):
         rows = spec.data.n_train * spec.training.epochs
         seconds = rows * (question + solution) * training
     elif isinstance(spec, SampleSpec):
         tokens = spec.n_problems * (spec.n * solution + question)
-        seconds = tokens * _token_seconds(generator, SAMPLING_COST)
+        seconds = tokens * _token_seconds(model, SAMPLING_COST)
     elif isinstance(spec, VerifierSpec):
-        completions = spec.completions.n_problems * spec.completions.n
+        each = spec.per_problem or spec.completions.n
+        completions = spec.completions.n_problems * each
         once = 2 * question + solution  # of a group: its question, its language row
-        tokens = solution + once / min(spec.training.group_size, spec.completions.n)
+        tokens = solution + once / min(spec.training.group_size, each)
         seconds = completions * tokens * spec.training.epochs * training
     else:
         assert isinstance(spec, ScoreSpec), f"{type(spec).__name__} has no estimate"
@@ -136,8 +142,8 @@ def estimate_seconds(spec: Spec) -> float:
     return START_SECONDS + seconds
 
 
-def _token_seconds(generator: FinetuneSpec, cost: tuple[float, float]) -> float:
-    millions = MILLIONS.get(generator.model.removesuffix(":random"), OTHER_MILLIONS)
+def _token_seconds(model: str, cost: tuple[float, float]) -> float:
+    millions = MILLIONS.get(model.removesuffix(":random"), OTHER_MILLIONS)
     return cost[0] + cost[1] * millions
 
 
@@ -150,7 +156,7 @@ def plan_table(stages: Sequence[Stage]) -> pd.DataFrame:
     rows = [
         {
             "stage": pipeline.VERSIONS[type(stage.spec)][0],
-            "model": _generator_of(stage.spec).model,
+            "model": _model_of(stage.spec),
             "stages": 1,
             "done": int(stage.spec not in needed),
             "core_minutes": stage.seconds / 60 * (stage.spec in needed),
@@ -161,10 +167,25 @@ def plan_table(stages: Sequence[Stage]) -> pd.DataFrame:
     return table.groupby(["stage", "model"], sort=False).sum().reset_index()
 
 
-def _generator_of(spec: Spec) -> FinetuneSpec:
-    while not isinstance(spec, FinetuneSpec):
-        spec = parents(spec)[0]
-    return spec
+def _model_of(spec: Spec) -> str:
+    """The model that a stage trains, samples from or scores with."""
+    if isinstance(spec, VerifierSpec):
+        return spec.base.model
+    if isinstance(spec, ScoreSpec):
+        return _model_of(spec.verifier)
+    if isinstance(spec, SampleSpec):
+        return _model_of(spec.sampler or spec.generator)
+    return spec.model
+
+
+def _dataset_of(spec: Spec) -> str:
+    if isinstance(spec, PretrainSpec):
+        return spec.dataset
+    if isinstance(spec, FinetuneSpec):
+        return spec.data.dataset
+    if isinstance(spec, SampleSpec):
+        return _dataset_of(spec.generator)
+    return _dataset_of(spec.completions)
 
 
 # --------------------------------------------------------------------------- doing it

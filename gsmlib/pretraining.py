@@ -5,6 +5,7 @@ the text, its order and the settings below decide the weights (up to float order
 """
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pandas as pd
 from safetensors.torch import save_file
 from torch import float16, nn
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gsmlib.batching import Row
 from gsmlib.config import TrainSettings, describe_setup
+from gsmlib.data import load_problems
 from gsmlib.data.minigsm import make_problems, make_web_text
-from gsmlib.models import WEIGHTS, new_mini_gpt
+from gsmlib.models import POSITIONS, WEIGHTS, new_mini_gpt
 from gsmlib.tokenizer import TOKENIZER_FILE, build_tokenizer, load_tokenizer
 from gsmlib.training import train
 
@@ -32,6 +34,8 @@ RECIPES: dict[str, tuple[int, float]] = {
 }
 BATCH_TOKENS = 6_000
 VOCABULARY_TEXTS = 20_000
+MORE_TEXT_SEED = 1000  # far from 1, the seed of the shipped weights' text
+ANNOTATION = re.compile(r"<<[^>]*>>")
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -48,10 +52,38 @@ def web_rows(tokenizer: PreTrainedTokenizerFast, n: int, seed: int) -> list[Row]
     rows = []
     for start in tqdm(range(0, n, 10_000), desc="web text", leave=False):
         texts = [make_web_text(seed, i) for i in range(start, min(n, start + 10_000))]
-        for tokens in tokenizer(texts)["input_ids"]:
-            ids = np.array([*tokens, tokenizer.eos_token_id], np.uint16)
-            rows.append(Row(ids, prompt_length=1))
+        rows += text_rows(tokenizer, texts)
     return rows
+
+
+def text_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    max_length: int | None = None,
+) -> list[Row]:
+    """Running text as language-model rows with the end token, all of them targets."""
+    rows = []
+    kind = np.uint16 if len(tokenizer) < 2**16 else np.int64
+    for tokens in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        ids = np.array([*tokens, tokenizer.eos_token_id][:max_length], kind)
+        rows.append(Row(ids, prompt_length=1))
+    return rows
+
+
+def more_text_rows(
+    tokenizer: PreTrainedTokenizerBase, dataset: str, n: int, seed: int
+) -> list[Row]:
+    """`n` rows of running text for additional pretraining (section 5.2).
+
+    MiniGSM's passages, none of which the shipped weights have seen; of GSM8K, whose
+    models' own text is out of reach, the training problems without annotations.
+    """
+    if dataset == "minigsm":
+        return web_rows(tokenizer, n, MORE_TEXT_SEED + seed)
+    problems = load_problems(dataset, "train", n, seed)
+    texts = ["\n".join(problem) for problem in problems]
+    plain = [ANNOTATION.sub("", text) for text in texts]
+    return text_rows(tokenizer, plain, POSITIONS)
 
 
 def pretrain(

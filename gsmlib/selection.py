@@ -6,6 +6,7 @@ and among equal scores the earlier sample ranks first: every choice is determini
 """
 
 import numpy as np
+import pandas as pd
 
 from gsmlib.answers import INVALID
 
@@ -56,6 +57,19 @@ def weighted_vote(answers: np.ndarray, scores: np.ndarray) -> np.ndarray:
     order = ranking(scores)
     weights = np.maximum(np.take_along_axis(np.asarray(scores, float), order, 1), 0)
     return _winners(np.take_along_axis(answers, order, axis=1), weights)
+
+
+def answer_numbers(answers: np.ndarray) -> np.ndarray:
+    """Return (P, n) ints: the same number for the same answer, -1 for an invalid one.
+
+    Each problem's answers are numbered from 0 in order of appearance, so that many
+    votes can be counted as arrays (`metrics.vote_at_n`).
+    """
+    answers = np.asarray(answers, dtype=object)
+    if answers.ndim != 2 or answers.shape[1] == 0:
+        raise ValueError(f"answers must be (problems, samples), not {answers.shape}")
+    valid = np.where(answers == INVALID, None, answers)
+    return np.stack([pd.factorize(row)[0] for row in valid])
 
 
 def _winners(answers: np.ndarray, weights: np.ndarray) -> np.ndarray:

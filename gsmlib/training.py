@@ -54,6 +54,7 @@ CHECKPOINT = "training.safetensors"
 log = logging.getLogger(__name__)
 
 EpochCallback = Callable[[int, dict[str, float]], None]
+ShareCallback = Callable[[int], None]
 
 
 # ----------------------------------------------------------------------------- losses
@@ -273,6 +274,8 @@ def train(
     language_rows: Sequence[Row] = (),
     pad_token: int,
     on_epoch: EpochCallback | None = None,
+    shares: int = 1,
+    on_share: ShareCallback | None = None,
     checkpoint: Path | None = None,
     save_every_seconds: float = 60,
     progress: bool = True,
@@ -285,8 +288,9 @@ def train(
     length. A verifier takes as many `language_rows` as rows, unless their weight is 0.
 
     `on_epoch(epoch, means of the losses)` finds the model in evaluation mode, as it is
-    left. With a `checkpoint` folder an interrupted run goes on from its last save (one
-    follows every epoch) to the same weights bit for bit, and may call on_epoch again.
+    left; so does `on_share(i)`, called once i of `shares` equal parts of all steps are
+    taken. With a `checkpoint` folder an interrupted run goes on from its last save (one
+    follows every epoch) to the same weights bit for bit, and may call either again.
     ValueError: rows, dropout or a checkpoint that do not fit.
     """
     if not isinstance(model, Verifier) or settings.language_weight == 0:
@@ -302,13 +306,14 @@ def train(
     run = Run(rows, plan, settings, pad_token, accelerator, model, optimizer)
     if checkpoint is not None:
         load_checkpoint(run, checkpoint)
-    _take_steps(run, on_epoch, checkpoint, save_every_seconds, progress)
+    calls = _Calls(on_epoch, on_share, _share_ends(len(plan), shares))
+    _take_steps(run, calls, checkpoint, save_every_seconds, progress)
     return _history(run)
 
 
 def _take_steps(
     run: Run,
-    on_epoch: EpochCallback | None,
+    calls: "_Calls",
     checkpoint: Path | None,
     save_every_seconds: float,
     progress: bool,
@@ -326,8 +331,7 @@ def _take_steps(
     ) as bar:
         while True:
             # first, because a run may have been interrupted just there
-            if run.epoch_ends and on_epoch is not None:
-                _call_on_epoch(run, on_epoch)
+            calls.make(run)
             if len(run.history) == len(run.plan):
                 break
             run.model.train()
@@ -406,8 +410,10 @@ def _make_pieces(
     settings: TrainSettings,
     pad_token: int,
 ) -> list[tuple[Sequence[Sequence[int]], list[Batch]]]:
-    """Prefixes and the batches that share them; verifiers never see the question."""
-    on_question = settings.loss_on_question and not isinstance(model, Verifier)
+    """Prefixes and the batches that share them, which a loss on questions rules out."""
+    on_question = settings.loss_on_question
+    if on_question is None:
+        on_question = not isinstance(model, Verifier)
     share = not on_question and can_share(model)
     pieces = []
     for prefixes, groups in cut_pieces(rows, max_piece(model), share=share):
@@ -481,12 +487,31 @@ def _history(run: Run) -> pd.DataFrame:
     return history
 
 
-def _call_on_epoch(run: Run, on_epoch: EpochCallback) -> None:
-    entries = _history(run)
-    epoch = int(entries["epoch"].iloc[-1])
-    means = entries.loc[entries["epoch"] == epoch].filter(like="loss").mean()
-    run.model.eval()
-    on_epoch(epoch, means.to_dict())
+class _Calls(NamedTuple):
+    """Whom a run tells of its progress, and after which steps."""
+
+    on_epoch: EpochCallback | None
+    on_share: ShareCallback | None
+    share_ends: list[int]  # numbers of steps
+
+    def make(self, run: Run) -> None:
+        """Make the calls that are due after the steps taken so far."""
+        run.model.eval()
+        done = len(run.history)
+        if run.epoch_ends and self.on_epoch is not None:
+            entries = _history(run)
+            epoch = int(entries["epoch"].iloc[-1])
+            means = entries.loc[entries["epoch"] == epoch].filter(like="loss").mean()
+            self.on_epoch(epoch, means.to_dict())
+        if done in self.share_ends and self.on_share is not None:
+            self.on_share(self.share_ends.index(done) + 1)
+
+
+def _share_ends(steps: int, shares: int) -> list[int]:
+    """After how many steps each of `shares` equal parts of them is taken."""
+    if shares > steps:
+        raise ValueError(f"{shares} shares of {steps} steps asked for.")
+    return [-(-steps * i // shares) for i in range(1, shares + 1)]
 
 
 def _make_optimizer(model: nn.Module, settings: TrainSettings) -> AdamW:

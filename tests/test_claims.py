@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from gsmlib import claims
-from gsmlib.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.claims import epochs, rules, verification
+from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.claims.verification import take_off
 
 SIZES = (250, 1000, 4000)
 EPOCHS = 8
@@ -73,7 +75,7 @@ def test_c2(settings, verdict):
         table = test_at_n_table().assign(test_loss=lambda t: -t["epoch"])
     else:
         table = test_at_n_table(**settings)
-    assert claims.c2(table).verdict == verdict
+    assert epochs.c2(table).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_c2(settings, verdict):
     ],
 )
 def test_c3(settings, verdict):
-    assert claims.c3(test_at_n_table(**settings)).verdict == verdict
+    assert epochs.c3(test_at_n_table(**settings)).verdict == verdict
 
 
 def test_few_epochs_say_nothing():
@@ -107,12 +109,12 @@ def test_few_epochs_say_nothing():
 )
 def test_c5(first, half, verdict):
     gains = {"small": (first, 0, 0.1), "large": (first, 0, 0.1)}
-    assert claims.c5(verification_table(gains, half)).verdict == verdict
+    assert verification.c5(verification_table(gains, half)).verdict == verdict
 
 
 def test_one_model_that_is_helped_contradicts_c5():
     gains = {"small": (-0.05, 0, 0.1), "large": (0.1, 0.1, 0.1)}
-    assert claims.c5(verification_table(gains)).verdict == CONTRADICTED
+    assert verification.c5(verification_table(gains)).verdict == CONTRADICTED
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_one_model_that_is_helped_contradicts_c5():
 )
 def test_c6(last, half, verdict):
     gains = {"small": (0, 0, last), "large": (0, 0, last)}
-    assert claims.c6(verification_table(gains, half)).verdict == verdict
+    assert verification.c6(verification_table(gains, half)).verdict == verdict
 
 
 def test_c7():
@@ -140,7 +142,7 @@ def test_c7():
         ({"only": PAPER_LIKE["large"]}, 0.02, NOT_TESTABLE),
     ]
     for gains, half, verdict in cases:
-        assert claims.c7(verification_table(gains, half)).verdict == verdict
+        assert verification.c7(verification_table(gains, half)).verdict == verdict
 
 
 def test_a_model_that_learned_nothing_is_no_evidence():
@@ -152,17 +154,17 @@ def test_a_model_that_learned_nothing_is_no_evidence():
 
 def test_take_off_is_where_gains_turn_positive_for_good():
     sizes = np.array([100, 200, 400])
-    assert claims.take_off(sizes, np.array([-1, 1, 1])) == pytest.approx(100 * 2**0.5)
-    assert claims.take_off(sizes, np.array([1, -1, 3])) == pytest.approx(200 * 2**0.25)
-    assert claims.take_off(sizes, np.array([1, 1, 1])) == 100
-    assert claims.take_off(sizes, np.array([1, 1, -1])) == np.inf
+    assert take_off(sizes, np.array([-1, 1, 1])) == pytest.approx(100 * 2**0.5)
+    assert take_off(sizes, np.array([1, -1, 3])) == pytest.approx(200 * 2**0.25)
+    assert take_off(sizes, np.array([1, 1, 1])) == 100
+    assert take_off(sizes, np.array([1, 1, -1])) == np.inf
 
 
 def test_seeds_that_disagree_widen_the_interval():
     alike = pd.DataFrame([with_limits("gain", 0.1, 0.02)] * 3)
-    assert claims.over_seeds(alike, "gain") == pytest.approx((0.1, 0.08, 0.12))
+    assert rules.over_seeds(alike, "gain") == pytest.approx((0.1, 0.08, 0.12))
     apart = pd.DataFrame([with_limits("gain", x, 0.02) for x in (0.0, 0.1, 0.2)])
-    found = claims.over_seeds(apart, "gain")
+    found = rules.over_seeds(apart, "gain")
     assert found.mean == pytest.approx(0.1)
     assert found.high - found.mean == pytest.approx(
         np.hypot(0.02, 1.96 * 0.1 / 3**0.5), 1e-3
@@ -171,11 +173,11 @@ def test_seeds_that_disagree_widen_the_interval():
 
 def test_one_seed_keeps_the_bootstrap_interval():
     one = pd.DataFrame([{"gain": 0.1, "gain_low": 0.05, "gain_high": 0.2}])
-    assert claims.over_seeds(one, "gain") == pytest.approx((0.1, 0.05, 0.2))
+    assert rules.over_seeds(one, "gain") == pytest.approx((0.1, 0.05, 0.2))
 
 
 def test_a_verdict_carries_everything():
-    verdict = claims.c6(verification_table(PAPER_LIKE))
+    verdict = verification.c6(verification_table(PAPER_LIKE))
     row = claims.ledger_row(verdict)
     assert set(row) >= {"id", "verdict", "value", "interval", "seeds", "paper"}
     assert row["seeds"] == 3 and row["paper"] == 30
@@ -185,7 +187,7 @@ def test_a_verdict_carries_everything():
 
 
 def test_a_row_without_numbers_is_plain_json():
-    row = claims.ledger_row(claims.c3(test_at_n_table(problems=6)))
+    row = claims.ledger_row(epochs.c3(test_at_n_table(problems=6)))
     assert row["value"] is None and row["interval"] is None
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from gsmlib import experiments, pipeline
 from gsmlib.config import resolve
+from gsmlib.experiments import basics
 from gsmlib.store import Store
 
 TINY = dict(scale="smoke", test_problems=3, test_completions=3, max_length=200)
@@ -104,7 +105,7 @@ def test_figures_share_their_generators():
     shared = experiments.finetune_spec(
         verification, curve.model, size, rate, epochs=epochs, seed=seed
     )
-    assert experiments._generator_of(curve, seed) == shared
+    assert basics._generator_of(curve, seed) == shared
 
 
 def test_hub_models_keep_the_last_epoch_only():

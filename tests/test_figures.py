@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 
 from gsmlib import figures
 from gsmlib.config import resolve
+from gsmlib.figures import pages, style
 
 matplotlib.use("agg")
 
@@ -163,7 +164,7 @@ def test_redrawn_from_the_csv_byte_for_byte(name, tmp_path):
     for old, new in zip(files, again, strict=False):
         assert old.read_bytes() == new.read_bytes(), old.name
     width, _ = figure.get_size_inches()
-    assert width == figures.COLUMN_WIDTH
+    assert width == style.COLUMN_WIDTH
     assert json.loads(files[-1].read_text())["seeds"] == [0]
 
 
@@ -245,13 +246,13 @@ def test_shares_of_a_distribution_sum_to_one():
 
 def test_line_breaks_keep_every_character():
     text = fig1_table()["solution"][0]
-    runs = figures._annotated(text)
+    runs = pages._annotated(text)
     assert "".join(run.text for run in runs) == text
-    lines = figures._lines(runs)
+    lines = pages.break_lines(runs)
     assert "".join(run.text for line in lines for _, run in line) == text
     assert (
         max(column + len(run.text.rstrip()) for line in lines for column, run in line)
-        <= figures.PAGE_COLUMNS
+        <= pages.PAGE_COLUMNS
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gsmlib import metrics
+from gsmlib import metrics, selection
+from gsmlib.answers import INVALID
 
 RNG = np.random.default_rng(0)
 CORRECT = RNG.random((40, 7)) < RNG.random((40, 1))
@@ -190,3 +191,78 @@ def test_mean_and_sd_over_seeds():
     assert metrics.mean_and_sd([1, 2, 3]) == (2.0, 1.0)
     mean, sd = metrics.mean_and_sd([0.4])
     assert mean == 0.4 and np.isnan(sd)
+
+
+# ---------------------------------------------------------------- votes over subsets
+
+ANSWERS = np.where(CORRECT, "1", RNG.choice(["2", "3", INVALID], size=CORRECT.shape))
+
+
+def slow_vote(n, top_k, kind, subsets=metrics.SUBSETS, seed=3):
+    """The votes of `selection` on each of the subsets, one after the other."""
+    samples, outcomes = np.tile(np.arange(7), (40, 1)), []
+    order = np.arange(7) if kind == "majority" else selection.ranking(SCORES)
+    order = np.broadcast_to(order, CORRECT.shape)
+    for number in range(subsets):
+        places = np.random.default_rng((seed, number)).permuted(samples, axis=1)
+        held = order[places < n].reshape(40, n)
+        answers, scores = (np.take_along_axis(a, held, 1) for a in (ANSWERS, SCORES))
+        chosen = {
+            "majority": lambda a, s: selection.majority(a[:, :top_k]),
+            "vote": lambda a, s: selection.vote(a, s, top_k),
+            "weighted": selection.weighted_vote,
+        }[kind](answers.astype(object), scores)
+        outcomes.append(chosen == "1")
+    return np.mean(outcomes, axis=0)
+
+
+@pytest.mark.parametrize("n", [1, 4, 7])
+@pytest.mark.parametrize("kind", ["majority", "vote", "weighted"])
+def test_votes_over_subsets_are_those_of_selection(n, kind):
+    numbers = selection.answer_numbers(ANSWERS.astype(object))
+    top_k = [n] if kind == "weighted" else list(range(1, n + 1))
+    scores = None if kind == "majority" else SCORES
+    found = metrics.vote_at_n(
+        numbers, CORRECT, n, top_k, scores, weighted=kind == "weighted", seed=3
+    )
+    for k, row in zip(top_k, found, strict=True):
+        np.testing.assert_allclose(row, slow_vote(n, k, kind))
+
+
+def test_a_vote_of_one_is_the_verified_accuracy():
+    scores = RNG.random(CORRECT.shape)  # no ties
+    numbers = selection.answer_numbers(ANSWERS.astype(object))
+    found = metrics.vote_at_n(numbers, CORRECT, 3, [1], scores, subsets=4000)[0]
+    np.testing.assert_allclose(
+        found, metrics.verified_at_n(scores, CORRECT, 3), atol=0.04
+    )
+
+
+def test_votes_are_a_matter_of_the_seed():
+    numbers = selection.answer_numbers(ANSWERS.astype(object))
+    one, again, other = (
+        metrics.vote_at_n(numbers, CORRECT, 3, [2], SCORES, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
+def test_a_vote_wants_voters():
+    numbers = selection.answer_numbers(ANSWERS.astype(object))
+    for n, top_k in ((8, [1]), (3, [4]), (3, [0]), (3, [2, 1])):
+        with pytest.raises(ValueError, match="must"):
+            metrics.vote_at_n(numbers, CORRECT, n, top_k, SCORES)
+
+
+def test_curves_are_resampled_over_seeds_and_problems_alike():
+    curves = RNG.random((1, 50, 4))
+    found = metrics.bootstrap_curves(curves)
+    low, high = np.quantile(found[:, 2], [0.025, 0.975])
+    expected = metrics.bootstrap_interval(curves[0, :, 2])
+    np.testing.assert_allclose((low, high), expected[1:], atol=0.01)
+    apart = np.stack([curves[0], curves[0] + 1])  # two seeds: 0, 1/2 or 1 is added
+    added = metrics.bootstrap_curves(apart) - found
+    assert set(np.round(added.ravel(), 9)) == {0, 0.5, 1}
+    assert np.array_equal(found, metrics.bootstrap_curves(curves))
+    with pytest.raises(ValueError, match="seeds, problems, X"):
+        metrics.bootstrap_curves(curves[0])

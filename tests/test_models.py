@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_tiny_gpt2
 from safetensors.torch import save_file
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from gsmlib import models, smollm2
 from gsmlib.config import cache_folder
@@ -72,12 +72,91 @@ def test_dropout_is_residual_only(byte_tokenizer):
     assert not torch.equal(model(IDS).logits, model(IDS).logits)
 
 
-def test_dropout_is_refused_where_there_is_none():
-    set_dropout(LlamaConfig(), 0.0)
-    with pytest.raises(ValueError, match="'llama' has no residual dropout"):
-        set_dropout(LlamaConfig(), 0.2)
+def tiny_llama(tokenizer) -> LanguageModel:
+    """Two layers with random weights, an architecture without residual dropout."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=400,
+        attn_implementation="eager",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LanguageModel(LlamaForCausalLM(config).eval(), tokenizer)
+
+
+@pytest.fixture(params=["llama", "gpt2"])
+def saved(request, tiny_gpt2, tmp_path):
+    """A folder with a model of either architecture, and its logits as they are."""
+    llama = request.param == "llama"
+    lm = tiny_llama(tiny_gpt2.tokenizer) if llama else tiny_gpt2
+    save_language_model(lm, tmp_path)
+    return tmp_path, lm.model(IDS).logits
+
+
+def test_dropout_changes_training_alone(saved):
+    folder, logits = saved
+    model = load_saved_language_model(folder, dropout=0.2).model
+    assert torch.equal(model(IDS).logits, logits)
+    model.train()
+    assert not torch.equal(model(IDS).logits, model(IDS).logits)
+    plain = load_saved_language_model(folder).model.train()
+    assert torch.equal(plain(IDS).logits, logits)
+    assert not any(module._forward_hooks for module in plain.modules())
+
+
+def test_dropout_is_what_loading_asks_for(saved):
+    folder, logits = saved
+    lm = load_saved_language_model(folder, dropout=0.2)
+    save_language_model(lm, folder / "again")
+    for rate in (0.2, 0.5, 0.0):
+        model = load_saved_language_model(folder / "again", dropout=rate).model
+        known = [getattr(model.config, n, None) for n in models.RESIDUAL_DROPOUTS]
+        assert [value for value in known if value is not None] == [rate]
+        assert torch.equal(model.train()(IDS).logits, logits) == (rate == 0)
+
+
+def test_dropout_leaves_decoding_alone(saved):
+    folder, _ = saved
+    plain, dropped = (
+        greedy(load_saved_language_model(folder, dropout=rate), ["Tom"], max_length=12)
+        for rate in (0.0, 0.5)
+    )
+    assert plain[0].tokens == dropped[0].tokens
+
+
+def test_each_layers_attention_and_mlp_are_dropped_out(byte_tokenizer):
+    """A share `rate` of each output is 0, the rest larger by 1 / (1 - rate)."""
+    model = tiny_llama(byte_tokenizer).model
+    mlp, x = model.model.layers[1].mlp, torch.randn(1, 400, 32)
+    whole = mlp(x)
+    set_dropout(model.config, 0.25)
+    models.add_residual_dropout(model)
+    hooked = [name for name, m in model.named_modules() if m._forward_hooks]
+    parts = ("self_attn", "mlp")
+    assert hooked == [f"model.layers.{i}.{part}" for i in (0, 1) for part in parts]
+    assert torch.equal(mlp(x), whole)
+    dropped = mlp.train()(x)
+    zero = dropped == 0
+    assert zero.float().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert torch.allclose(dropped[~zero], whole[~zero] / 0.75)
+
+
+def test_dropout_is_refused_where_layers_are_of_another_kind():
+    config = OPTConfig(
+        vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2
+    )
+    set_dropout(config, 0.2)
+    model = OPTForCausalLM(config)
+    with pytest.raises(ValueError, match="'opt' has no residual dropout to set to 0.2"):
+        models.add_residual_dropout(model)
+    set_dropout(config, 0.0)
+    models.add_residual_dropout(model)
     with pytest.raises(ValueError, match="rate from 0 to below 1"):
-        set_dropout(LlamaConfig(), 1.5)
+        set_dropout(config, 1.5)
 
 
 def test_shipped_weights_are_loaded(byte_tokenizer, tmp_path, monkeypatch):

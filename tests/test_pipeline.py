@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from gsmlib import pipeline
+from gsmlib.answers import is_correct
 from gsmlib.config import (
     DataSpec,
     FinetuneSpec,
+    PretrainSpec,
     SampleSpec,
     ScoreSpec,
     Spec,
@@ -18,8 +20,13 @@ from gsmlib.config import (
     VerifierSpec,
 )
 from gsmlib.data import load_problems
-from gsmlib.models import load_language_model, save_language_model
+from gsmlib.models import (
+    load_language_model,
+    load_saved_verifier,
+    save_language_model,
+)
 from gsmlib.pipeline import identity, per_problem
+from gsmlib.pretraining import more_text_rows, web_rows
 from gsmlib.store import Store, key_of
 from gsmlib.verifier import AGGREGATIONS
 
@@ -31,16 +38,23 @@ def finetune_spec(**changes):
     return FinetuneSpec(**{**values, "keep_epochs": (1, 2), **changes})
 
 
+def pretrain_spec(**changes):
+    training = TrainSettings(epochs=1, learning_rate=3e-3, batch_tokens=500)
+    values = dict(model="tiny:random", dataset="minigsm", n_texts=5, training=training)
+    return PretrainSpec(**{**values, **changes})
+
+
 def sample_spec(**changes):
     values = dict(generator=finetune_spec(), epoch=2, split="train", n_problems=4, n=2)
     values |= dict(temperature=0.7, max_length=200, seed=1)
     return SampleSpec(**{**values, **changes})
 
 
-def score_spec():
+def score_spec(generator=None):
+    given = {"generator": generator} if generator else {}
     training = TrainSettings(epochs=1, learning_rate=1e-3, batch_tokens=900)
-    verifier = VerifierSpec(completions=sample_spec(), training=training)
-    completions = sample_spec(split="test", n_problems=3)
+    verifier = VerifierSpec(completions=sample_spec(**given), training=training)
+    completions = sample_spec(split="test", n_problems=3, **given)
     return ScoreSpec(verifier=verifier, completions=completions)
 
 
@@ -67,10 +81,20 @@ def variants(spec):
             for path, changed in variants(value):
                 yield f"{name}.{path}", spec.model_copy(update={name: changed})
         else:
-            yield name, spec.model_copy(update={name: another(value)})
+            yield name, spec.model_copy(update={name: another(value, name)})
 
 
-def another(value):
+OTHERS = {
+    "pretraining": lambda: pretrain_spec(),
+    "sampler": lambda: score_spec().verifier,
+    "start": lambda: finetune_spec(max_length=300),
+    "loss_on_question": lambda: True,
+}
+
+
+def another(value, name):
+    if value is None:
+        return OTHERS.get(name, lambda: 1)()
     if isinstance(value, bool):
         return not value
     if isinstance(value, tuple):
@@ -88,10 +112,11 @@ def test_every_setting_changes_the_key(path):
 
 @pytest.mark.parametrize("stage", pipeline.VERSIONS)
 def test_a_stages_version_changes_its_childrens_keys(stage, monkeypatch):
-    before = key_of(identity(score_spec()))
+    spec = score_spec(finetune_spec(pretraining=pretrain_spec()))
+    before = key_of(identity(spec))
     name, version = pipeline.VERSIONS[stage]
     monkeypatch.setitem(pipeline.VERSIONS, stage, (name, version + 1))
-    assert key_of(identity(score_spec())) != before
+    assert key_of(identity(spec)) != before
 
 
 def test_a_later_stages_version_leaves_earlier_keys(monkeypatch):
@@ -210,6 +235,124 @@ def test_a_verifier_may_start_from_the_pretrained_model(full_store):
     start = pipeline._verifier_start(spec, full_store).model.state_dict()
     pretrained = load_language_model("tiny:random").model.state_dict()
     assert all(torch.equal(start[name], pretrained[name]) for name in pretrained)
+
+
+def test_finetuning_goes_on_from_additional_pretraining(full_store):
+    spec = finetune_spec(pretraining=pretrain_spec())
+    pipeline.pretrain(spec.pretraining, full_store)
+    start = pipeline._load_pretrained(spec, 0.0, full_store)
+    plain = load_language_model("tiny:random").model.state_dict()
+    assert differ(start.model.state_dict(), plain)
+    after, before = (
+        pipeline.load_finetuned(s, 1, full_store) for s in (spec, finetune_spec())
+    )
+    assert differ(after.model.state_dict(), before.model.state_dict())
+
+
+def differ(weights, others):
+    return any(not torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_more_texts_are_none_of_those_pretrained_on():
+    tokenizer = load_language_model("tiny:random").tokenizer
+    known = {tuple(row.tokens) for row in web_rows(tokenizer, 300, 1)}
+    more = [tuple(r.tokens) for r in more_text_rows(tokenizer, "minigsm", 300, 0)]
+    assert len(more) == 300 and not known & set(more)
+
+
+def test_direct_answers_have_no_steps(full_store):
+    data = finetune_spec().data.replace(answers_only=True)
+    problems = pipeline.training_problems(data, 6)
+    whole = pipeline.training_problems(finetune_spec().data, 6)
+    assert all(p.solution.startswith("####") for p in problems)
+    assert [p.question for p in problems] == [p.question for p in whole]
+    assert all(
+        is_correct(a.solution, b.solution) for a, b in zip(problems, whole, strict=True)
+    )
+    direct = pipeline.epoch_losses(finetune_spec(data=data), full_store)
+    steps = pipeline.epoch_losses(finetune_spec(), full_store)
+    assert not np.allclose(direct["test_loss"], steps["test_loss"])
+
+
+def rows_of(verifier, store):
+    lm = pipeline._verifier_start(verifier, store)
+    rows = pipeline.verifier_rows(verifier, lm, store)
+    return rows, pipeline._joint_rows(verifier, lm, rows)
+
+
+def test_a_verifier_learns_from_what_it_is_told(full_store):
+    verifier = score_spec().verifier
+    rows, joint = rows_of(verifier, full_store)
+    assert len(rows) == 8 and len(joint) == 6  # as many as training problems
+    first, _ = rows_of(verifier.replace(per_problem=1), full_store)
+    assert first == rows[::2]
+    _, samples = rows_of(verifier.replace(language_rows="samples"), full_store)
+    assert [r.tokens for r in samples] == [r.tokens for r in rows]
+    assert all(np.isnan(row.label) for row in samples)
+
+
+def test_equal_completions_are_learnt_once_where_so_asked(full_store, monkeypatch):
+    verifier = score_spec().verifier
+    table = pipeline.sample(verifier.completions, full_store)
+    table.loc[1, ["tokens", "correct"]] = table.loc[0, ["tokens", "correct"]]
+    table.loc[2, "tokens"] = table.loc[0, "tokens"]  # of another problem
+    monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: table)
+    everything, _ = rows_of(verifier, full_store)
+    distinct, _ = rows_of(verifier.replace(deduplicate=True), full_store)
+    assert everything[:1] + everything[2:] == distinct
+
+
+def test_a_verifier_may_be_of_another_size_than_its_generator(full_store):
+    start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
+    spec = score_spec().verifier.replace(start=start)
+    pipeline.train_verifier(spec, full_store)
+    saved, _ = load_saved_verifier(
+        pipeline.folder_of(spec, full_store) / pipeline.verifier_name()
+    )
+    expected = load_language_model("mini-0.1m:random").model.num_parameters()
+    assert saved.language_model.num_parameters() == expected
+    _, joint = rows_of(spec, full_store)
+    assert len(joint) == 6
+
+
+def test_a_verifier_with_other_tokens_is_refused(full_store, monkeypatch):
+    start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
+    spec = score_spec().verifier.replace(start=start)
+    load = pipeline.load_finetuned
+
+    def load_with_one_more(*arguments):
+        lm = load(*arguments)
+        lm.tokenizer.add_tokens(["unheard"])
+        return lm
+
+    monkeypatch.setattr(pipeline, "load_finetuned", load_with_one_more)
+    pipeline.finetune(start, full_store)
+    with pytest.raises(ValueError, match="cannot verify"):
+        pipeline._verifier_start(spec, full_store)
+
+
+def test_one_model_may_do_both_jobs(full_store):
+    spec = score_spec()
+    own = spec.completions.replace(sampler=spec.verifier)
+    sampled = pipeline.sample(own, full_store)
+    by_generator = pipeline.sample(spec.completions, full_store)
+    assert len(sampled) == len(by_generator)
+    assert not sampled["text"].equals(by_generator["text"])
+    scores = pipeline.score(spec.replace(completions=own), full_store)
+    assert len(scores) == len(sampled)
+
+
+def test_checkpoints_are_looked_at_one_by_one(full_store):
+    training = score_spec().verifier.training.replace(epochs=2)
+    verifier = score_spec().verifier.replace(checkpoints=2, training=training)
+    spec = score_spec().replace(verifier=verifier)
+    first, second, last = (
+        pipeline.score(spec.replace(checkpoint=number), full_store)["last"]
+        for number in (1, 2, None)
+    )
+    assert not np.allclose(first, second) and np.allclose(second, last)
+    with pytest.raises(ValueError, match="checkpoint 3 was not kept"):
+        spec.replace(checkpoint=3)
 
 
 def test_everything_is_cached_the_second_time(full_store, capsys):

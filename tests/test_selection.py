@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from gsmlib.answers import INVALID
-from gsmlib.selection import best_of, majority, ranking, vote, weighted_vote
+from gsmlib.selection import (
+    answer_numbers,
+    best_of,
+    majority,
+    ranking,
+    vote,
+    weighted_vote,
+)
 
 ANSWERS = np.array(
     [
@@ -81,3 +88,13 @@ def test_wrong_shapes_and_nan_are_refused():
         best_of(np.array([1.0]))
     with pytest.raises(ValueError, match="problems, samples"):
         majority(np.array(["1"]))
+
+
+def test_answers_are_numbered_problem_by_problem():
+    assert answer_numbers(ANSWERS).tolist() == [
+        [0, 1, 1, 2],
+        [0, -1, -1, 1],
+        [-1, -1, -1, -1],
+    ]
+    with pytest.raises(ValueError, match="problems, samples"):
+        answer_numbers(ANSWERS[0])

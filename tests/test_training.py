@@ -123,15 +123,17 @@ def test_language_targets_by_hand():
 
 
 @pytest.mark.parametrize(
-    "level, expected",
+    "level, on_question, expected",
     [
-        ("token", [[NAN, NAN, NAN, 1, 1], [NAN, 0, 0, NAN, NAN]]),
-        ("solution", [[NAN, NAN, NAN, NAN, 1], [NAN, NAN, 0, NAN, NAN]]),
+        ("token", False, [[NAN, NAN, NAN, 1, 1], [NAN, 0, 0, NAN, NAN]]),
+        ("token", True, [[1, 1, 1, 1, 1], [0, 0, 0, NAN, NAN]]),
+        ("solution", False, [[NAN, NAN, NAN, NAN, 1], [NAN, NAN, 0, NAN, NAN]]),
+        ("solution", True, [[NAN, NAN, NAN, NAN, 1], [NAN, NAN, 0, NAN, NAN]]),
     ],
 )
-def test_verifier_targets_by_hand(level, expected):
+def test_verifier_targets_by_hand(level, on_question, expected):
     rows = [Row([5, 6, 7, 8, 9], 3, 1.0), Row([5, 6, 7], 1, 0.0)]
-    batch = collate(rows, PAD, level=level, loss_on_question=True)
+    batch = collate(rows, PAD, level=level, loss_on_question=on_question)
     np.testing.assert_array_equal(batch.verifier_targets, expected)
     assert (batch.language_targets == IGNORE).all()  # labelled rows carry no language
     assert (collate([Row([5, 6], 1)], PAD).verifier_targets.isnan()).all()
@@ -582,13 +584,37 @@ def test_every_setting_changes_the_weights(byte_tokenizer, name):
     assert not torch.equal(plain, trained_weights(byte_tokenizer, verifies, **change))
 
 
-@pytest.mark.parametrize("name", [*VERIFIER_CHANGES, "loss_on_question"])
-def test_settings_without_effect_by_design(byte_tokenizer, name):
-    """A verifier's own settings on language models; the question on verifiers."""
-    change = {name: (LANGUAGE_CHANGES | VERIFIER_CHANGES)[name]}
-    verifies = name == "loss_on_question"
-    plain = trained_weights(byte_tokenizer, verifies)
-    assert torch.equal(plain, trained_weights(byte_tokenizer, verifies, **change))
+@pytest.mark.parametrize("name", VERIFIER_CHANGES)
+def test_a_verifiers_settings_do_nothing_to_language_models(byte_tokenizer, name):
+    plain = trained_weights(byte_tokenizer, False)
+    change = {name: VERIFIER_CHANGES[name]}
+    assert torch.equal(plain, trained_weights(byte_tokenizer, False, **change))
+
+
+@pytest.mark.parametrize("verifies", [False, True])
+def test_loss_on_question_is_the_papers_unless_said(byte_tokenizer, verifies):
+    """Finetuning learns the question too, a verifier's training never looks at it."""
+    plain, off, on = (
+        trained_weights(byte_tokenizer, verifies, loss_on_question=choice)
+        for choice in (None, False, True)
+    )
+    assert not torch.equal(off, on)
+    assert torch.equal(plain, off if verifies else on)
+
+
+def test_on_share_sees_equal_parts_of_a_run(byte_tokenizer):
+    model, seen = make_model(byte_tokenizer), []
+
+    def note(number):
+        assert not model.training
+        seen.append((number, weights(model).clone()))
+
+    history = fit(model, make_rows(20), settings(), shares=3, on_share=note)
+    assert [number for number, _ in seen] == [1, 2, 3]
+    assert torch.equal(seen[-1][1], weights(model))
+    assert not torch.equal(seen[0][1], seen[1][1])
+    with pytest.raises(ValueError, match="shares of"):
+        fit(model, make_rows(2), settings(), shares=len(history) + 1)
 
 
 def test_verifier_overfits_eight_rows(byte_tokenizer):
@@ -719,6 +745,19 @@ def test_wrong_rows_are_refused(byte_tokenizer):
 def test_dropout_must_be_the_models(byte_tokenizer):
     with pytest.raises(ValueError, match="dropout"):
         fit(make_model(byte_tokenizer), make_rows(3), settings(dropout=0.2))
+
+
+def test_dropout_that_is_not_the_architectures_trains_too(byte_tokenizer):
+    losses = []
+    for rate in (0.0, 0.2):
+        verifier = any_verifier("llama", byte_tokenizer)
+        set_dropout(verifier.language_model.config, rate)
+        add_residual_dropout(verifier.language_model)
+        rows, chosen = make_rows(6, None), settings(dropout=rate, language_weight=0.0)
+        losses.append(fit(verifier, rows, chosen)["loss"].iloc[0])
+        with pytest.raises(ValueError, match="dropout 0.5"):
+            fit(verifier, rows, settings(dropout=0.5, language_weight=0.0))
+    assert losses[0] != losses[1]
 
 
 def test_a_loss_that_is_no_number_stops_the_run(byte_tokenizer):

@@ -1,0 +1,115 @@
+"""What a verdict is, and the thresholds, fixed before the study.
+
+A verdict says "reproduced", "contradicted", "inconclusive" or "not testable at this
+scale", always with its quantity, a 95 % interval and the number of seeds. Intervals
+join the bootstrap over problems (paired between methods) with the spread over seeds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gsmlib import paper
+from gsmlib.metrics import Interval
+
+REPRODUCED = "reproduced"
+CONTRADICTED = "contradicted"
+INCONCLUSIVE = "inconclusive"
+NOT_TESTABLE = "not testable at this scale"
+
+NEGLIGIBLE = 0.02  # differences in accuracy below two points count as none
+STRONG = 0.05  # a strong boost is at least five points
+MIN_ACCURACY = 0.02  # a model that solves less has learned nothing to compare
+MIN_PROBLEMS = 20
+MIN_EPOCHS = 4
+MIN_SIZES = 3  # training-set sizes for a place where curves cross
+EARLY = 0.5  # "the first few epochs" lie in the first half of the run
+MONOTONE = 0.5  # Kendall's tau of a curve that rises about monotonically
+Z = 1.959964  # half the width of a 95 % interval, in standard errors
+DRAWS = 2000
+
+
+class Verdict(NamedTuple):
+    """A claim's verdict; value, low and high are nan where nothing was measured."""
+
+    id: str
+    verdict: str
+    value: float
+    low: float
+    high: float
+    seeds: int
+    sentence: str
+
+
+def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
+    """Return the mean of a column over seeds, with limits from problems and seeds.
+
+    rows: one per seed, with columns name, name_low, name_high. The squared distance to
+    a limit is the mean over seeds plus Z squared times the squared error of that mean.
+    """
+    value = rows[name].mean()
+    error = rows[name].var() / len(rows) if len(rows) > 1 else 0.0
+    down, up = (
+        float(
+            np.sqrt(((rows[name] - rows[f"{name}_{end}"]) ** 2).mean() + Z**2 * error)
+        )
+        for end in ("low", "high")
+    )
+    return Interval(float(value), float(value - down), float(value + up))
+
+
+def describe(verdict: Verdict) -> str:
+    """Write a verdict beside what the paper says, for a notebook's last cell."""
+    said = f"Paper, {paper.says(verdict.id)}"
+    return f"{said}\nOurs: {verdict.sentence}\nVerdict: {verdict.verdict}."
+
+
+def ledger_row(verdict: Verdict) -> dict:
+    """Return the verdict as a row of claims.json; unknown numbers are None."""
+    value, low, high = (
+        None if np.isnan(number) else float(number) for number in verdict[2:5]
+    )
+    return {
+        "id": verdict.id,
+        "verdict": verdict.verdict,
+        "value": value,
+        "interval": None if low is None or high is None else [low, high],
+        "seeds": verdict.seeds,
+        "paper": paper.claim(verdict.id).value,
+        "sentence": verdict.sentence,
+    }
+
+
+def untestable(table: pd.DataFrame, best: float) -> str:
+    """Return why nothing can be said from this table at all, or an empty text."""
+    problems = int(table["n_problems"].max())
+    if problems < MIN_PROBLEMS:
+        return f"{problems} test problems, fewer than {MIN_PROBLEMS}"
+    if best < MIN_ACCURACY:
+        return f"no model solves {100 * MIN_ACCURACY:.0f} % of the test problems"
+    return ""
+
+
+def not_testable(claim_id: str, table: pd.DataFrame, reason: str) -> Verdict:
+    """Return the verdict of a claim that this table cannot test, and why."""
+    nothing = (np.nan, np.nan, np.nan)
+    sentence = f"{reason}."
+    return Verdict(claim_id, NOT_TESTABLE, *nothing, count_seeds(table), sentence)
+
+
+def in_points(interval: Interval) -> str:
+    """Write a difference of accuracies in percentage points, with its limits."""
+    mean, low, high = (100 * number for number in interval)
+    return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
+
+
+def count_seeds(table: pd.DataFrame) -> int:
+    """Return how many seeds a table holds."""
+    return int(table["seed"].nunique())
+
+
+def in_seeds(table: pd.DataFrame) -> str:
+    """Write how many seeds a table holds."""
+    seeds = count_seeds(table)
+    return "one seed" if seeds == 1 else f"{seeds} seeds"

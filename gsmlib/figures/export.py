@@ -1,0 +1,158 @@
+"""Figures to files and back: a figure is drawn from its table alone.
+
+`redraw` repeats it from the exported CSV byte for byte, without torch.
+"""
+
+import json
+import os
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gsmlib.figures.curves import calculator, fig3, fig5
+from gsmlib.figures.data import dataset, released
+from gsmlib.figures.diagram import fig4
+from gsmlib.figures.pages import fig1, fig9, fig12
+from gsmlib.figures.style import (
+    LAYOUTS,
+    OURS,
+    VENUES,
+    drawn_for,
+    fit_page,
+    new_figure,
+    styled,
+)
+
+DRAW = {
+    "fig1": fig1,
+    "fig3": fig3,
+    "fig4": fig4,
+    "fig5": fig5,
+    "fig9": fig9,
+    "fig12": fig12,
+    "dataset": dataset,
+    "released": released,
+    "calculator": calculator,
+}
+FORMATS = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+def project_root() -> Path:
+    """Return the checkout's folder, or the current one for an installed package."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def figures_folder(scale: str, root: Path | str | None = None) -> Path:
+    """Return where a scale's figures go: under `root`, else GSMLIB_FIGURES, else ours.
+
+    By default `figures/<scale>` of the project, but `runs/smoke/figures` for smoke,
+    whose figures are never reported.
+    """
+    root = root or os.environ.get("GSMLIB_FIGURES")
+    if root:
+        return Path(root) / scale
+    if scale == "smoke":
+        return project_root() / "runs" / "smoke" / "figures"
+    return project_root() / "figures" / scale
+
+
+def provenance(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what a figure came from: the settings, the commit, the versions."""
+    packages = ("gsmlib", "torch", "transformers", "numpy", "matplotlib")
+    versions = {name: metadata.version(name) for name in packages}
+    return {"settings": settings, "commit": _commit(), "versions": versions}
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked -dirty where code or notebooks differ from it."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--", "gsmlib", "notebooks")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(project_root()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def export(
+    figure: Figure,
+    table: pd.DataFrame,
+    scale: str,
+    name: str,
+    provenance: dict[str, Any],
+    root: Path | str | None = None,
+) -> list[Path]:
+    """Write <name>.png, .svg, .pdf, .csv (what was plotted) and .json (its origin).
+
+    name: `<id>_<words>`, such as fig3_test_at_n. The same table gives the same bytes.
+    """
+    folder = figures_folder(scale, root)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = _save(figure, folder, name)
+    table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    origin = {"figure": name, "scale": scale, **provenance}
+    text = json.dumps(origin, indent=1, sort_keys=True, default=str) + "\n"
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    return [*files, folder / f"{name}.csv", folder / f"{name}.json"]
+
+
+@styled
+def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    files = [folder / f"{name}.{suffix}" for suffix in FORMATS]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found: once is enough
+    for file in files:
+        figure.savefig(file, dpi=300, metadata=FORMATS[file.suffix[1:]])
+    return files
+
+
+def is_figure(csv: Path) -> bool:
+    """Return whether a CSV is an exported figure's table, by its name."""
+    return csv.stem.partition("_")[0] in DRAW
+
+
+def redraw(csv: Path, folder: Path | None = None, venue: str = "") -> list[Path]:
+    """Draw an exported figure again from its CSV, beside it or into `folder`.
+
+    venue: a name of `style.VENUES`, for its width and fonts.
+    """
+    name = csv.stem
+    figure_id = name.partition("_")[0]
+    if not is_figure(csv):
+        raise ValueError(f"{csv.name} is no figure's table; known: {', '.join(DRAW)}")
+    page = figure_id not in LAYOUTS  # all text: a token may read "null" or "28"
+    text = {"token": str, "target": str} if page else None
+    table = pd.read_csv(
+        csv, float_precision="round_trip", dtype=text, keep_default_na=not page
+    )
+    target = folder or csv.parent
+    target.mkdir(parents=True, exist_ok=True)
+    with drawn_for(VENUES[venue] if venue else OURS):
+        figure = _draw(figure_id, table)
+        files = _save(figure, target, name)
+    plt.close(figure)
+    return files
+
+
+def _draw(figure_id: str, table: pd.DataFrame) -> Figure:
+    panels = table["model"].nunique() if figure_id == "fig5" else 0
+    figure, axes = new_figure(figure_id, panels)
+    DRAW[figure_id](table, axes)
+    if figure_id not in LAYOUTS:
+        fit_page(figure)
+    return figure
