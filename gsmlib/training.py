@@ -293,6 +293,22 @@ def train(
     follows every epoch) to the same weights bit for bit, and may call either again.
     ValueError: rows, dropout or a checkpoint that do not fit.
     """
+    run = new_run(model, rows, settings, language_rows, pad_token)
+    if checkpoint is not None:
+        load_checkpoint(run, checkpoint)
+    calls = _Calls(on_epoch, on_share, _share_ends(len(run.plan), shares))
+    _take_steps(run, calls, checkpoint, save_every_seconds, progress)
+    return _history(run)
+
+
+def new_run(
+    model: nn.Module,
+    rows: Sequence[Row],
+    settings: TrainSettings,
+    language_rows: Sequence[Row],
+    pad_token: int,
+) -> Run:
+    """Check everything and plan a run, of which no step is taken yet (see `train`)."""
     if not isinstance(model, Verifier) or settings.language_weight == 0:
         language_rows = ()
     _check_rows(model, rows, language_rows, settings)
@@ -303,12 +319,7 @@ def train(
     plan = plan_training(rows, language_rows, settings)
     rows = [*rows, *language_rows]
     optimizer = _make_optimizer(model, settings)
-    run = Run(rows, plan, settings, pad_token, accelerator, model, optimizer)
-    if checkpoint is not None:
-        load_checkpoint(run, checkpoint)
-    calls = _Calls(on_epoch, on_share, _share_ends(len(plan), shares))
-    _take_steps(run, calls, checkpoint, save_every_seconds, progress)
-    return _history(run)
+    return Run(rows, plan, settings, pad_token, accelerator, model, optimizer)
 
 
 def _take_steps(

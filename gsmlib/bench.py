@@ -1,0 +1,578 @@
+"""Speed beside what one would otherwise use, all in one run on the same weights.
+
+Every contender takes its turn in every round, and medians over the rounds are compared:
+what else the machine does meets all of them alike. Rates count real tokens or
+completions, never padding. FLOP/s are those of the useful work (2 a parameter and token
+forward, 6 with gradients, plus attention over what a token sees), so that a share of
+the matrix-product peak, measured in the same run, also counts what is wasted.
+"""
+
+import json
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from gsmlib import calculator as arithmetic
+from gsmlib.batching import IGNORE, Row, collate, encode
+from gsmlib.config import TrainSettings, best_precision, describe_setup
+from gsmlib.data import Problem, load_problems
+from gsmlib.decoding import decode, encode_prompt, sample_completions
+from gsmlib.models import (
+    LanguageModel,
+    Verifier,
+    find_reserved_token,
+    load_language_model,
+)
+from gsmlib.training import (
+    autocast,
+    language_loss,
+    new_run,
+    take_step,
+    train,
+    verifier_loss,
+)
+from gsmlib.verifier import make_rows, score_completions
+
+SAMPLES, PROBLEMS = 100, 3  # completions a problem, problems sampled together
+SMOLLM2_ROWS, SMOLLM2_TOKENS = 64, 48
+RELEASED_TOKENS = 40  # of the released sampler's algorithm, in a round
+MAX_LENGTH = 400
+PADDED_ROWS = 32  # rows a batch of the padded loops
+BATCH_TOKENS = 8_000
+STEPS = 6  # updates of a training contender in a round
+GEMM_SIZE = 1536
+SCALING = (100, 1_000, 10_000)  # completions, for time and memory
+RATIOS = {
+    "sampling_vs_released": ("sample mini-1m", "ours", "released algorithm"),
+    "sampling_vs_generate_mini": ("sample mini-1m", "ours, plain", "generate"),
+    "sampling_vs_generate_smollm2": ("sample smollm2-135m", "ours, plain", "generate"),
+    "verifier_training_vs_padded": ("verifier mini-1m", "ours, group 20", "padded"),
+    "scoring_vs_padded": ("score mini-1m", "ours", "padded"),
+    "finetuning_vs_padded": ("finetune mini-3m", "ours", "padded, shuffled"),
+}
+SHARES = {
+    "decode_peak_share_mini": ("sample mini-1m", "ours, plain"),
+    "decode_peak_share_smollm2": ("sample smollm2-135m", "ours, plain"),
+    "finetuning_peak_share_3m": ("finetune mini-3m", "ours"),
+}
+
+
+Work = Callable[[], tuple[float, float]]  # does some: units and FLOPs done
+
+
+class Contender(NamedTuple):
+    """One way of doing a task."""
+
+    name: str
+    work: Work
+    precision: str
+
+
+# --------------------------------------------------------------------------- the parts
+
+
+def gemm_peak(precision: str, seconds: float = 1.0) -> float:
+    """Return FLOP/s of large square matrix products, the best of a second's."""
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(GEMM_SIZE, GEMM_SIZE).to(kind) for _ in range(2))
+    rates, began = [], time.perf_counter()
+    while time.perf_counter() - began < seconds or len(rates) < 5:
+        start = time.perf_counter()
+        a @ b
+        rates.append(2 * GEMM_SIZE**3 / (time.perf_counter() - start))
+    return float(np.quantile(rates, 0.9))
+
+
+def token_flops(lm: LanguageModel, context: float) -> float:
+    """Return forward FLOPs of one token that sees `context` others.
+
+    Twice the parameters that multiply (the output embedding does, the input embedding
+    does not), and attention's two products per layer.
+    """
+    config = lm.model.config.get_text_config()
+    width, vocabulary = config.hidden_size, config.vocab_size
+    tables = sum(p.numel() for n, p in lm.model.named_parameters() if "wpe" in n)
+    multiplied = lm.model.num_parameters() - tables  # tied: the output embedding's
+    if not config.tie_word_embeddings:
+        multiplied -= width * vocabulary
+    return 2 * multiplied + 4 * config.num_hidden_layers * width * context
+
+
+def compare(
+    task: str, unit: str, contenders: Sequence[Contender], rounds: int
+) -> list[dict[str, Any]]:
+    """Return a row per contender: its median rate and FLOP/s over the rounds."""
+    rates: dict[str, list[tuple[float, float]]] = {c.name: [] for c in contenders}
+    for turn in range(rounds + 1):
+        for contender in contenders:
+            start = time.perf_counter()
+            units, flops = contender.work()
+            seconds = time.perf_counter() - start
+            if turn or rounds == 1:  # the first round warms up
+                rates[contender.name].append((units / seconds, flops / seconds))
+        print(f"{task}: round {turn} of {rounds}", flush=True)
+    rows = []
+    for contender in contenders:
+        per_second, flops = zip(*rates[contender.name], strict=True)
+        row = {"task": task, "contender": contender.name, "unit": unit}
+        row |= {"rate": statistics.median(per_second), "rounds": list(per_second)}
+        row |= {"gflops": statistics.median(flops) / 1e9}
+        rows.append(row | {"precision": contender.precision})
+    return rows
+
+
+def practised_model(name: str, problems: int = 500) -> LanguageModel:
+    """Return a mini-GPT that writes solutions, after one epoch on some problems."""
+    lm = load_language_model(name)
+    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in _problems(problems)]
+    settings = TrainSettings(epochs=1, learning_rate=1e-3, batch_tokens=4000)
+    train(lm.model, rows, settings, pad_token=lm.tokenizer.pad_token_id, progress=False)
+    return lm
+
+
+def _problems(n: int) -> list[Problem]:
+    return load_problems("minigsm", "train", n)
+
+
+# ---------------------------------------------------------------------------- sampling
+
+
+def bench_sampling(
+    lm: LanguageModel, name: str, rounds: int, rows: int, new_tokens: int
+) -> list[dict[str, Any]]:
+    """Compare ours with `generate` at one batch, and with the released algorithm."""
+    n_problems = max(1, rows // SAMPLES)
+    samples = rows // n_problems
+    questions = [p.question for p in load_problems("minigsm", "test", n_problems)]
+    longest = max(len(encode_prompt(lm.tokenizer, q)) for q in questions)
+    limit = min(MAX_LENGTH, longest + new_tokens)
+    flops = token_flops(lm, longest + 30)
+
+    def ours(calculator: bool) -> tuple[float, float]:
+        drawn = sample_completions(
+            lm,
+            questions,
+            samples,
+            temperature=0.7,
+            seed=0,
+            max_length=limit,
+            calculator=calculator,
+            batch_size=rows,
+        )
+        tokens = sum(len(c.tokens) for problem in drawn for c in problem)
+        return tokens, tokens * flops
+
+    def theirs(calculator: bool) -> tuple[float, float]:
+        tokens = _generate(lm, questions, samples, limit - longest, calculator)
+        return tokens, tokens * flops
+
+    def released() -> tuple[float, float]:
+        tokens = sample_as_released(lm, questions[0], RELEASED_TOKENS)
+        return tokens, tokens * flops
+
+    contenders = [
+        Contender("ours", lambda: ours(True), "fp32"),
+        Contender("ours, plain", lambda: ours(False), "fp32"),
+        Contender("generate", lambda: theirs(False), "fp32"),
+        Contender("generate, calculator", lambda: theirs(True), "fp32"),
+        Contender("released algorithm", released, "fp32"),
+    ]
+    return compare(f"sample {name}", "token", contenders, rounds)
+
+
+@torch.inference_mode()
+def _generate(
+    lm: LanguageModel, questions: list[str], samples: int, new: int, calculator: bool
+) -> int:
+    """Sample by transformers' `generate`, all rows together; return real tokens."""
+    encoded = [encode_prompt(lm.tokenizer, question) for question in questions]
+    prompts = [prompt for prompt in encoded for _ in range(samples)]
+    longest = max(map(len, prompts))
+    pad, end = lm.tokenizer.pad_token_id, lm.tokenizer.eos_token_id
+    ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    output = lm.model.generate(
+        ids,
+        attention_mask=mask,
+        do_sample=True,
+        temperature=0.7,
+        top_k=0,
+        max_new_tokens=new,
+        pad_token_id=pad,
+        logits_processor=LogitsProcessorList(
+            [PlainCalculator(lm, longest)] if calculator else []
+        ),
+    )[:, longest:]
+    ended = (output == end).int().cumsum(1)
+    return int(((ended == 0) | ((ended == 1) & (output == end))).sum())
+
+
+class PlainCalculator(LogitsProcessor):
+    """The calculator as one writes it for `generate`: every row's text, every step."""
+
+    def __init__(self, lm: LanguageModel, start: int):
+        self.lm, self.start = lm, start
+        self.pending: dict[int, list[int]] = {}
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Leave only the value's next token where a row's text asks for it."""
+        for i, row in enumerate(input_ids[:, self.start :].tolist()):
+            if not self.pending.get(i):
+                text = decode(self.lm.tokenizer, row)
+                value = arithmetic.completion(text) if text.endswith("=") else None
+                encoded = self.lm.tokenizer.encode(
+                    value or "", add_special_tokens=False
+                )
+                self.pending[i] = encoded
+            if self.pending[i]:
+                token = self.pending[i].pop(0)
+                scores[i] = -torch.inf
+                scores[i, token] = 0.0
+        return scores
+
+
+@torch.inference_mode()
+def sample_as_released(lm: LanguageModel, question: str, n: int) -> int:
+    """Sample as the released code does: one token a call, no cache, one row.
+
+    Greedy there; here at temperature 0.7, which costs the same. A `<<expr=` is computed
+    once the text ends in `=`, and its value appended as text. Returns tokens made.
+    """
+    ids = encode_prompt(lm.tokenizer, question)
+    start = len(ids)
+    while len(ids) - start < n:
+        logits = lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+        chosen = torch.multinomial(torch.softmax(logits.float() / 0.7, -1), 1)
+        ids.append(int(chosen))
+        text = decode(lm.tokenizer, ids[start:])
+        value = arithmetic.completion(text) if text.endswith("=") else None
+        if value is not None:
+            ids += lm.tokenizer.encode(value, add_special_tokens=False)
+    return len(ids) - start
+
+
+# ---------------------------------------------------------------------------- training
+
+
+def bench_finetuning(name: str, rounds: int) -> list[dict[str, Any]]:
+    """Compare ours with a shuffled loop over rows padded to their batch's longest."""
+    lm, precision = load_language_model(name), best_precision()
+    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in _problems(2000)]
+    mean = np.mean([len(row.tokens) for row in rows])
+    flops = 3 * token_flops(lm, mean / 2)
+    settings = TrainSettings(
+        epochs=1, learning_rate=1e-4, batch_tokens=BATCH_TOKENS, precision=precision
+    )
+    ours = Steps(lm.model, rows, (), settings, lm.tokenizer.pad_token_id)
+    other = load_language_model(name)
+    padded = PaddedLoop(other.model, rows, (), settings, lm.tokenizer.pad_token_id)
+    contenders = [
+        Contender("ours", _counting(ours.tokens, flops), precision),
+        Contender("padded, shuffled", _counting(padded.tokens, flops), precision),
+    ]
+    return compare(f"finetune {name}", "token", contenders, rounds)
+
+
+def bench_verifier(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, Any]]:
+    """Compare verifier training, 100 completions a question, with a padded loop."""
+    precision, tokenizer = best_precision(), lm.tokenizer
+    questions, completions, labels = _completions(lm)
+    rows = make_rows(tokenizer, questions, completions, labels, MAX_LENGTH)
+    language = [encode(tokenizer, *p, MAX_LENGTH) for p in _problems(len(questions))]
+    mean = np.mean([len(row.tokens) for row in rows])
+    flops = 2 * 3 * mean * token_flops(lm, mean / 2)  # a verifier and a language row
+    contenders = []
+    for label, group in (("group 4", 4), ("group 20", 20), ("padded", 0)):
+        settings = TrainSettings(
+            epochs=1,
+            learning_rate=1e-4,
+            batch_tokens=BATCH_TOKENS,
+            precision=precision,
+            group_size=group or 1,
+        )
+        kind = Steps if group else PaddedLoop
+        loop = kind(_verifier(name), rows, language, settings, tokenizer.pad_token_id)
+        label = f"ours, {label}" if group else label
+        work = _counting(loop.completions, flops)
+        contenders.append(Contender(label, work, precision))
+    return compare(f"verifier {name}", "completion", contenders, rounds)
+
+
+def _counting(units: Callable[[], int], flops: float) -> Work:
+    """Do some work by `units`, each of so many FLOPs."""
+
+    def work() -> tuple[float, float]:
+        done = units()
+        return done, done * flops
+
+    return work
+
+
+def _verifier(name: str) -> Verifier:
+    lm = load_language_model(name)
+    return Verifier(lm.model, find_reserved_token(lm.tokenizer))
+
+
+class Steps:
+    """Our training loop, some steps at a time; an epoch that ends begins again."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rows: Sequence[Row],
+        language_rows: Sequence[Row],
+        settings: TrainSettings,
+        pad_token: int,
+    ):
+        self.run = new_run(model, rows, settings, language_rows, pad_token)
+        self.n_rows = len(rows)
+        self.run.model.train()
+
+    def _step(self) -> np.ndarray:
+        if len(self.run.history) == len(self.run.plan):
+            self.run.history.clear()
+        batch = self.run.plan[len(self.run.history)][1]
+        take_step(self.run)
+        return batch
+
+    def tokens(self) -> int:
+        """Take steps; return how many real tokens they saw."""
+        batches = [self._step() for _ in range(STEPS)]
+        return sum(len(self.run.rows[i].tokens) for batch in batches for i in batch)
+
+    def completions(self) -> int:
+        """Take steps; return how many labelled rows they saw."""
+        return sum(int((self._step() < self.n_rows).sum()) for _ in range(STEPS))
+
+
+class PaddedLoop:
+    """The loop one writes first: shuffled rows, each whole, padded to the longest."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rows: Sequence[Row],
+        language_rows: Sequence[Row],
+        settings: TrainSettings,
+        pad_token: int,
+    ):
+        self.model, self.rows, self.language_rows = model, rows, language_rows
+        self.settings, self.pad_token = settings, pad_token
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        self.draw = np.random.default_rng(0)
+        mean = np.mean([len(row.tokens) for row in rows])
+        share = 2 if language_rows else 1
+        self.n = max(1, round(settings.batch_tokens / mean / share))
+        model.train()
+
+    def _step(self) -> list[Row]:
+        picked = [self.rows[i] for i in self.draw.integers(len(self.rows), size=self.n)]
+        if self.language_rows:
+            places = self.draw.integers(len(self.language_rows), size=self.n)
+            picked += [self.language_rows[i] for i in places]
+        for start in range(0, len(picked), PADDED_ROWS):
+            self._backward(picked[start : start + PADDED_ROWS])
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return picked
+
+    def _backward(self, rows: list[Row]) -> None:
+        verifies = isinstance(self.model, Verifier)
+        batch = collate(rows, self.pad_token, loss_on_question=not verifies)
+        lengths = torch.tensor([len(row.tokens) for row in rows])
+        mask = torch.arange(batch.input_ids.shape[1]) < lengths[:, None]
+        with autocast(torch.device("cpu"), self.settings.precision):
+            output = self.model(batch.input_ids, attention_mask=mask.long())
+            logits = output[1] if verifies else output.logits
+            loss = torch.zeros(())
+            if (batch.language_targets != IGNORE).any():
+                loss = loss + language_loss(logits, batch.language_targets)
+            if verifies and not batch.verifier_targets.isnan().all():
+                loss = loss + verifier_loss(output[0], batch.verifier_targets)
+        loss.backward()
+
+    def tokens(self) -> int:
+        """Take steps; return how many real tokens they saw."""
+        return sum(len(row.tokens) for _ in range(STEPS) for row in self._step())
+
+    def completions(self) -> int:
+        """Take steps; return how many labelled rows they saw."""
+        labels = [row.label for _ in range(STEPS) for row in self._step()]
+        return int((~np.isnan(labels)).sum())
+
+
+# ----------------------------------------------------------------------------- scoring
+
+
+def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, Any]]:
+    """Compare scoring with a loop over padded rows, each computed whole."""
+    precision, tokenizer = best_precision(), lm.tokenizer
+    questions, completions, _ = _completions(lm)
+    verifier = _verifier(name).eval()
+    flat = [
+        encode_prompt(tokenizer, question) + tokens
+        for question, solutions in zip(questions, completions, strict=True)
+        for tokens in solutions
+    ]
+    order = np.random.default_rng(0).permutation(len(flat))
+    mean = np.mean([len(tokens) for tokens in flat])
+    flops = len(flat) * mean * token_flops(lm, mean / 2)
+
+    def ours() -> tuple[float, float]:
+        score_completions(
+            verifier,
+            tokenizer,
+            questions,
+            completions,
+            batch_tokens=8192,
+            precision=precision,
+            progress=False,
+        )
+        return len(flat), flops
+
+    @torch.inference_mode()
+    def padded() -> tuple[float, float]:
+        for start in range(0, len(flat), PADDED_ROWS):
+            some = [flat[i] for i in order[start : start + PADDED_ROWS]]
+            rows = [Row(tokens, 1) for tokens in some]
+            ids = collate(rows, tokenizer.pad_token_id).input_ids
+            lengths = torch.tensor([len(tokens) for tokens in some])
+            mask = torch.arange(ids.shape[1]) < lengths[:, None]
+            with autocast(torch.device("cpu"), precision):
+                verifier(ids, attention_mask=mask.long())
+        return len(flat), flops
+
+    contenders = [
+        Contender("ours", ours, precision),
+        Contender("padded", padded, precision),
+    ]
+    return compare(f"score {name}", "completion", contenders, rounds)
+
+
+def _completions(
+    lm: LanguageModel, problems: int = 8
+) -> tuple[list[str], list[list[list[int]]], list[list[bool]]]:
+    """Return questions, 100 sampled completions of each, and whether they are right."""
+    chosen = _problems(problems)
+    drawn = sample_completions(
+        lm, [p.question for p in chosen], SAMPLES, temperature=0.7, seed=0
+    )
+    tokens = [[c.tokens for c in problem] for problem in drawn]
+    labels = [[bool(c.finished) for c in problem] for problem in drawn]
+    return [p.question for p in chosen], tokens, labels
+
+
+# -------------------------------------------------------------------- time and memory
+
+
+def bench_scaling() -> list[dict[str, Any]]:
+    """Sample ten times as many completions, twice over: seconds and peak memory."""
+    rows = []
+    for count in SCALING:
+        with get_context("spawn").Pool(1) as pool:
+            seconds, gigabytes = pool.apply(_sample_many, (count,))
+        print(f"{count} completions: {seconds:.1f} s, {gigabytes:.2f} GB", flush=True)
+        rows.append({"completions": count, "seconds": seconds, "peak_gb": gigabytes})
+    return rows
+
+
+def _sample_many(count: int) -> tuple[float, float]:
+    """Sample in a process of its own, and keep nothing: seconds and peak memory."""
+    from gsmlib.decoding import stream_completions
+
+    lm = load_language_model("mini-0.3m")
+    questions = [p.question for p in _problems(max(1, count // SAMPLES))]
+    start = time.perf_counter()
+    settings = dict(temperature=0.7, seed=0, max_length=200)
+    for _ in stream_completions(lm, questions, SAMPLES, **settings):
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return time.perf_counter() - start, peak
+
+
+# --------------------------------------------------------------------------- the whole
+
+
+def run_benchmarks(rounds: int, smollm2: bool = True) -> dict[str, Any]:
+    """Run everything; return ratios, shares of the peak, all rows and the machine."""
+    peaks = {precision: gemm_peak(precision) for precision in ("fp32", "bf16")}
+    lm = practised_model("mini-1m")
+    rows = bench_sampling(lm, "mini-1m", rounds, PROBLEMS * SAMPLES, 120)
+    rows += bench_verifier(lm, "mini-1m", rounds)
+    rows += bench_scoring(lm, "mini-1m", rounds)
+    rows += bench_finetuning("mini-1m", rounds)
+    rows += bench_finetuning("mini-3m", rounds)
+    if smollm2:
+        lm = load_language_model("smollm2-135m")
+        size = (SMOLLM2_ROWS, SMOLLM2_TOKENS)
+        rows += bench_sampling(lm, "smollm2-135m", max(1, rounds // 2), *size)
+    for row in rows:
+        row["peak_share"] = row["gflops"] * 1e9 / peaks[row["precision"]]
+    return {
+        "ratios": _ratios(rows),
+        "machine": _machine(),
+        "gemm_peak_gflops": {name: peak / 1e9 for name, peak in peaks.items()},
+        "rows": rows,
+        "scaling": bench_scaling(),
+    }
+
+
+def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the named ratios of rates, and shares of the peak, that the rows allow."""
+    known = {(row["task"], row["contender"]): row for row in rows}
+    ratios = {
+        name: known[task, ours]["rate"] / known[task, other]["rate"]
+        for name, (task, ours, other) in RATIOS.items()
+        if (task, ours) in known
+    }
+    shares = {
+        name: known[key]["peak_share"] for name, key in SHARES.items() if key in known
+    }
+    return {name: round(value, 3) for name, value in (ratios | shares).items()}
+
+
+def _machine() -> dict[str, Any]:
+    names = [
+        line.partition(":")[2].strip()
+        for line in _lines(Path("/proc/cpuinfo"))
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(names) or None,
+        "threads": torch.get_num_threads(),
+        "setup": describe_setup(),
+    }
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def write_results(results: dict[str, Any], path: Path) -> None:
+    """Write the results as JSON, rates with four digits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    short = json.loads(
+        json.dumps(results), parse_float=lambda x: float(f"{float(x):.4g}")
+    )
+    path.write_text(json.dumps(short, indent=1) + "\n", encoding="utf-8")
+
+
+def as_table(results: dict[str, Any]) -> pd.DataFrame:
+    """Return a line per contender: rate, times the slowest's, share of the peak."""
+    table = pd.DataFrame(results["rows"]).drop(columns="rounds")
+    slowest = table.groupby("task")["rate"].transform("min")
+    table["times_slowest"] = table["rate"] / slowest
+    return table

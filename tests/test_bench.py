@@ -1,0 +1,138 @@
+"""The benchmark: every contender does the task it claims to, and the table adds up."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gsmlib import bench
+from gsmlib import calculator as arithmetic
+from gsmlib.batching import encode
+from gsmlib.config import TrainSettings
+from gsmlib.data import load_problems
+from gsmlib.models import load_language_model
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_language_model("tiny:random")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Sizes that take a second."""
+    for name, value in dict(SAMPLES=3, STEPS=1, RELEASED_TOKENS=3).items():
+        monkeypatch.setattr(bench, name, value)
+
+
+def test_rates_are_medians_of_rounds_that_take_turns():
+    turns = []
+
+    def work(name):
+        turns.append(name)
+        return 5.0, 10.0
+
+    contenders = [bench.Contender(n, lambda n=n: work(n), "fp32") for n in "ab"]
+    rows = bench.compare("task", "token", contenders, 2)
+    assert turns == list("ababab")  # the first round warms up
+    for row in rows:
+        assert len(row["rounds"]) == 2
+        assert row["rate"] == pytest.approx(np.median(row["rounds"]))
+        assert row["gflops"] == pytest.approx(2e-9 * row["rate"], rel=0.5)
+
+
+def test_flops_of_a_token_are_counted_by_hand(tiny):
+    width, layers = tiny.model.config.n_embd, tiny.model.config.n_layer
+    block = 12 * width**2 + 13 * width  # four matrices, their biases, two norms
+    vocabulary = tiny.model.config.vocab_size * width
+    expected = 2 * (layers * block + 2 * width + vocabulary) + 4 * layers * width * 7
+    assert bench.token_flops(tiny, 7) == expected
+
+
+def test_sampling_counts_real_tokens(tiny, small):
+    rows = bench.bench_sampling(tiny, "mini-1m", 1, rows=3, new_tokens=4)
+    assert [row["contender"] for row in rows] == [
+        "ours",
+        "ours, plain",
+        "generate",
+        "generate, calculator",
+        "released algorithm",
+    ]
+    assert all(row["rate"] > 0 for row in rows)
+
+
+def test_generate_is_counted_up_to_the_end_token(tiny, monkeypatch):
+    end = tiny.tokenizer.eos_token_id
+    made = torch.tensor([[5, end, 9], [5, 6, 7]])
+
+    def fake(ids, **_):
+        return torch.cat([ids, made], 1)
+
+    monkeypatch.setattr(tiny.model, "generate", fake)
+    assert bench._generate(tiny, ["One question?"], 2, 3, calculator=False) == 2 + 3
+
+
+def test_both_plain_calculators_write_the_value(tiny, monkeypatch):
+    text = "<<2+3="
+    wanted = tiny.tokenizer.encode(arithmetic.completion(text))
+    processor = bench.PlainCalculator(tiny, start=0)
+    ids = torch.tensor([tiny.tokenizer.encode(text)])
+    for token in wanted:
+        scores = processor(ids, torch.zeros(1, len(tiny.tokenizer)))
+        assert int(scores.argmax()) == token
+        ids = torch.cat([ids, torch.tensor([[token]])], 1)
+    free = processor(ids, torch.zeros(1, len(tiny.tokenizer)))
+    assert torch.isfinite(free).all()
+
+
+def rows_of(lm, n):
+    return [encode(lm.tokenizer, *p, 400) for p in load_problems("minigsm", "train", n)]
+
+
+def test_the_loops_count_what_they_saw(small):
+    lm = load_language_model("tiny:random")
+    rows, settings = rows_of(lm, 12), TrainSettings(epochs=1, learning_rate=1e-4)
+    pad = lm.tokenizer.pad_token_id
+    total = sum(len(row.tokens) for row in rows)
+    assert bench.Steps(lm.model, rows, (), settings, pad).tokens() == total
+    few = settings.replace(batch_tokens=300)
+    padded = bench.PaddedLoop(lm.model, rows, (), few, pad)
+    assert padded.n < len(rows) and 0 < padded.tokens() <= 400 * padded.n
+
+
+def test_the_verifier_loops_count_completions(small, monkeypatch):
+    monkeypatch.setattr(bench, "load_language_model", lambda _: tiny_again())
+    rows = bench.bench_verifier(tiny_again(), "mini-1m", 1)
+    assert [row["contender"] for row in rows][-1] == "padded"
+    scored = bench.bench_scoring(tiny_again(), "mini-1m", 1)
+    assert {row["unit"] for row in rows + scored} == {"completion"}
+    assert all(row["rate"] > 0 and row["gflops"] > 0 for row in rows + scored)
+
+
+def tiny_again():
+    return load_language_model("tiny:random")
+
+
+def test_ratios_and_shares_come_from_the_rows(tmp_path):
+    names = {key for ours in bench.RATIOS.values() for key in ours[1:]}
+    tasks = {ours[0] for ours in bench.RATIOS.values()}
+    rows = [
+        {"task": task, "contender": name, "unit": "token", "rounds": [1.0]}
+        | {"rate": 6.0 if name.startswith("ours") else 2.0, "peak_share": 0.25}
+        for task in tasks
+        for name in names
+    ]
+    ratios = bench._ratios(rows)
+    assert set(ratios) == {*bench.RATIOS, *bench.SHARES}
+    assert {ratios[name] for name in bench.RATIOS} == {3.0}
+    assert {ratios[name] for name in bench.SHARES} == {0.25}
+    table = bench.as_table({"rows": rows})
+    assert table["times_slowest"].max() == 3.0
+    file = tmp_path / "deep" / "results.json"
+    bench.write_results({"ratios": ratios, "long": 1 / 3}, file)
+    assert json.loads(file.read_text())["long"] == 0.3333
+
+
+def test_the_peak_is_a_rate():
+    assert 1e8 < bench.gemm_peak("fp32", seconds=0.05) < 1e15
