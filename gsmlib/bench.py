@@ -420,7 +420,7 @@ def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, A
     """Compare scoring with a loop over padded rows, each computed whole."""
     precision, tokenizer = best_precision(), lm.tokenizer
     questions, completions, _ = _completions(lm)
-    verifier = _verifier(name).eval()
+    verifier, pad_token = _verifier(name).eval(), tokenizer.pad_token_id
     flat = [
         encode_prompt(tokenizer, question) + tokens
         for question, solutions in zip(questions, completions, strict=True)
@@ -442,16 +442,8 @@ def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, A
         )
         return len(flat), flops
 
-    @torch.inference_mode()
     def padded() -> tuple[float, float]:
-        for start in range(0, len(flat), PADDED_ROWS):
-            some = [flat[i] for i in order[start : start + PADDED_ROWS]]
-            rows = [Row(tokens, 1) for tokens in some]
-            ids = collate(rows, tokenizer.pad_token_id).input_ids
-            lengths = torch.tensor([len(tokens) for tokens in some])
-            mask = torch.arange(ids.shape[1]) < lengths[:, None]
-            with autocast(torch.device("cpu"), precision):
-                verifier(ids, attention_mask=mask.long())
+        _score_padded(verifier, [flat[i] for i in order], pad_token, precision)
         return len(flat), flops
 
     contenders = [
@@ -459,6 +451,19 @@ def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, A
         Contender("padded", padded, precision),
     ]
     return compare(f"score {name}", "completion", contenders, rounds)
+
+
+@torch.inference_mode()
+def _score_padded(
+    verifier: Verifier, texts: list[list[int]], pad_token: int, precision: str
+) -> None:
+    for start in range(0, len(texts), PADDED_ROWS):
+        some = texts[start : start + PADDED_ROWS]
+        ids = collate([Row(tokens, 1) for tokens in some], pad_token).input_ids
+        lengths = torch.tensor([len(tokens) for tokens in some])
+        mask = torch.arange(ids.shape[1]) < lengths[:, None]
+        with autocast(torch.device("cpu"), precision):
+            verifier(ids, attention_mask=mask.long())
 
 
 def _completions(

@@ -83,10 +83,10 @@ def redraw_figures(
 
 @app.command()
 def claims(scale: Scale = DEFAULT_SCALE) -> None:
-    """Print each claim's verdict from a scale's exported tables."""
-    from gsmlib.claims import print_verdicts
+    """Print the ledger: each claim's verdict from a scale's exported tables."""
+    from gsmlib.claims import print_ledger
 
-    print_verdicts(figures.figures_folder(check_scale(scale)))
+    print_ledger(figures.figures_folder(check_scale(scale)))
 
 
 @app.command()

@@ -88,12 +88,13 @@ def vote_at_n(
 
     answers: (P, m) numbers of `selection.answer_numbers`; correct, scores: (P, m);
     top_k: (K,) ascending. The rules are those of `selection.vote`; without scores those
-    of `selection.majority` (the first k sampled), where `weighted` of
+    of `selection.majority` on the first k in random order, where `weighted` those of
     `selection.weighted_vote`. The mean over `subsets` seeded subsets, for no closed
     form is known; those of a larger n hold those of a smaller one.
     """
     answers, correct = _matrix(answers, "answers"), _matrix(correct, "correct")
-    scores = np.zeros(answers.shape) if scores is None else np.asarray(scores, float)
+    ranked = scores is not None
+    scores = np.asarray(scores, float) if ranked else np.zeros(answers.shape)
     _check_scores(scores, correct)
     problems, m = answers.shape
     _check_n(n, m)
@@ -104,10 +105,12 @@ def vote_at_n(
     answers, scores = (np.take_along_axis(a, order, 1) for a in (answers, scores))
     weights = np.maximum(scores, 0) if weighted else np.ones(answers.shape)
     samples, outcomes = np.tile(np.arange(m), (problems, 1)), []
-    for number in range(subsets if n < m else 1):
+    for number in range(subsets if n < m or not ranked else 1):
         places = np.random.default_rng((seed, number)).permuted(samples, axis=1)
-        held = places < n
-        some, their = (a[held].reshape(problems, n) for a in (answers, weights))
+        held = np.nonzero(places < n)[1].reshape(problems, n) if ranked else places
+        some, their = (
+            np.take_along_axis(a, held[:, :n], axis=1) for a in (answers, weights)
+        )
         outcomes.append(_votes_right(some, their, right, top_k))
     return np.mean(outcomes, axis=0)
 

@@ -1,11 +1,14 @@
 """What a study needs that the store lacks: listed, estimated, computed in parallel.
 
+Time is estimated from measured rates, memory, disk and GPU hours from sizes alone.
+
 Every stage is computed by a process of few threads. On small models one thread each
 loses little, where the threads of one process spend their time waiting for each other
 (mini-1m trains at 16,000 tokens/s with one thread, at 18,500 with two).
 """
 
 import io
+import json
 import multiprocessing
 import os
 import re
@@ -17,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import psutil
@@ -34,28 +37,45 @@ from gsmlib.config import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.store import Store
+from gsmlib.decoding import BATCH_BYTES, MAX_ROWS
+from gsmlib.store import MANIFEST, Store
 
-# Sizes in millions of parameters, for the estimates alone.
-MILLIONS = {
-    "tiny": 0.1,
-    "mini-0.1m": 0.1,
-    "mini-0.3m": 0.3,
-    "mini-1m": 1.0,
-    "mini-3m": 3.0,
-    "smollm2-135m": 135,
-    "gpt2": 124,
-    "gpt2-medium": 355,
-    "gpt2-large": 774,
-    "gpt2-xl": 1558,
+
+class Size(NamedTuple):
+    """A model's size, for the estimates alone."""
+
+    millions: float  # of parameters
+    layers: int
+    width: int
+    vocabulary: int
+
+
+SIZES = {
+    "tiny": Size(0.1, 2, 32, 1400),
+    "mini-0.1m": Size(0.1, 4, 32, 1400),
+    "mini-0.3m": Size(0.3, 4, 64, 1400),
+    "mini-1m": Size(1.0, 4, 128, 1400),
+    "mini-3m": Size(3.0, 6, 192, 1400),
+    "smollm2-135m": Size(135, 30, 576, 49_152),
+    "gpt2": Size(124, 12, 768, 50_257),
+    "gpt2-medium": Size(355, 24, 1024, 50_257),
+    "gpt2-large": Size(774, 36, 1280, 50_257),
+    "gpt2-xl": Size(1558, 48, 1600, 50_257),
 }
-OTHER_MILLIONS = 100.0
 # Mean tokens of a question and of a solution.
 TOKENS = {"minigsm": (110, 80), "gsm8k": (90, 130)}
 # Seconds a token on one core of the machine the reports were made on: what every token
 # costs, and what a million parameters add (fitted to rates of mini-0.3m to SmolLM2).
 TRAINING_COST, SAMPLING_COST = (30e-6, 27e-6), (70e-6, 21e-6)
 PASSAGE_TOKENS = 90  # of running text
+# What GPU hours are counted in: an A100's bfloat16 peak, of which this share is used.
+GPU, GPU_FLOPS, GPU_SHARE = "NVIDIA A100", 312e12, 0.3
+PROCESS_BYTES = 500e6  # of Python and torch
+TRAINED_BYTES = 16  # a parameter's weight, gradient and Adam's two states, in float32
+LAYER_BYTES = 80  # kept for the backward pass, a token, layer and unit of width
+LOGIT_BYTES = 12  # the same, a token and entry of the vocabulary
+PIECE_TOKENS, PIECE_LOGITS = 4096, 200e6  # at once, as training.max_piece on a CPU
+COMPLETION_BYTES, SCORE_BYTES = 2.5, 7  # on disk, a token
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
 WORKER_BYTES = 3 * 2**30
@@ -114,57 +134,130 @@ def needed_stages(stages: Sequence[Stage]) -> dict[Spec, Stage]:
     return {spec: stage for spec, stage in known.items() if spec in needed}
 
 
-def estimate_seconds(spec: Spec) -> float:
-    """Return about how long one core takes for a stage (not its parents)."""
+def count_tokens(spec: Spec) -> float:
+    """Return about how many tokens a stage (not its parents) learns, writes or reads.
+
+    A question that several completions share counts once.
+    """
     question, solution = TOKENS[_dataset_of(spec)]
-    model = _model_of(spec)
-    training = _token_seconds(model, TRAINING_COST)
     if isinstance(spec, PretrainSpec):
-        seconds = spec.n_texts * PASSAGE_TOKENS * training
-    elif isinstance(spec, FinetuneSpec):
-        rows = spec.data.n_train * spec.training.epochs
-        seconds = rows * (question + solution) * training
-    elif isinstance(spec, SampleSpec):
-        tokens = spec.n_problems * (spec.n * solution + question)
-        seconds = tokens * _token_seconds(model, SAMPLING_COST)
-    elif isinstance(spec, VerifierSpec):
+        return spec.n_texts * spec.training.epochs * PASSAGE_TOKENS
+    if isinstance(spec, FinetuneSpec):
+        return spec.data.n_train * spec.training.epochs * (question + solution)
+    if isinstance(spec, VerifierSpec):
         each = spec.per_problem or spec.completions.n
         completions = spec.completions.n_problems * each
         once = 2 * question + solution  # of a group: its question, its language row
         tokens = solution + once / min(spec.training.group_size, each)
-        seconds = completions * tokens * spec.training.epochs * training
-    else:
-        assert isinstance(spec, ScoreSpec), f"{type(spec).__name__} has no estimate"
-        tokens = spec.completions.n_problems * (
-            spec.completions.n * solution + question
-        )
-        seconds = tokens * training / 3  # no gradients
+        return completions * tokens * spec.training.epochs
+    read = spec.completions if isinstance(spec, ScoreSpec) else spec
+    assert isinstance(read, SampleSpec), f"{type(spec).__name__} has no estimate"
+    return read.n_problems * (read.n * solution + question)
+
+
+def estimate_seconds(spec: Spec) -> float:
+    """Return about how long one core takes for a stage (not its parents)."""
+    fixed, each = SAMPLING_COST if isinstance(spec, SampleSpec) else TRAINING_COST
+    seconds = count_tokens(spec) * (fixed + each * _size_of(spec).millions)
+    if isinstance(spec, ScoreSpec):
+        seconds /= 3  # no gradients
     return START_SECONDS + seconds
 
 
-def _token_seconds(model: str, cost: tuple[float, float]) -> float:
-    millions = MILLIONS.get(model.removesuffix(":random"), OTHER_MILLIONS)
-    return cost[0] + cost[1] * millions
+def estimate_flops(spec: Spec) -> float:
+    """Return a stage's operations: a parameter and token, 6 to learn, 2 otherwise."""
+    each = 2 if isinstance(spec, SampleSpec | ScoreSpec) else 6
+    return each * 1e6 * _size_of(spec).millions * count_tokens(spec)
+
+
+def estimate_memory(spec: Spec) -> float:
+    """Return about how many bytes a stage takes at its peak, in float32 on a CPU.
+
+    Training: weights, gradients, Adam's states, and what the backward pass needs of
+    the tokens computed at once. Sampling: weights, and the cache of the rows in work.
+    """
+    size = _size_of(spec)
+    parameters = 1e6 * size.millions
+    if isinstance(spec, SampleSpec):
+        row = 8 * size.layers * size.width * spec.max_length + 32 * size.vocabulary
+        return PROCESS_BYTES + 4 * parameters + min(MAX_ROWS * row, BATCH_BYTES)
+    if isinstance(spec, ScoreSpec):
+        read = pipeline.EVALUATION_TOKENS * LAYER_BYTES * size.width
+        return PROCESS_BYTES + 4 * parameters + read
+    tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary)
+    kept = LAYER_BYTES * size.layers * size.width + LOGIT_BYTES * size.vocabulary
+    return PROCESS_BYTES + TRAINED_BYTES * parameters + tokens * kept
+
+
+def estimate_disk(spec: Spec) -> float:
+    """Return about how many bytes of a stage stay in the store."""
+    if isinstance(spec, SampleSpec):
+        return COMPLETION_BYTES * count_tokens(spec)
+    if isinstance(spec, ScoreSpec):
+        return SCORE_BYTES * count_tokens(spec)
+    models = 1
+    if isinstance(spec, FinetuneSpec):
+        models = len(spec.keep_epochs)
+    elif isinstance(spec, VerifierSpec):
+        models = spec.checkpoints
+    return models * 4e6 * _size_of(spec).millions
+
+
+def _size_of(spec: Spec) -> Size:
+    """The size of a stage's model; one that is not known counts as GPT-2's smallest."""
+    return SIZES.get(_model_of(spec).removesuffix(":random"), SIZES["gpt2"])
 
 
 def plan_table(stages: Sequence[Stage]) -> pd.DataFrame:
-    """Return a row per kind of stage and model: how many, how many done, minutes left.
+    """Return a row per kind of stage and model: how many, how many done, what is left.
 
-    Columns: stage, model, stages, done, core_minutes (one core's, of what is missing).
+    Columns: stage, model, stages, done, and of what is missing core_minutes (one
+    core's), gpu_hours, disk_gb, and memory_gb (the peak of its largest stage).
     """
     needed = needed_stages(stages)
+    rows = [_plan_row(stage, stage.spec in needed) for stage in stages]
+    columns = dict.fromkeys(rows[0], "sum") | {"memory_gb": "max"} if rows else {}
+    by = ["stage", "model"]
+    how = {name: way for name, way in columns.items() if name not in by}
+    return pd.DataFrame(rows).groupby(by, sort=False).agg(how).reset_index()
+
+
+def _plan_row(stage: Stage, missing: bool) -> dict[str, Any]:
+    spec = stage.spec
+    return {
+        "stage": pipeline.VERSIONS[type(spec)][0],
+        "model": _model_of(spec),
+        "stages": 1,
+        "done": int(not missing),
+        "core_minutes": missing * stage.seconds / 60,
+        "gpu_hours": missing * estimate_flops(spec) / (GPU_FLOPS * GPU_SHARE) / 3600,
+        "disk_gb": missing * estimate_disk(spec) / 1e9,
+        "memory_gb": missing * estimate_memory(spec) / 1e9,
+    }
+
+
+def cost_table(stages: Sequence[Stage], store: Store) -> pd.DataFrame:
+    """Return what finished stages took, as the store noted it.
+
+    Columns: stage, model, stages, minutes (of a stage that was resumed: its last run).
+    """
     rows = [
         {
             "stage": pipeline.VERSIONS[type(stage.spec)][0],
             "model": _model_of(stage.spec),
             "stages": 1,
-            "done": int(stage.spec not in needed),
-            "core_minutes": stage.seconds / 60 * (stage.spec in needed),
+            "minutes": _seconds_taken(stage.spec, store) / 60,
         }
         for stage in stages
+        if stage.done
     ]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["stage", "model", "stages", "minutes"])
     return table.groupby(["stage", "model"], sort=False).sum().reset_index()
+
+
+def _seconds_taken(spec: Spec, store: Store) -> float:
+    manifest = pipeline.folder_of(spec, store) / MANIFEST
+    return json.loads(manifest.read_text())["seconds"]
 
 
 def _model_of(spec: Spec) -> str:

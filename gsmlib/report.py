@@ -5,53 +5,38 @@ are validated before anything runs, because papermill only warns about unknown o
 executed copies, their HTML and the page go to `runs/<scale>/`.
 """
 
-import base64
-import html
-import json
 import re
 import sys
 import time
 from concurrent.futures import as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nbformat
 import papermill
-from nbconvert import HTMLExporter
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
+from gsmlib.claims import LEDGER
 from gsmlib.config import SETTINGS, SettingsError, Spec, resolve
 from gsmlib.experiments import stages
 from gsmlib.figures import figures_folder, project_root
-from gsmlib.plan import count_workers, list_stages, plan_table, prepare, processes
+from gsmlib.page import Chapter, Outcome, write_index, write_notebook
+from gsmlib.plan import (
+    GPU,
+    GPU_FLOPS,
+    GPU_SHARE,
+    cost_table,
+    count_workers,
+    list_stages,
+    plan_table,
+    prepare,
+    processes,
+)
 from gsmlib.store import Store
 
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width"><style>
-body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto }}
-body {{ padding: 0 1rem }}
-pre {{ white-space: pre-wrap; background: #f6f6f6; padding: .5rem }}
-img {{ max-width: 100% }} .prompt {{ color: #888; font-size: 12px }}
-table {{ border-collapse: collapse }}
-td, th {{ padding: .2rem .6rem; text-align: right }}
-figure {{ display: inline-block; margin: 1rem; vertical-align: top; max-width: 26rem }}
-.anchor-link {{ display: none }}
-.failed {{ color: #b00 }}
-</style></head><body>
-{body}
-</body></html>
-"""
-
-
-class Outcome(NamedTuple):
-    """How a notebook's run ended; `error` is one sentence, empty if all went well."""
-
-    notebook: str
-    seconds: float
-    error: str
+EXPORTED = re.compile(r'"([a-z0-9]+_\w+)"')  # a figure's name in a notebook
+LAST = "10_claims"  # reads what the others export
 
 
 def notebook_path(notebook: str) -> Path:
@@ -140,17 +125,8 @@ def execute(
         )
     except PapermillExecutionError as failure:
         error = f"{notebook} failed: {failure.ename}: {failure.evalue}"
-    write_html(output, title=notebook)
+    write_notebook(output, title=notebook)
     return Outcome(notebook, time.perf_counter() - start, error)
-
-
-def write_html(path: Path, title: str) -> None:
-    """Write an executed notebook as one HTML file that needs no network."""
-    exporter = HTMLExporter(template_name="basic")
-    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
-    body, _ = exporter.from_filename(str(path))
-    page = PAGE.format(title=html.escape(title), body=body)
-    path.with_suffix(".html").write_text(page, encoding="utf-8")
 
 
 def run_report(scale: str) -> list[Outcome]:
@@ -163,9 +139,10 @@ def run_report(scale: str) -> list[Outcome]:
         )
     start = time.perf_counter()
     print(f"The report at scale {scale}: {len(names)} notebooks", flush=True)
-    prepare(_report_stages(scale), Store())
+    store = Store()
+    prepare(_report_stages(scale), store)
     outcomes = run_notebooks(names, scale)
-    page = write_index(scale, outcomes)
+    page = write_report_page(scale, outcomes, store)
     failed = [outcome.notebook for outcome in outcomes if outcome.error]
     print(f"\nThe report took {time.perf_counter() - start:.0f} s: {page}")
     if failed:
@@ -180,20 +157,45 @@ def _report_stages(scale: str) -> list[Spec]:
 
 
 def print_plan(scale: str) -> None:
-    """Print the stages of a report, which the store has, and what is left to do."""
+    """Print the stages of a report, which the store has, and what is left to do.
+
+    Everything is estimated. GPU hours are told where the models are for a GPU.
+    """
     table = plan_table(list_stages(_report_stages(scale), Store()))
-    print(table.round(1).to_string(index=False))
+    hidden = [] if scale == "gpt2" else ["gpu_hours"]
+    print(table.drop(columns=hidden).round(2).to_string(index=False))
     minutes, workers = table["core_minutes"].sum(), count_workers()
+    memory, disk = table["memory_gb"].max(), table["disk_gb"].sum()
     print(
-        f"{minutes:.0f} core minutes are left, about {minutes / workers:.0f} minutes "
-        f"by {workers} processes here."
+        f"Left, estimated: {minutes:.0f} core minutes, about {minutes / workers:.0f} "
+        f"minutes by {workers} processes here, of up to {memory:.1f} GB memory each; "
+        f"{disk:.1f} GB of disk."
     )
+    if scale == "gpt2":
+        print(
+            f"On a GPU, estimated from FLOPs at {100 * GPU_SHARE:.0f} % of the peak of "
+            f"an {GPU} ({GPU_FLOPS / 1e12:.0f} TFLOP/s in bf16): "
+            f"{table['gpu_hours'].sum():.0f} GPU hours."
+        )
 
 
 def run_notebooks(names: list[str], scale: str) -> list[Outcome]:
-    """Execute notebooks: on a CPU several at a time, and quietly; else one by one."""
-    workers = min(count_workers(), len(names))
+    """Execute notebooks: on a CPU several at a time, and quietly; else one by one.
+
+    The ledger is executed when all others have ended.
+    """
     parameters = {name: notebook_parameters(name, scale, {}) for name in names}
+    first = [name for name in names if name != LAST]
+    outcomes = _execute_all(first, scale, parameters)
+    if LAST in names:
+        outcomes.append(_execute_aloud(LAST, scale, parameters[LAST]))
+    return outcomes
+
+
+def _execute_all(
+    names: list[str], scale: str, parameters: dict[str, dict[str, Any]]
+) -> list[Outcome]:
+    workers = min(count_workers(), len(names))
     if workers < 2:
         return [_execute_aloud(name, scale, parameters[name]) for name in names]
     with processes(workers) as pool:
@@ -212,37 +214,25 @@ def _exists(notebook: str) -> bool:
     return (project_root() / "notebooks" / f"{notebook}.ipynb").is_file()
 
 
-def write_index(scale: str, outcomes: list[Outcome]) -> Path:
-    """Write `runs/<scale>/index.html`: the notebooks, how they ended, the figures."""
-    rows = "\n".join(_outcome_row(outcome) for outcome in outcomes)
-    images = sorted(figures_folder(scale).glob("*.png"))
-    figures = "\n".join(_figure(image) for image in images)
-    title = f"gsmlib, scale {scale}"
-    body = f"<h1>{title}</h1>\n<ul>\n{rows}\n</ul>\n{figures}"
-    page = run_folder(scale) / "index.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(PAGE.format(title=title, body=body), encoding="utf-8")
-    return page
+def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path:
+    """Write `runs/<scale>/index.html`: verdicts, figures, notebooks, cost, origin."""
+    stages = list_stages(_report_stages(scale), store)
+    names = [outcome.notebook for outcome in outcomes]
+    chapters = list_chapters(names, figures_folder(scale))
+    ledger = figures_folder(scale) / LEDGER
+    costs = cost_table(stages, store)
+    return write_index(run_folder(scale), scale, chapters, outcomes, costs, ledger)
 
 
-def _outcome_row(outcome: Outcome) -> str:
-    name = outcome.notebook
-    ended = f"{outcome.seconds:.0f} s"
-    if outcome.error:
-        ended += f' <span class="failed">{html.escape(outcome.error)}</span>'
-    return f'<li><a href="{name}.html">{name}</a> {ended}</li>'
-
-
-def _figure(image: Path) -> str:
-    data = base64.b64encode(image.read_bytes()).decode()
-    words = f"{image.stem}, {_origin(image.with_suffix('.json'))}"
-    return (
-        f'<figure><img alt="{image.stem}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(words)}</figcaption></figure>"
-    )
-
-
-def _origin(record: Path) -> str:
-    """Return the scale and commit a figure's record names."""
-    known = json.loads(record.read_text()) if record.exists() else {}
-    return f"scale {known.get('scale', '?')}, commit {known.get('commit', '?')}"
+def list_chapters(names: list[str], folder: Path) -> list[Chapter]:
+    """Return each notebook's title and, in their order in it, its exported figures."""
+    images = {image.stem: image for image in sorted(folder.glob("*.png"))}
+    chapters = []
+    for name in names:
+        cells = nbformat.read(notebook_path(name), 4).cells
+        source = "\n".join(cell.source for cell in cells)
+        title = re.search(r"^# (.+)$", source, re.MULTILINE)
+        found = [stem for stem in EXPORTED.findall(source) if stem in images]
+        figures = [images.pop(stem) for stem in dict.fromkeys(found)]
+        chapters.append(Chapter(name, title[1] if title else name, figures))
+    return chapters

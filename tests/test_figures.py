@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from test_ablations import fig6a_table, fig6b_table, pairs_table
+from test_dropout import arms_table
+from test_scaling import direct_rows, fig2_table
+from test_test_time import completions_table, voters_table
 
-from gsmlib import figures
+from gsmlib import claims, figures, paper
 from gsmlib.config import resolve
 from gsmlib.figures import pages, style
 
@@ -115,6 +119,15 @@ def fig12_table():
     )
 
 
+def ledger_table():
+    verdicts = claims.VERDICTS * 5
+    rows = [
+        {"id": claim.id, "brief": paper.IN_BRIEF[claim.id], "verdict": verdict}
+        for claim, verdict in zip(paper.CLAIMS, verdicts, strict=False)
+    ]
+    return pd.DataFrame(rows).assign(value=0.1, low=0.0, high=0.2, seeds=3)
+
+
 def fig4_table():
     rows = [
         ("generator", 0, 0, "finetune", "3 epochs", "verifier sample"),
@@ -131,11 +144,22 @@ TABLES = {
     "fig3_test_at_n": fig3_table,
     "fig4_pipeline": fig4_table,
     "fig5_verification": fig5_table,
+    "fig6a_token_or_solution": fig6a_table,
+    "fig6b_joint_objective": fig6b_table,
+    "fig6c_generator_and_verifier_size": pairs_table,
+    "fig7a_completions": completions_table,
+    "fig7b_top_k_vote": voters_table,
     "fig9_calculator": fig9_table,
     "fig12_mask": fig12_table,
     "dataset_lengths": dataset_table,
     "released_solutions": released_table,
     "calculator_worth": calculator_table,
+    "ledger_of_claims": ledger_table,
+    "fig2_finetuning_scaling": fig2_table,
+    "direct_answers": direct_rows,
+    "fig8a_dropout_finetuning": lambda: arms_table("fig8a"),
+    "fig8b_dropout_solution_level": lambda: arms_table("fig8b"),
+    "fig8c_dropout_token_level": lambda: arms_table("fig8c"),
 }
 
 

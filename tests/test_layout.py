@@ -15,8 +15,8 @@ ORDER = """
     config answers data data.gsm8k data.minigsm calculator tokenizer smollm2 models
     engine decoding batching training pretraining verifier selection metrics store
     pipeline plan experiments.shared experiments.* experiments paper claims.rules
-    claims.* claims figures.style figures.pages figures.* figures.export figures report
-    cli
+    claims.* claims figures.style figures.pages figures.* figures.export figures page
+    bench report cli
 """.split()
 ROOT = project_root()
 MODULES = sorted((ROOT / "gsmlib").rglob("*.py"))

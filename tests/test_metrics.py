@@ -201,11 +201,11 @@ ANSWERS = np.where(CORRECT, "1", RNG.choice(["2", "3", INVALID], size=CORRECT.sh
 def slow_vote(n, top_k, kind, subsets=metrics.SUBSETS, seed=3):
     """The votes of `selection` on each of the subsets, one after the other."""
     samples, outcomes = np.tile(np.arange(7), (40, 1)), []
-    order = np.arange(7) if kind == "majority" else selection.ranking(SCORES)
-    order = np.broadcast_to(order, CORRECT.shape)
+    order = selection.ranking(SCORES)
     for number in range(subsets):
         places = np.random.default_rng((seed, number)).permuted(samples, axis=1)
         held = order[places < n].reshape(40, n)
+        held = places[:, :n] if kind == "majority" else held
         answers, scores = (np.take_along_axis(a, held, 1) for a in (ANSWERS, SCORES))
         chosen = {
             "majority": lambda a, s: selection.majority(a[:, :top_k]),

@@ -15,7 +15,13 @@ def test_the_ledger_is_complete_and_in_order():
 
 def test_only_stated_numbers_are_values():
     stated = {row.id: row.value for row in paper.CLAIMS if row.value is not None}
-    assert stated == {"C1": 1e16, "C4": 5.2 / 20.6, "C6": 30, "C11": 400, "C12": 30}
+    assert stated == pytest.approx(
+        {"C1": 1e16, "C4": 5.2 / 20.6, "C6": 0.2153, "C11": 400, "C12": 30}
+    )
+
+
+def test_every_claim_has_a_few_words():
+    assert list(paper.IN_BRIEF) == [row.id for row in paper.CLAIMS]
 
 
 def test_released_accuracies_are_whole_numbers_of_problems():

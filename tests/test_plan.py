@@ -8,10 +8,16 @@ from concurrent.futures.process import BrokenProcessPool
 import pandas as pd
 import pytest
 
-from gsmlib import config, experiments, pipeline, plan
+from gsmlib import config, experiments, pipeline, plan, report
 from gsmlib.config import SettingsError
 from gsmlib.plan import (
+    SIZES,
+    cost_table,
+    count_tokens,
     count_workers,
+    estimate_disk,
+    estimate_flops,
+    estimate_memory,
     estimate_seconds,
     list_stages,
     needed_stages,
@@ -22,7 +28,13 @@ from gsmlib.plan import (
 )
 from gsmlib.store import Store
 
-NOTEBOOKS = ["01_calculator", "02_test_at_n", "03_verification"]
+NOTEBOOKS = [
+    "01_calculator",
+    "02_test_at_n",
+    "03_verification",
+    "04_finetuning_scaling",
+    "07_dropout",
+]
 
 
 def last_stages(*notebooks, **changes):
@@ -108,11 +120,74 @@ def test_estimates_grow_with_what_there_is_to_do():
         assert estimate_seconds(more) > 1.5 * estimate_seconds(spec)
 
 
+def test_flops_are_six_or_two_a_parameter_and_token():
+    greedy, scores = last_stages("03_verification")[-2:]
+    stages = [scores.completions, scores, greedy.generator, scores.verifier]
+    for spec, each in zip(stages, (2, 2, 6, 6), strict=True):
+        parameters = 1e6 * SIZES["mini-0.1m"].millions
+        assert estimate_flops(spec) == each * parameters * count_tokens(spec)
+
+
+def test_tokens_of_shared_questions_count_once():
+    scores = last_stages("03_verification")[-1]
+    completions = scores.completions
+    question, solution = plan.TOKENS["minigsm"]
+    expected = completions.n_problems * (completions.n * solution + question)
+    assert count_tokens(completions) == count_tokens(scores) == expected
+    rows = scores.verifier.completions.n_problems * scores.verifier.completions.n
+    one = scores.verifier.replace(
+        training=scores.verifier.training.replace(group_size=1)
+    )
+    assert count_tokens(one) == rows * (2 * question + 2 * solution)
+    assert count_tokens(scores.verifier) < count_tokens(one)
+
+
+def test_memory_and_disk_grow_with_what_is_held():
+    greedy, scores = last_stages("03_verification")[-2:]
+    generator, verifier = greedy.generator, scores.verifier
+    big = generator.model_copy(update={"model": "gpt2-xl"})
+    adam = 12 * 1e6 * SIZES["gpt2-xl"].millions  # beside the weights themselves
+    sampled = scores.completions.model_copy(update={"generator": big})
+    assert estimate_memory(big) > adam + estimate_memory(generator)
+    assert estimate_memory(big) > estimate_memory(sampled)
+    longer = sampled.model_copy(update={"max_length": 100})
+    assert estimate_memory(longer) <= estimate_memory(sampled)
+    one = generator.model_copy(update={"keep_epochs": (2,)})
+    assert estimate_disk(generator) == 2 * estimate_disk(one)
+    two = verifier.model_copy(update={"checkpoints": 2})
+    assert estimate_disk(two) == 2 * estimate_disk(verifier)
+    many = scores.completions.model_copy(update={"n": 400})
+    assert estimate_disk(many) > 10 * estimate_disk(scores.completions)
+
+
+def test_the_plan_is_printed_with_gpu_hours_for_gpus(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
+    report.print_plan("smoke")
+    small = capsys.readouterr().out
+    assert "memory_gb" in small and "disk_gb" in small and "Left, estimated" in small
+    assert "gpu_hours" not in small
+    report.print_plan("gpt2")
+    large = capsys.readouterr().out
+    assert "gpu_hours" in large and "30 % of the peak of an NVIDIA A100" in large
+    assert not list(tmp_path.glob("store/*/*"))
+
+
+def test_what_finished_stages_took_is_read_from_the_store(prepared, store):
+    stages = list_stages(last_stages(), prepared)
+    costs = cost_table(stages, prepared)
+    assert costs["stages"].sum() == len(stages) and (costs["minutes"] >= 0).all()
+    spec = next(stage.spec for stage in stages)
+    assert plan._seconds_taken(spec, prepared) < 60 * costs["minutes"].sum() + 1
+    assert cost_table(list_stages(last_stages(), store), store).empty
+
+
 def test_the_table_counts_stages_and_what_is_left(prepared, store):
     empty = plan_table(list_stages(last_stages(), store))
     full = plan_table(list_stages(last_stages(), prepared))
     assert (empty["done"] == 0).all() and (empty["core_minutes"] > 0).all()
     assert (full["done"] == full["stages"]).all() and full["core_minutes"].eq(0).all()
+    left = ["gpu_hours", "disk_gb", "memory_gb"]
+    assert (empty[left] > 0).all(axis=None) and full[left].eq(0).all(axis=None)
     assert empty["stages"].equals(full["stages"])
     assert set(empty["stage"]) == {name for name, _ in pipeline.VERSIONS.values()}
 
@@ -137,6 +212,11 @@ def test_workers_may_be_set(monkeypatch):
         ("01_calculator", experiments.calculator_value),
         ("02_test_at_n", experiments.test_at_n_curve),
         ("03_verification", experiments.verification_curve),
+        ("04_finetuning_scaling", experiments.scaling_table),
+        ("04_finetuning_scaling", experiments.direct_table),
+        ("07_dropout", experiments.dropout_finetuning_table),
+        ("07_dropout", experiments.dropout_solution_table),
+        ("07_dropout", experiments.dropout_token_table),
     ],
 )
 def test_everything_a_table_asks_for_was_prepared(prepared, notebook, table):

@@ -56,6 +56,20 @@ def test_the_command_is_installed_with_the_package():
     assert PROJECT["name"] == gsmlib.__name__
 
 
+def test_every_package_and_its_files_are_installed():
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent for path in (ROOT / "gsmlib").rglob("__init__.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(setup["packages"]) == names
+    others = {
+        path.relative_to(ROOT / "gsmlib")
+        for path in (ROOT / "gsmlib").rglob("*.*")
+        if path.suffix not in (".py", ".pyc")
+    }
+    patterns = setup["package-data"]["gsmlib"]
+    assert all(any(path.match(pattern) for pattern in patterns) for path in others)
+
+
 def test_the_makefile_has_the_two_targets():
     text = (ROOT / "Makefile").read_text()
     assert re.search(r"^report:", text, re.MULTILINE)

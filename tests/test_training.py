@@ -30,7 +30,13 @@ from gsmlib.batching import (
     split_by_length,
 )
 from gsmlib.config import TrainSettings
-from gsmlib.models import Verifier, find_reserved_token, new_mini_gpt
+from gsmlib.models import (
+    Verifier,
+    add_residual_dropout,
+    find_reserved_token,
+    new_mini_gpt,
+    set_dropout,
+)
 from gsmlib.training import (
     batch_losses,
     can_share,

@@ -42,12 +42,12 @@ def c16(table: pd.DataFrame) -> Verdict:
     word = INCONCLUSIVE
     if any(gain.low > NEGLIGIBLE or gain.high < -NEGLIGIBLE for gain in found):
         word = CONTRADICTED
-    elif all(-NEGLIGIBLE < gain.low and gain.high < NEGLIGIBLE for gain in found):
+    elif all(gain.low > -NEGLIGIBLE and gain.high < NEGLIGIBLE for gain in found):
         word = REPRODUCED
-    texts = ", ".join(f"{name} {in_points(gain)}" for name, gain in gains.items())
+    texts = ", ".join(f"{name}: {in_points(gain)}" for name, gain in gains.items())
     sentence = (
-        f"verified accuracy against that of mean squared error at the usual "
-        f"temperature: {texts}; below {100 * NEGLIGIBLE:.0f} points counts as none; "
+        f"verified accuracy minus that with mean squared error at the usual "
+        f"temperature, {texts}; below {100 * NEGLIGIBLE:.0f} points counts as none; "
         f"{in_seeds(table)}."
     )
     largest = max(found, key=lambda gain: abs(gain.mean))

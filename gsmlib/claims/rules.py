@@ -5,6 +5,7 @@ scale", always with its quantity, a 95 % interval and the number of seeds. Inter
 join the bootstrap over problems (paired between methods) with the spread over seeds.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,14 @@ MIN_EPOCHS = 4
 MIN_SIZES = 3  # training-set sizes for a place where curves cross
 EARLY = 0.5  # "the first few epochs" lie in the first half of the run
 MONOTONE = 0.5  # Kendall's tau of a curve that rises about monotonically
+LINEAR = 0.9  # R squared of points that lie about on a line
+MIN_MODELS = 3  # model sizes for a line whose straightness can be seen
+COLLAPSE = 0.5  # an accuracy that collapses is at least halved
+MIN_CHECKPOINTS = 3  # for a start, an end and a slope between them
+BEYOND = 2  # a curve that goes this many times as far as the paper's peak has passed it
+FEW = 0.1  # the top few are at most this share of the completions
+MIN_VOTERS = 3  # a vote of two is the better-scored one's answer
+MIN_COUNTS = 3  # numbers of completions for a best k that grows with them
 Z = 1.959964  # half the width of a 95 % interval, in standard errors
 DRAWS = 2000
 
@@ -66,19 +75,26 @@ def describe(verdict: Verdict) -> str:
 
 
 def ledger_row(verdict: Verdict) -> dict:
-    """Return the verdict as a row of claims.json; unknown numbers are None."""
-    value, low, high = (
-        None if np.isnan(number) else float(number) for number in verdict[2:5]
-    )
+    """Return the verdict as a row of claims.json.
+
+    Numbers that are unknown or infinite are None, for JSON knows neither; the interval
+    is None where nothing was measured.
+    """
+    value, low, high = finite(verdict[2:5])
     return {
         "id": verdict.id,
         "verdict": verdict.verdict,
         "value": value,
-        "interval": None if low is None or high is None else [low, high],
+        "interval": None if np.isnan(verdict.low) else [low, high],
         "seeds": verdict.seeds,
         "paper": paper.claim(verdict.id).value,
         "sentence": verdict.sentence,
     }
+
+
+def finite(numbers: Sequence[float]) -> list[float | None]:
+    """Return numbers for JSON: what is unknown or infinite is None."""
+    return [float(number) if np.isfinite(number) else None for number in numbers]
 
 
 def untestable(table: pd.DataFrame, best: float) -> str:

@@ -8,9 +8,21 @@ from collections.abc import Callable
 
 from gsmlib.config import (
     CalculatorSettings,
+    DropoutSettings,
+    OpenPointSettings,
+    ScalingSettings,
     Spec,
     TestAtNSettings,
+    TestTimeSettings,
+    TokenScoreSettings,
     VerificationSettings,
+    VerifierAblationSettings,
+)
+from gsmlib.experiments.ablations import (
+    ablation_stages,
+    checkpoint_scores,
+    model_pairs,
+    verifier_training_curve,
 )
 from gsmlib.experiments.basics import (
     calculator_stages,
@@ -20,11 +32,45 @@ from gsmlib.experiments.basics import (
     test_at_n_curve,
     test_at_n_stages,
 )
+from gsmlib.experiments.dropout import (
+    dropout_finetuning_table,
+    dropout_solution_table,
+    dropout_stages,
+    dropout_token_table,
+    finetuning_arms,
+    solution_arms,
+    token_arms,
+)
+from gsmlib.experiments.open_points import (
+    open_point_stages,
+    open_point_table,
+    verifier_variants,
+)
+from gsmlib.experiments.scaling import (
+    direct_pair,
+    direct_table,
+    scaling_stages,
+    scaling_table,
+)
 from gsmlib.experiments.shared import (
     finetune_spec,
     matrix,
     test_spec,
     verifier_spec,
+)
+from gsmlib.experiments.test_time import (
+    more_completions_scores,
+    more_completions_stages,
+    more_completions_table,
+    read_completions,
+)
+from gsmlib.experiments.token_scores import (
+    calibration_table,
+    scored_completions,
+    scores_spec,
+    side_by_side_table,
+    token_score_stages,
+    token_score_table,
 )
 from gsmlib.experiments.verification import (
     regime_table,
@@ -34,22 +80,50 @@ from gsmlib.experiments.verification import (
 
 __all__ = [
     "calculator_value",
+    "calibration_table",
+    "checkpoint_scores",
     "dataset_table",
+    "direct_pair",
+    "direct_table",
+    "dropout_finetuning_table",
+    "dropout_solution_table",
+    "dropout_token_table",
     "finetune_spec",
+    "finetuning_arms",
     "gsm8k_at_hand",
     "matrix",
+    "model_pairs",
+    "more_completions_scores",
+    "more_completions_table",
+    "open_point_table",
+    "read_completions",
     "regime_table",
+    "scaling_table",
+    "scored_completions",
+    "scores_spec",
+    "side_by_side_table",
+    "solution_arms",
     "stages",
     "test_at_n_curve",
     "test_spec",
+    "token_arms",
+    "token_score_table",
     "verification_curve",
     "verifier_spec",
+    "verifier_training_curve",
+    "verifier_variants",
 ]
 
 STAGES: dict[type[Spec], Callable[..., list[Spec]]] = {
     CalculatorSettings: calculator_stages,
     TestAtNSettings: test_at_n_stages,
     VerificationSettings: verification_stages,
+    ScalingSettings: scaling_stages,
+    DropoutSettings: dropout_stages,
+    VerifierAblationSettings: ablation_stages,
+    TestTimeSettings: more_completions_stages,
+    TokenScoreSettings: token_score_stages,
+    OpenPointSettings: open_point_stages,
 }
 
 

@@ -86,7 +86,7 @@ def verifier_variants(settings: OpenPointSettings, seed: int) -> list[Variant]:
         (2, "cross-entropy"): _training(base, loss="bce"),
         (3, "from pretrained"): _verifier(base, init="pretrained"),
         (4, "verifier: on question"): _training(base, loss_on_question=True),
-        (5, f"T = {settings.other_temperature:g}"): _warmer(base, settings),
+        (5, f"temperature {settings.other_temperature:g}"): _warmer(base, settings),
         (6, "LM on samples"): _verifier(base, language_rows="samples"),
         (7, "no duplicates"): _verifier(base, deduplicate=True),
         (8, "one model"): _one_model(base),

@@ -14,10 +14,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gsmlib.figures.ablations import fig6a, fig6b, fig6c
 from gsmlib.figures.curves import calculator, fig3, fig5
 from gsmlib.figures.data import dataset, released
 from gsmlib.figures.diagram import fig4
+from gsmlib.figures.dropout import fig8a, fig8b, fig8c
+from gsmlib.figures.ledger import ledger
+from gsmlib.figures.open_points import open_points
 from gsmlib.figures.pages import fig1, fig9, fig12
+from gsmlib.figures.scaling import direct, fig2
 from gsmlib.figures.style import (
     LAYOUTS,
     OURS,
@@ -27,17 +32,34 @@ from gsmlib.figures.style import (
     new_figure,
     styled,
 )
+from gsmlib.figures.test_time import fig7a, fig7b
+from gsmlib.figures.token_scores import calibration, fig13, sidebyside
 
 DRAW = {
     "fig1": fig1,
+    "fig2": fig2,
     "fig3": fig3,
     "fig4": fig4,
     "fig5": fig5,
+    "fig6a": fig6a,
+    "fig6b": fig6b,
+    "fig6c": fig6c,
+    "fig7a": fig7a,
+    "fig7b": fig7b,
+    "fig8a": fig8a,
+    "fig8b": fig8b,
+    "fig8c": fig8c,
     "fig9": fig9,
     "fig12": fig12,
     "dataset": dataset,
     "released": released,
     "calculator": calculator,
+    "direct": direct,
+    "ledger": ledger,
+    "fig13": fig13,
+    "calibration": calibration,
+    "sidebyside": sidebyside,
+    "open": open_points,
 }
 FORMATS = {
     "png": {"Software": None},
@@ -143,13 +165,14 @@ def redraw(csv: Path, folder: Path | None = None, venue: str = "") -> list[Path]
     target = folder or csv.parent
     target.mkdir(parents=True, exist_ok=True)
     with drawn_for(VENUES[venue] if venue else OURS):
-        figure = _draw(figure_id, table)
+        figure = draw(figure_id, table)
         files = _save(figure, target, name)
     plt.close(figure)
     return files
 
 
-def _draw(figure_id: str, table: pd.DataFrame) -> Figure:
+def draw(figure_id: str, table: pd.DataFrame) -> Figure:
+    """Draw a figure from its table alone, in the size of the venue drawn for."""
     panels = table["model"].nunique() if figure_id == "fig5" else 0
     figure, axes = new_figure(figure_id, panels)
     DRAW[figure_id](table, axes)

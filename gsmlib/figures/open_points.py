@@ -10,6 +10,7 @@ from gsmlib.figures.style import (
     BLACK,
     DATASETS,
     FINETUNING,
+    GREY,
     VERIFICATION,
     Line,
     note,
@@ -37,7 +38,7 @@ def open_points(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     right.set_yticks(range(len(names)), [])
     n = int(table["n"].max())
     left.set_xlabel(f"best of {n}\n(points)")
-    right.set_xlabel("within-problem AUC\n(hundredths)")
+    right.set_xlabel("within-problem\nAUC (hundredths)")
     for panel in axes:
         _rule_off(panel, names["point"].to_numpy())
     note(left, _note(table))
@@ -68,14 +69,15 @@ def _forest(
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-_NONE = dict(ha="center", va="center", fontsize=6, color="#767676")
+_NONE = dict(ha="center", va="center", fontsize=6, color=GREY)
+_NONE["bbox"] = dict(facecolor="white", edgecolor="none", pad=1)
 
 
 def _labels(names: pd.DataFrame) -> list[str]:
     """Name each variant; the first of an open point carries its number."""
     first = ~names["point"].duplicated()
     return [
-        f"{variant}  {point}" if new else f"{variant}    "
+        f"{point}  {variant}" if new else variant
         for variant, point, new in zip(
             names["variant"], names["point"], first, strict=True
         )
@@ -98,7 +100,7 @@ def _note(table: pd.DataFrame) -> str:
     where = DATASETS[table["dataset"].iloc[0]]
     problems = f"{table['n_problems'].max():,.0f} test problems"
     return (
-        f"{where}, {table['model'].iloc[0]}, {problems}. Variant minus base, paired by "
-        f"problem; the finetuned one: greedy. Bars: 95 % interval over {over}; grey: "
-        f"below {100 * NEGLIGIBLE:.0f} points."
+        f"{where}, {table['model'].iloc[0]}, {problems}. Variants of the open points "
+        f"1-8 minus their base, paired by problem; finetuning: greedy. Bars: 95 % "
+        f"interval over {over}; grey: below {100 * NEGLIGIBLE:.0f} points."
     )

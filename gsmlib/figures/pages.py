@@ -37,7 +37,16 @@ class Ink(NamedTuple):
     edge: str = ""
 
 
+# A verifier's score in five steps from 0 to 1: red to green, and ever lighter.
+SCORE_INKS = (
+    Ink(color="#FFFFFF", face="#A93226", edge="#FFFFFF"),
+    Ink(face="#DF6E55", edge="#FFFFFF"),
+    Ink(face="#F2A65E", edge="#FFFFFF"),
+    Ink(face="#E9DA7C", edge="#FFFFFF"),
+    Ink(face="#C3F5B4", edge="#FFFFFF"),
+)
 INK = {
+    **{f"score {number}": ink for number, ink in enumerate(SCORE_INKS)},
     "plain": Ink(),
     "head": Ink(weight="bold"),
     "masked": Ink(color=GREY),

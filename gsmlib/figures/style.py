@@ -108,11 +108,24 @@ FOURTH = Line(BLACK, "D", "-.", filled=False)
 
 # Rows, columns and height in inches; a page of text sets its own height.
 LAYOUTS = {
+    "fig2": (2, 1, 4.6),
     "fig3": (2, 1, 3.7),
     "fig5": (1, 2, 2.5),
+    "fig6a": (1, 1, 2.2),
+    "fig6b": (1, 1, 2.2),
+    "fig6c": (1, 1, 2.5),
+    "fig7a": (2, 1, 4.2),
+    "fig7b": (1, 1, 2.9),
+    "fig8a": (1, 1, 2.5),
+    "fig8b": (1, 1, 2.5),
+    "fig8c": (1, 1, 2.5),
     "dataset": (3, 1, 4.2),
     "released": (2, 1, 3.7),
     "calculator": (1, 1, 1.5),
+    "direct": (1, 1, 1.4),
+    "ledger": (1, 1, 3.6),
+    "calibration": (2, 1, 3.6),
+    "open": (1, 2, 3.6),
 }
 
 

@@ -1,0 +1,303 @@
+"""05_verifier_ablations: its table at smoke, its verdicts and its figures (Fig 6)."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from gsmlib import experiments, figures, pipeline
+from gsmlib.claims import ablations as judged
+from gsmlib.claims import judge_level, judge_objective, judge_sizes
+from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.config import resolve
+from gsmlib.experiments import ablations
+from gsmlib.metrics import paired_difference
+from gsmlib.plan import list_stages
+from gsmlib.store import Store
+
+TINY = dict(scale="smoke", sizes=[24], test_problems=3, test_completions=3)
+OTHERS = (("solution", "joint"), ("token", "verification only"))
+ENDS = ("", "_low", "_high")
+
+
+def with_limits(name, value, half=0.02):
+    return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
+
+
+def training_table(
+    start=-0.04,
+    end=0.06,
+    steeper=0.03,
+    half=0.02,
+    *,
+    seeds=3,
+    checkpoints=8,
+    problems=200,
+    samples=0.2,
+):
+    """The paper's verifier rises in a line; it is `start` to `end` above the others."""
+    rows = []
+    for seed, number in product(range(seeds), range(1, checkpoints + 1)):
+        share = (number - 1) / max(1, checkpoints - 1)
+        about = {"dataset": "minigsm", "model": "mini-1m", "n_train": 4000}
+        about |= {"seed": seed, "checkpoint": number, "n": 100, "n_problems": problems}
+        about |= {"epochs": 2 * number / checkpoints, "mean_accuracy": samples}
+        usual = 0.25 + 0.1 * share + 0.01 * seed
+        gain = start + (end - start) * share
+        for level, objective in (("token", "joint"), *OTHERS):
+            other = (level, objective) in OTHERS
+            value = usual - gain if other else usual
+            row = about | {"level": level, "objective": objective, "within_auc": 0.6}
+            row |= {"accuracy": value, "low": value - 0.06, "high": value + 0.06}
+            row |= with_limits("gain", gain, half) if other else {}
+            if number == checkpoints:
+                row |= with_limits("slope", 0.02)
+                row |= with_limits("slope_gain", steeper, half) if other else {}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pairs_table(
+    gain=0.08,
+    half=0.03,
+    *,
+    models=("mini-1m", "mini-3m"),
+    sizes=(250, 1000, 4000),
+    seeds=3,
+    problems=200,
+    samples=0.2,
+):
+    rows = []
+    grid = product(range(seeds), sizes, enumerate(models), enumerate(models))
+    for seed, n_train, (i, generator), (j, verifier) in grid:
+        value = 0.1 * np.log10(n_train) - 0.18 + gain * i + 0.03 * j + 0.01 * seed
+        row = {"dataset": "minigsm", "generator": generator, "verifier": verifier}
+        row |= {"n_train": n_train, "seed": seed, "generator_parameters": 10**i}
+        row |= {"verifier_parameters": 10**j, "n": 100, "n_problems": problems}
+        row |= {"accuracy": value, "low": value - 0.05, "high": value + 0.05}
+        row |= {"within_auc": 0.6, "mean_accuracy": samples, "test_at_n": 0.7}
+        rows.append(row | (with_limits("gain", gain, half) if i > j else {}))
+    return pd.DataFrame(rows)
+
+
+def fig6a_table():
+    table = training_table()
+    return table[table["objective"] == "joint"]
+
+
+def fig6b_table():
+    table = training_table()
+    return table[table["level"] == "token"]
+
+
+# -------------------------------------------------------------------------- the tables
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    settings = resolve("05_verifier_ablations", **TINY)
+    store = Store(tmp_path_factory.mktemp("store"))
+    curve = experiments.verifier_training_curve(settings, store)
+    return settings, store, curve, experiments.model_pairs(settings, store)
+
+
+def test_a_row_for_every_verifier_and_checkpoint(made):
+    settings, _, curve, _ = made
+    assert len(curve) == 3 * settings.checkpoints * len(settings.seeds)
+    assert not curve.duplicated(["level", "objective", "checkpoint", "seed"]).any()
+    assert curve["epochs"].max() == settings.ablation_epochs
+    assert (curve["low"] <= curve["accuracy"]).all()
+    assert (curve["accuracy"] <= curve["test_at_n"] + 1e-9).all()
+    others = (curve["level"] == "solution") | (curve["objective"] != "joint")
+    assert curve["gain"].notna().equals(others)
+    last = curve["checkpoint"] == settings.checkpoints
+    assert curve["slope"].notna().equals(last)
+    assert curve["slope_gain"].notna().equals(last & others)
+
+
+def test_every_pair_of_models_at_every_size(made):
+    settings, _, _, pairs = made
+    assert len(pairs) == 4 * len(settings.sizes)
+    assert not pairs.duplicated(["generator", "verifier", "n_train", "seed"]).any()
+    small, large = settings.models
+    crossed = (pairs["generator"] == large) & (pairs["verifier"] == small)
+    assert pairs["gain"].notna().equals(crossed)
+    by_model = pairs.groupby("generator")["generator_parameters"].first()
+    assert by_model[small] < by_model[large]
+    assert dict(by_model) == dict(
+        pairs.groupby("verifier")["verifier_parameters"].max()
+    )
+
+
+def test_a_second_call_comes_from_the_store(made):
+    settings, store, curve, pairs = made
+    before = set(store.root.glob("*/*"))
+    again = Store(store.root)
+    pd.testing.assert_frame_equal(
+        curve, experiments.verifier_training_curve(settings, again)
+    )
+    pd.testing.assert_frame_equal(pairs, experiments.model_pairs(settings, again))
+    assert set(store.root.glob("*/*")) == before
+
+
+def test_the_stages_are_all_that_was_made(made):
+    settings, store, _, _ = made
+    listed = list_stages(experiments.stages(settings), store)
+    assert all(stage.done for stage in listed)
+    folders = {path for path in store.root.glob("*/*") if path.is_dir()}
+    assert folders == {pipeline.folder_of(stage.spec, store) for stage in listed}
+
+
+def test_verifiers_differ_in_what_is_named_alone():
+    settings = resolve("05_verifier_ablations", scale="mini")
+    usual, solution, alone = (
+        experiments.checkpoint_scores(settings, 1, *variant)[-1].verifier
+        for variant in ablations.VARIANTS
+    )
+    assert usual.per_problem == settings.ablation_completions
+    assert usual.checkpoints == settings.checkpoints
+    assert usual.training.epochs == settings.ablation_epochs
+    level = usual.training.replace(level="solution")
+    assert solution == usual.replace(training=level)
+    half = settings.verifier_batch_tokens // 2
+    objective = usual.training.replace(language_weight=0.0, batch_tokens=half)
+    assert alone == usual.replace(training=objective)
+
+
+def test_pairs_of_one_size_are_those_of_fig_5():
+    settings = resolve("05_verifier_ablations", scale="mini")
+    other = resolve("03_verification", scale="mini")
+    fig5 = set(experiments.stages(other))
+    for point in ablations._pair_grid(settings):
+        generator, verifier, n_train, seed = point
+        spec = ablations._pair_scores(settings, *point)
+        assert (spec in fig5) == (generator == verifier)
+        assert spec.verifier.completions.generator == spec.completions.generator
+        base = spec.verifier.base
+        assert base.model == settings.models[verifier]
+        assert (base.data.n_train, base.training.seed) == (n_train, seed)
+        assert base.data == spec.completions.generator.data
+
+
+def test_the_late_slope_is_that_of_the_second_half():
+    solved = np.random.default_rng(0).random((8, 5))
+    epochs = 2 * np.arange(4, 9) / 8
+    expected = np.polyfit(epochs, solved[3:], 1)[0]
+    np.testing.assert_allclose(ablations.late_slopes(solved, 2), expected)
+    assert np.isnan(ablations.late_slopes(solved[:1], 2)).all()
+
+
+def test_slopes_are_compared_problem_by_problem():
+    settings = resolve("05_verifier_ablations", scale="quick")
+    usual, other = np.random.default_rng(1).random((2, settings.checkpoints, 30))
+    found = ablations._compared(settings, other, usual, settings.checkpoints - 1)
+    slopes = [
+        ablations.late_slopes(x, settings.ablation_epochs) for x in (usual, other)
+    ]
+    for name, pair in (("gain", (usual[-1], other[-1])), ("slope_gain", slopes)):
+        expected = paired_difference(*pair)
+        assert tuple(found[f"{name}{end}"] for end in ENDS) == expected
+
+
+# ------------------------------------------------------------------------ the verdicts
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(), REPRODUCED),
+        (dict(start=0.02), INCONCLUSIVE),  # it does not start slower
+        (dict(steeper=-0.03), INCONCLUSIVE),  # it overfits more
+        (dict(end=0.01), INCONCLUSIVE),
+        (dict(end=-0.05), CONTRADICTED),
+        (dict(end=0.0, half=0.01), CONTRADICTED),
+        (dict(checkpoints=2), NOT_TESTABLE),
+        (dict(problems=6), NOT_TESTABLE),
+        (dict(samples=0.001), NOT_TESTABLE),
+    ],
+)
+def test_c8(settings, verdict):
+    (found,) = judge_level(training_table(**settings))
+    assert (found.id, found.verdict) == ("C8", verdict)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(), REPRODUCED),
+        (dict(start=0.1), REPRODUCED),  # the end alone counts
+        (dict(end=0.01), INCONCLUSIVE),
+        (dict(end=-0.05), CONTRADICTED),
+        (dict(problems=6), NOT_TESTABLE),
+    ],
+)
+def test_c9(settings, verdict):
+    (found,) = judge_objective(training_table(**settings))
+    assert (found.id, found.verdict) == ("C9", verdict)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(), REPRODUCED),
+        (dict(gain=0.02), INCONCLUSIVE),
+        (dict(gain=-0.05), CONTRADICTED),
+        (dict(models=("mini-1m",)), NOT_TESTABLE),
+        (dict(problems=6), NOT_TESTABLE),
+        (dict(samples=0.0), NOT_TESTABLE),
+    ],
+)
+def test_c10(settings, verdict):
+    (found,) = judge_sizes(pairs_table(**settings))
+    assert (found.id, found.verdict) == ("C10", verdict)
+
+
+def test_c10_looks_at_the_largest_training_set():
+    table = pairs_table()
+    table.loc[table["n_train"] < 4000, ["gain", "gain_low", "gain_high"]] = -0.5
+    found = judged.c10(table)
+    assert found.verdict == REPRODUCED and "4,000 training problems" in found.sentence
+
+
+def test_a_table_of_one_method_tests_nothing():
+    table = training_table()
+    usual = table[(table["level"] == "token") & (table["objective"] == "joint")]
+    found = [*judge_level(usual), *judge_objective(usual)]
+    assert [row.verdict for row in found] == [NOT_TESTABLE] * 2
+
+
+def test_sentences_give_the_numbers():
+    sentence = judged.c8(training_table()).sentence
+    for words in ("-4.0 points", "+6.0 points", "0.25 and", "2 epochs", "3 seeds"):
+        assert words in sentence
+    assert (
+        "generator mini-3m with verifier mini-1m" in judged.c10(pairs_table()).sentence
+    )
+    assert "one model size only" in judged.c10(pairs_table(models=("a",))).sentence
+
+
+# ------------------------------------------------------------------------- the figures
+
+
+@pytest.mark.parametrize("draw", [figures.fig6a, figures.fig6b])
+def test_two_verifiers_are_drawn_from_the_whole_table(draw):
+    figure, axes = figures.new_figure("fig6a")
+    draw(training_table(seeds=1), axes)
+    usual, other, samples = (c.lines[0].get_ydata() for c in axes.containers)
+    np.testing.assert_allclose(other[-1], usual[-1] - 6)
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(labels) == 3 and labels[-1] == "single samples"
+    assert list(samples) == pytest.approx([20, 20])
+    plt.close(figure)
+
+
+def test_fig6c_draws_a_curve_a_pair():
+    figure, axes = figures.new_figure("fig6c")
+    figures.fig6c(pairs_table(), axes)
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels[0] == "mini-3m, mini-3m" and len(set(labels)) == 4
+    marks = {container.lines[0].get_marker() for container in axes.containers}
+    assert len(marks) == 4
+    plt.close(figure)

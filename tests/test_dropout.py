@@ -1,0 +1,251 @@
+"""Fig 8: arms that differ in dropout alone, the tables, the verdicts, the figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from gsmlib import claims, experiments, figures, pipeline
+from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.config import ScoreSpec, resolve
+from gsmlib.experiments.dropout import COMPARED, solution_arms, token_arms
+from gsmlib.store import Store
+
+SIZES = (250, 1000, 4000)
+ARMS = {
+    "fig8a": ("without", "dropout", "more pretraining"),
+    "fig8b": ("solution", "solution, dropout", "token"),
+    "fig8c": ("token", "token, dropout"),
+}
+
+
+def with_limits(name, value, half):
+    return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
+
+
+def arms_table(figure, half=0.02, accuracy=0.3, problems=200, seeds=3, **gaps):
+    """A part of Fig 8; `gaps` are the differences at the largest set, 0 elsewhere."""
+    rows = []
+    for n_train in SIZES:
+        for seed in range(seeds):
+            for arm in ARMS[figure]:
+                value = accuracy * np.log10(n_train) / np.log10(max(SIZES))
+                about = {"dataset": "minigsm", "model": "mini-1m", "n_train": n_train}
+                about |= {"seed": seed, "n_problems": problems, "arm": arm}
+                for name in COMPARED.get(arm, {}):
+                    gap = gaps.get(name, 0.0) if n_train == max(SIZES) else 0.0
+                    about |= with_limits(name, gap, half)
+                value += about.get("gain", 0.0)
+                rows.append(about | {"accuracy": value})
+                rows[-1] |= {"low": max(value - half, 0), "high": value + half}
+    return pd.DataFrame(rows)
+
+
+# -------------------------------------------------------------------------------- arms
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return resolve("07_dropout", scale="smoke", sizes=[8], pretraining_texts=20)
+
+
+def changed(before, after):
+    """The dotted names of the fields in which two specs differ."""
+    if before is None or after is None or not hasattr(before, "model_fields_set"):
+        return [""] if before != after else []
+    return [
+        f"{name}.{rest}".rstrip(".")
+        for name in type(before).model_fields
+        for rest in changed(getattr(before, name), getattr(after, name))
+    ]
+
+
+def test_finetuning_arms_differ_in_dropout_and_pretraining_alone(settings):
+    arms = experiments.finetuning_arms(settings, 8, 0)
+    names = ["without", "dropout", "more pretraining"]
+    plain, dropped, control = (arms[name].generator for name in names)
+    assert changed(plain, dropped) == ["training.dropout", "pretraining"]
+    assert changed(plain, control) == ["pretraining"]
+    assert changed(control, dropped) == [
+        "training.dropout",
+        "pretraining.training.dropout",
+    ]
+    assert dropped.pretraining.training.dropout == settings.dropout_rate
+    assert dropped.pretraining.n_texts == 20
+    assert all(spec.temperature == 0 for spec in arms.values())
+
+
+def test_one_pretraining_serves_all_seeds_and_sizes():
+    mini = resolve("07_dropout", scale="mini")
+    found = {
+        spec.generator.pretraining
+        for n_train in mini.sizes
+        for seed in mini.seeds
+        for spec in experiments.finetuning_arms(mini, n_train, seed).values()
+    }
+    assert len(found - {None}) == 2
+
+
+def test_verifiers_differ_in_dropout_and_see_the_same_completions(settings):
+    for arms in (solution_arms(settings, 8, 0), token_arms(settings, 8, 0)):
+        level = next(iter(arms))
+        plain, dropped = arms[level].verifier, arms[f"{level}, dropout"].verifier
+        assert changed(plain, dropped) == ["training.dropout", "start"]
+        generator = plain.completions.generator
+        assert changed(generator, dropped.start) == ["training.dropout", "pretraining"]
+        assert len({spec.completions for spec in arms.values()}) == 1
+    arms = solution_arms(settings, 8, 0)
+    pair = arms["token"].verifier, arms["solution"].verifier
+    assert changed(*pair) == ["training.level"]
+
+
+@pytest.mark.parametrize(
+    ("large", "n", "per_problem", "tested"), [(8, 16, 8, 100), (300, 300, None, 300)]
+)
+def test_fig8c_has_larger_batches_and_more_completions(large, n, per_problem, tested):
+    given = dict(completions=16, ablation_completions=8, test_completions=100)
+    mini = resolve("07_dropout", scale="mini", large_completions=large, **given)
+    few = solution_arms(mini, 250, 0)["token"]
+    many = token_arms(mini, 250, 0)["token"]
+    assert (many.verifier.completions.n, many.verifier.per_problem) == (n, per_problem)
+    assert many.completions.n == tested
+    batches = [spec.verifier.training.batch_tokens for spec in (few, many)]
+    assert batches[1] == 4 * batches[0] == 4 * mini.verifier_batch_tokens
+    assert few.verifier.per_problem == 8
+
+
+def test_completions_and_finetuned_models_are_those_of_03():
+    theirs = experiments.stages(resolve("03_verification", scale="mini"))
+    scores = {spec for spec in theirs if isinstance(spec, ScoreSpec)}
+    mini = resolve("07_dropout", scale="mini")
+    point = max(mini.sizes), mini.seeds[-1]
+    plain = experiments.finetuning_arms(mini, *point)["without"]
+    assert plain in theirs
+    for spec in solution_arms(mini, *point).values():
+        assert spec.completions in {other.completions for other in scores}
+        sampled = {other.verifier.completions for other in scores}
+        assert spec.verifier.completions in sampled
+
+
+# ------------------------------------------------------------------------------ tables
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, settings):
+    """A store that holds the stages, and what they were made of."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    for spec in experiments.stages(settings):
+        pipeline.compute(spec, store)
+    return store
+
+
+@pytest.mark.parametrize("figure", ARMS)
+def test_tables_have_a_row_per_size_seed_and_arm(figure, settings, store, monkeypatch):
+    def refuse(*arguments, **options):
+        pytest.fail("this was not among the stages")
+
+    for name in ("train", "stream_completions", "score_completions"):
+        monkeypatch.setattr(pipeline, name, refuse)
+    make = {
+        "fig8a": experiments.dropout_finetuning_table,
+        "fig8b": experiments.dropout_solution_table,
+        "fig8c": experiments.dropout_token_table,
+    }[figure]
+    table = make(settings, store)
+    assert set(table["arm"]) == set(ARMS[figure]) and len(table) == len(ARMS[figure])
+    by_arm = table.set_index("arm")
+    assert (table["low"] <= table["accuracy"]).all()
+    for arm in ARMS[figure]:
+        for name, other in COMPARED.get(arm, {}).items():
+            row, expected = by_arm.loc[arm], by_arm["accuracy"]
+            assert row[name] == pytest.approx(expected[arm] - expected[other])
+            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+    pd.testing.assert_frame_equal(table, make(settings, store))
+
+
+def test_dropout_and_more_pretraining_change_the_weights(settings, store):
+    values = []
+    for spec in experiments.finetuning_arms(settings, 8, 0).values():
+        model = pipeline.load_finetuned(spec.generator, spec.epoch, store).model
+        values.append(model.transformer.h[0].mlp.c_fc.weight)
+    assert all(not a.equal(b) for a, b in zip(values, values[1:], strict=False))
+
+
+# ---------------------------------------------------------------------------- verdicts
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(gain=0.08), REPRODUCED),
+        (dict(gain=0.0, half=0.01), CONTRADICTED),
+        (dict(gain=-0.1), CONTRADICTED),
+        (dict(gain=0.03, half=0.05), INCONCLUSIVE),
+        (dict(gain=0.08, over_control=-0.1), REPRODUCED),
+        (dict(gain=0.1, problems=6), NOT_TESTABLE),
+        (dict(gain=0.0, accuracy=0.0), NOT_TESTABLE),
+    ],
+)
+def test_c13(settings, verdict):
+    (found,) = claims.judge_dropout_finetuning(arms_table("fig8a", **settings))
+    assert (found.id, found.verdict) == ("C13", verdict)
+
+
+def test_c13_prints_the_control_beside_it():
+    table = arms_table("fig8a", gain=0.08, over_control=0.031)
+    (found,) = claims.judge_dropout_finetuning(table)
+    assert "+8.0 points" in found.sentence and "+3.1 points" in found.sentence
+    assert "at 4,000 training problems" in found.sentence
+    assert found.value == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(gain=0.1, over_token=0.0), REPRODUCED),
+        (dict(gain=0.1, over_token=0.1), REPRODUCED),
+        (dict(gain=0.1, over_token=-0.1), CONTRADICTED),
+        (dict(gain=-0.1, over_token=0.0), CONTRADICTED),
+        (dict(gain=0.03, over_token=0.0, half=0.04), INCONCLUSIVE),
+        (dict(gain=0.1, over_token=-0.03, half=0.04), INCONCLUSIVE),
+        (dict(gain=0.1, problems=6), NOT_TESTABLE),
+    ],
+)
+def test_c14(settings, verdict):
+    (found,) = claims.judge_dropout_solution(arms_table("fig8b", **settings))
+    assert (found.id, found.verdict) == ("C14", verdict)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(gain=0.02), REPRODUCED),
+        (dict(gain=0.01, half=0.01), REPRODUCED),
+        (dict(gain=0.1), CONTRADICTED),
+        (dict(gain=-0.05), CONTRADICTED),
+        (dict(gain=0.02, half=0.06), INCONCLUSIVE),
+        (dict(gain=-0.01, half=0.02), INCONCLUSIVE),
+        (dict(gain=0.1, problems=6), NOT_TESTABLE),
+    ],
+)
+def test_c15(settings, verdict):
+    (found,) = claims.judge_dropout_token(arms_table("fig8c", **settings))
+    assert (found.id, found.verdict) == ("C15", verdict)
+
+
+# ----------------------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_every_arm_is_drawn(name):
+    figure, axes = figures.new_figure(name)
+    figures.DRAW[name](arms_table(name, gain=0.1), axes)
+    labels = axes.get_legend_handles_labels()[1]
+    last = [curve.lines[0].get_ydata()[-1] for curve in axes.containers]
+    heights = dict(zip(labels, last, strict=True))
+    assert len(heights) == len(ARMS[name])
+    lifted = {"fig8a": "with dropout"}.get(name, f"{labels[0]}, dropout")
+    assert heights[lifted] == pytest.approx(40)
+    assert min(last) == pytest.approx(30)
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["250", "1K", "4K"]
+    plt.close(figure)

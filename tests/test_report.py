@@ -1,0 +1,315 @@
+"""The report: notebooks run in order, failures named, pages that ask for nothing."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import matplotlib
+import nbformat
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from gsmlib import claims, config, figures, page, report
+from gsmlib.config import SettingsError
+from gsmlib.store import Store
+
+matplotlib.use("agg")
+
+PARAMETERS = """scale: str = "smoke"  # the dial
+n_train: int = 0  # problems
+more: str = ""  # any other setting"""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+PHONE = 390
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A checkout with a notebook that works, one that fails, and the ledger."""
+    (tmp_path / "notebooks").mkdir()
+    make_notebook(tmp_path, "00_dataset", ["print(f'{scale} {n_train} [{more}]')"])
+    make_notebook(tmp_path, "01_calculator", ["raise ValueError('it is broken')"])
+    ended = f"len(list(Path({str(tmp_path)!r}).rglob('0*.html')))"
+    code = f"from pathlib import Path\nassert {ended} == 2\nname = 'fig3_test'"
+    make_notebook(tmp_path, "10_claims", [code.replace("'fig3_test'", '"fig3_test"')])
+    monkeypatch.setattr(report, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(report, "figures_folder", lambda scale: tmp_path / "figures")
+    monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("GSMLIB_SCALE", raising=False)
+    (tmp_path / "figures").mkdir()
+    draw(tmp_path / "figures" / "fig3_test.png")
+    return tmp_path
+
+
+def draw(path):
+    figure = plt.figure(figsize=(2, 1))
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def make_notebook(root, name, cells):
+    parameters = nbformat.v4.new_code_cell(PARAMETERS)
+    parameters.metadata["tags"] = ["parameters"]
+    code = [nbformat.v4.new_code_cell(source) for source in cells]
+    text = nbformat.v4.new_markdown_cell("# What is $x^2$?")
+    notebook = nbformat.v4.new_notebook(cells=[text, parameters, *code])
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+
+
+# ------------------------------------------------------------------------ running it
+
+
+def test_parameters_reach_the_notebook_typed(project):
+    given = {"n_train": "12", "test_problems": "5"}
+    values = report.notebook_parameters("00_dataset", "smoke", given)
+    assert values == {"scale": "smoke", "n_train": 12, "more": "test_problems=5"}
+    hidden = values.pop("more")
+    resolved = config.resolve("00_dataset", hidden, **values)
+    assert (resolved.n_train, resolved.test_problems) == (12, 5)
+
+
+def test_a_missing_notebook_is_one_sentence(project):
+    with pytest.raises(SettingsError, match="03_verification.ipynb does not exist"):
+        report.run_notebook("03_verification", "smoke", {})
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_failing_notebook_is_named_and_the_others_run(
+    project, capfd, monkeypatch, workers
+):
+    monkeypatch.setenv("GSMLIB_WORKERS", workers)
+    monkeypatch.setattr(report, "prepare", lambda specs, store: None)
+    outcomes = report.run_report("smoke")
+    printed = capfd.readouterr().out
+    # the last one passes only where both others have ended before it
+    assert [bool(outcome.error) for outcome in outcomes] == [False, True, False]
+    assert outcomes[1].error == "01_calculator failed: ValueError: it is broken"
+    assert "1 of 3 notebooks failed: 01_calculator." in printed
+    assert ("smoke 0 []" in printed) == (workers == "1")  # several are quiet
+    folder = project / "runs" / "smoke"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
+    names = [outcome.notebook for outcome in outcomes]
+    pages = {f"{name}.{kind}" for name in names for kind in ("ipynb", "html")}
+    assert found == pages | {"index.html", "figures/fig3_test.png"}
+    index = (folder / "index.html").read_text()
+    assert "it is broken" in index and 'src="figures/fig3_test.png"' in index
+    assert 'href="00_dataset.html"' in index and "What is $x^2$?" in index
+
+
+# ------------------------------------------------------------------------- the pages
+
+
+def test_figures_stand_with_the_notebook_that_exports_them(project):
+    draw(project / "figures" / "other_one.png")
+    chapters = report.list_chapters(["00_dataset", "10_claims"], project / "figures")
+    assert [chapter.title for chapter in chapters] == ["What is $x^2$?"] * 2
+    assert [[f.stem for f in chapter.figures] for chapter in chapters] == [
+        [],
+        ["fig3_test"],
+    ]
+
+
+def test_formulas_become_mathml_and_money_does_not():
+    cell = nbformat.v4.new_markdown_cell(
+        "$x_i * y_i * z$ costs $5 or $ 6, `$a$`\n\n$$\\frac{a}{b}\n= 1$$\n\n<b>$c$</b>"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    formulas = page._take_formulas(notebook)
+    assert len(formulas) == 3 and all("<math" in drawn for drawn in formulas)
+    assert "costs $5 or $ 6, `$a$`" in notebook.cells[0].source
+    assert 'display="block"' in formulas[1] and "<mfrac>" in formulas[1]
+    assert 'aria-label="\\frac{a}{b} = 1"' in formulas[1]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((figures.project_root() / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_every_formula_of_the_notebooks_is_drawn(path):
+    for drawn in page._take_formulas(nbformat.read(path, 4)):
+        said = re.sub(r' aria-label="[^"]*"', "", drawn)
+        assert "<math" in said and "\\" not in said
+
+
+def test_every_figure_has_words():
+    for figure_id in figures.DRAW:
+        assert page.what_it_shows(f"{figure_id}_x") != "x", figure_id
+
+
+def test_a_caption_says_where_a_figure_comes_from(tmp_path):
+    record = tmp_path / "fig3_test.json"
+    assert page.origin(record) == "Scale unknown, commit unknown."
+    about = {"scale": "mini", "commit": "abc", "settings": {"seeds": [0, 1]}}
+    record.write_text(json.dumps(about))
+    assert page.origin(record) == "Scale mini, seeds 0, 1, commit abc."
+
+
+def test_a_pngs_size_is_read(tmp_path):
+    draw(tmp_path / "a.png")
+    width, height = page.png_size(tmp_path / "a.png")
+    assert (width, height) == plt.imread(tmp_path / "a.png").shape[1::-1]
+
+
+def test_the_cost_is_what_the_store_noted(tmp_path):
+    costs = report.cost_table([], Store(tmp_path))
+    assert costs.empty and "No stage" in page._cost(costs)
+    row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
+    assert "61.2" in page._cost(pd.DataFrame([row]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small report: two figures, a ledger, and a notebook of all kinds of output."""
+    root = tmp_path_factory.mktemp("page")
+    source, run = root / "figures", root / "run"
+    source.mkdir()
+    run.mkdir()
+    rows = claims.ledger(source)
+    rows[5] |= {"verdict": "contradicted", "value": -0.15, "interval": [-0.2, None]}
+    table = claims.ledger_table(rows)
+    figure, axes = figures.new_figure("ledger")
+    figures.ledger(table, axes)
+    origin = {"commit": "abc", "settings": {"seeds": [0, 1]}}
+    figures.export(figure, table, "figures", "ledger_of_claims", origin, root)
+    plt.close(figure)
+    draw(source / "fig5_verification.png")
+    ledger = claims.write_ledger(rows, source)
+    images = sorted(source.glob("*.png"))
+    chapters = [page.Chapter("03_verification", 'Is it "<better>"?', images)]
+    outcomes = [page.Outcome("03_verification", 61.0, "03_verification failed: <x>")]
+    write_executed(run / "03_verification.ipynb", images[0])
+    page.write_notebook(run / "03_verification.ipynb", "03_verification")
+    row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
+    costs = pd.DataFrame([row])
+    page.write_index(run, "quick", chapters, outcomes, costs, ledger)
+    return run
+
+
+def write_executed(path, image):
+    """An executed notebook with wide code, tables, text, an image and formulas."""
+    v4, wide = nbformat.v4, "a = " + " + ".join(["value"] * 60)
+    data = [
+        {"image/png": base64.b64encode(image.read_bytes()).decode()},
+        {"text/html": f"<table><tr>{'<td>0.123456</td>' * 40}</tr></table>"},
+        {"text/markdown": "| a | b |\n|---|---|\n| [x](03_verification.ipynb) | 1 |"},
+        {"text/plain": "wide " * 80},
+    ]
+    outputs = [v4.new_output("display_data", data=each) for each in data]
+    outputs.append(v4.new_output("stream", text="printed " * 60))
+    code = v4.new_code_cell(wide, outputs=outputs, execution_count=1)
+    long = " + ".join(f"x_{{{i}}}^2" for i in range(60))
+    text = v4.new_markdown_cell(f"# Title with $n_i$\n\nText.\n\n$$y = {long}$$")
+    nbformat.write(v4.new_notebook(cells=[text, code]), path)
+
+
+def test_pages_are_complete_without_a_network(folder):
+    for path in folder.glob("*.html"):
+        text = path.read_text()
+        assert not re.search(r"(src|href)=\"(https?:)?//|url\(|@import", text), path
+        assert 'lang="en"' in text and text.count("<h1") == 1
+        assert not re.search(r"<img(?![^>]*alt=\"[^\"]+\")", text)
+        assert "No description has been provided" not in text
+        for target in re.findall(r'(?:href|src)="([^"#:]+)"', text):
+            assert (folder / target).is_file(), target
+
+
+def test_the_wall_says_what_there_is_to_say(folder):
+    text = (folder / "index.html").read_text()
+    for words in (
+        "Is it &quot;&lt;better&gt;&quot;?",
+        "03_verification failed: &lt;x&gt;",
+        "Figure 5.",
+        "175B models 34.7 % and 56.3 %",
+        "Scale figures, seeds 0, 1, commit abc.",
+        'href="figures/ledger_of_claims.pdf"',
+        "-0.15 (-0.2 to -)",
+        "16 not testable",
+    ):
+        assert words in text, words
+    assert all(f'<tr id="C{number}">' in text for number in range(1, 18))
+
+
+# Runs in the page's own frame, of a phone's width, and tells the frame around it.
+PROBE = """<script>
+const failed = [];
+addEventListener("error", (event) => failed.push(String(event.target.src)), true);
+addEventListener("load", () => parent.postMessage(JSON.stringify({
+  failed, width: innerWidth,
+  overflow: document.documentElement.scrollWidth - innerWidth,
+  asked: performance.getEntriesByType("resource").map((entry) => entry.name),
+  images: [...document.images].map((image) => image.naturalWidth),
+  formulas: [...document.querySelectorAll("math")].map((math) => math.clientHeight),
+}), "*"));
+</script>"""
+FRAME = """<!doctype html><body><script>
+addEventListener("message", (event) => {{
+  const note = document.createElement("script");
+  note.type = "probe";
+  note.textContent = event.data;
+  document.body.append(note);
+}});
+</script><iframe src="{name}" width="{width}" height="900" frameborder="0"></iframe>"""
+
+
+def browse(path, width):
+    """Load a page in the browser; return what its probe found and the console said."""
+    probed, frame = path.with_name("probed.html"), path.with_name("frame.html")
+    text = path.read_text()
+    assert "<head>" in text
+    probed.write_text(text.replace("<head>", f"<head>{PROBE}", 1))
+    frame.write_text(FRAME.format(name=probed.name, width=width))
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars"]
+    command += ["--window-size=1400,1000", f"--user-data-dir={path.parent / 'profile'}"]
+    done = subprocess.run(
+        [*command, frame.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    probed.unlink()
+    frame.unlink()
+    found = re.search(r'<script type="probe">(.*?)</script>', done.stdout, re.DOTALL)
+    assert found, done.stderr[-2000:]
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(found[1]), said
+
+
+@pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is here")
+@pytest.mark.parametrize("width", [PHONE, 1280])
+@pytest.mark.parametrize("name", ["index", "03_verification"])
+def test_a_browser_draws_everything_and_complains_of_nothing(folder, name, width):
+    found, said = browse(folder / f"{name}.html", width)
+    assert found["width"] == width
+    assert found["overflow"] <= 0, "something is wider than the page"
+    assert not said and not found["failed"]
+    assert found["images"] and all(found["images"])
+    assert all(url.startswith(("file:", "data:")) for url in found["asked"])
+    if name == "03_verification":
+        assert len(found["formulas"]) == 2 and all(found["formulas"])
+
+
+@pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is here")
+def test_the_browsers_complaints_would_be_heard(folder):
+    broken = folder / "broken.html"
+    broken.write_text(
+        "<html><head></head><body><img src='none.png'><p style='width:2000px'>wide"
+        "<script>console.error('loud')</script></body></html>"
+    )
+    found, said = browse(broken, PHONE)
+    broken.unlink()
+    assert found["images"] == [0] and found["overflow"] > 0
+    assert any("loud" in line for line in said)
+    assert [url.rpartition("/")[2] for url in found["failed"]] == ["none.png"]
+
+
+def test_the_paper_is_printed_without_navigation(folder):
+    style = Path(page.__file__).with_name("template") / "page.css"
+    printed = style.read_text().partition("@media print")[2]
+    assert "nav { display: none }" in printed and "break-inside: avoid" in printed

@@ -1,0 +1,331 @@
+"""Token scores: the cases' rule, calibration, side by side, and their figures."""
+
+import re
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+
+from gsmlib import experiments, figures, metrics, pipeline
+from gsmlib.config import resolve
+from gsmlib.experiments import token_scores, verification
+from gsmlib.experiments.token_scores import find_cases, readable, reliability
+from gsmlib.figures import pages
+from gsmlib.figures import token_scores as drawn
+from gsmlib.store import Store
+
+matplotlib.use("agg")
+
+TINY = dict(scale="smoke", test_problems=4, test_completions=3, seeds=[0, 1])
+HOSTILE = '<script>alert("1")</script>&\n'
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return resolve("08_verifier_scores", **TINY)
+
+
+# ------------------------------------------------------------------------------- cases
+
+
+def test_the_most_extreme_of_each_kind_is_found():
+    scores = np.array([[0.9, 0.1, 0.6], [0.2, 0.05, 0.95], [0.3, 0.8, 0.02]])
+    correct = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0]])
+    cases = find_cases(scores, correct)
+    found = {place: (case.problem, case.sample) for place, case in cases.items()}
+    assert found == {1: (0, 0), 2: (1, 1), 3: (0, 1), 4: (2, 2), 5: (1, 2)}
+    assert all(case.fits for case in cases.values())
+
+
+def test_ties_go_to_the_first_problem_then_sample():
+    scores, correct = np.full((3, 2), 0.7), np.array([[0, 1], [1, 1], [0, 1]])
+    cases = find_cases(scores, correct)
+    assert cases[1][2:] == (0, 1)
+    assert cases[2][2:] == (1, 0) and cases[3][2:] == (2, 1)  # (0, 1) is shown
+    assert not cases[2].fits and not cases[3].fits
+    assert cases[5][2:] == (0, 0) and cases[5].fits
+    assert cases[4][2:] == (2, 0), "what fits is not taken by what does not"
+
+
+def test_a_kind_that_does_not_exist_is_replaced_or_left_out():
+    scores = np.array([[0.1, 0.2], [0.3, 0.4]])
+    wrong = find_cases(scores, np.zeros((2, 2)))
+    assert {place: case.fits for place, case in wrong.items()} == {4: True, 5: False}
+    assert wrong[5][2:] == (1, 1)  # the nearest to 0.5
+    one = find_cases(scores, np.array([[0, 0], [0, 1]]))
+    assert set(one) == {2, 4, 5}, "a completion is shown once"
+
+
+def test_cases_agree_with_a_search_over_all_completions():
+    rng = np.random.default_rng(0)
+    scores, correct = rng.random((20, 9)), rng.random((20, 9)) < 0.4
+    best = {
+        1: max(scores[correct]),
+        2: min(scores[correct]),
+        4: min(scores[~correct]),
+        5: max(scores[~correct]),
+    }
+    cases = find_cases(scores, correct)
+    for place, score in best.items():
+        assert scores[cases[place].problem, cases[place].sample] == score
+    others = np.arange(20) != cases[2].problem
+    second = min(scores[others][correct[others]])
+    assert scores[cases[3].problem, cases[3].sample] == second
+
+
+def test_the_figures_know_the_same_kinds_and_outcomes():
+    assert [case[0] for case in token_scores.CASES] == list(drawn.PLACES)
+    assert list(token_scores.OUTCOMES) == list(drawn.OUTCOMES)
+
+
+# ------------------------------------------------------------------------- calibration
+
+
+def test_bins_hold_every_score_and_their_share():
+    scores = np.array([[0.0, 0.05, 0.1], [0.95, 1.0, 0.999]])
+    rows = reliability(scores, np.array([[0, 1, 1], [1, 1, 1]]))
+    assert [(row["bin"], row["count"]) for row in rows] == [(0, 2), (1, 1), (9, 3)]
+    assert [row["right"] for row in rows] == [0.5, 1, 1]
+    assert rows[2]["score"] == pytest.approx(2.949 / 3)
+    assert all(row["right_low"] <= row["right"] <= row["right_high"] for row in rows)
+
+
+def test_a_calibrated_verifier_lies_on_the_diagonal():
+    rng = np.random.default_rng(0)
+    scores = rng.random((400, 50))
+    rows = reliability(scores, rng.random(scores.shape) < scores)
+    inside = [row["right_low"] <= row["score"] <= row["right_high"] for row in rows]
+    assert len(rows) == 10 and np.mean(inside) >= 0.8
+
+
+def test_limits_are_over_problems_not_completions():
+    """A problem's completions that all agree are one piece of evidence, not fifty."""
+    correct = np.repeat(np.arange(20)[:, None] % 2, 50, axis=1)
+    (row,) = reliability(np.full(correct.shape, 0.5), correct)
+    assert row["right_high"] - row["right_low"] > 0.3
+    (row,) = reliability(np.full(correct.shape, 0.5), np.zeros(correct.shape))
+    assert row["right_high"] == pytest.approx(metrics.wilson(0, 20).high)
+
+
+# ---------------------------------------------------------------- tables at scale smoke
+
+
+def test_tables_rest_on_03s_artifacts(settings):
+    """The same specs, and so the same keys, as Fig 5's point of that size."""
+    whole = resolve("03_verification", **TINY)
+    known = set(verification.verification_stages(whole))
+    scores = {token_scores.scores_spec(settings, seed) for seed in settings.seeds}
+    assert scores <= known and token_scores.greedy_spec(settings, 0) in known
+    assert scores < set(token_scores.token_score_stages(settings))
+
+
+def test_fig13s_table_has_a_row_per_token(settings, store):
+    table = experiments.token_score_table(settings, store)
+    spec = experiments.scores_spec(settings, 0)
+    scored = experiments.scored_completions(spec, store)
+    by_place = scored.set_index(["problem", "sample"])
+    assert len(table)
+    for _, rows in table.groupby("place"):
+        first = rows.iloc[0]
+        completion = by_place.loc[first["problem"], first["sample"]]
+        assert rows["score"].tolist() == list(completion["token_scores"])
+        assert rows["score"].iloc[-1] == first["last"] == completion["last"]
+        text = "".join(rows["token"]).removesuffix("[end]")
+        assert text == readable(completion["text"])
+        assert first["reference"].startswith("####") and first["question"]
+        assert not rows["question"].iloc[1:].any()
+    pd.testing.assert_frame_equal(table, experiments.token_score_table(settings, store))
+
+
+def test_calibration_counts_every_completion(settings, store):
+    table = experiments.calibration_table(settings, store)
+    assert (table.groupby("seed")["count"].sum() == 4 * 3).all()
+    assert set(table["seed"]) == {0, 1}
+    for seed, rows in table.groupby("seed"):
+        spec = experiments.scores_spec(settings, seed)
+        scored = experiments.scored_completions(spec, store)
+        errors = (scored["last"].clip(0, 1) - scored["correct"]) ** 2
+        assert rows["brier"].iloc[0] == pytest.approx(errors.mean())
+
+
+def test_side_by_side_counts_every_problem(settings, store, monkeypatch):
+    """With labels that make every outcome occur, as no smoke model would."""
+    seed, spec = settings.seeds[0], experiments.scores_spec(settings, 0)
+    greedy = token_scores.greedy_spec(settings, seed)
+    real = {one: pipeline.sample(one, store) for one in (greedy, spec.completions)}
+    labels = {greedy: [1, 0, 1, 0], spec.completions: [0, 1, 1, 0]}
+
+    def labelled(one, store):
+        right = np.array(labels[one], dtype=bool)
+        return real[one].assign(correct=right[real[one]["problem"]])
+
+    monkeypatch.setattr(token_scores, "sample", labelled)
+    table = experiments.side_by_side_table(settings, store)
+    assert table["outcome"].tolist() == list(token_scores.OUTCOMES)
+    assert table["problem"].tolist() == [1, 0, 2, 3]
+    assert (table["problems"] == 1).all() and (table["n_problems"] == 4).all()
+    scores = pipeline.score(spec, store).groupby("problem")["last"].max()
+    assert table["score"].tolist() == scores[table["problem"]].tolist()
+
+
+# ----------------------------------------------------------------------------- figures
+
+
+def cases_table(places=(1, 2, 3, 4, 5), text="Kim has 3*4=<<3*4=12>>12.\n#### 12"):
+    """Solutions of one text whose tokens' scores run from below 0 to above 1."""
+    tokens = [*re.findall(r"\n| ?\w+|[^\w]", text), "null", "", "-" * 99, HOSTILE]
+    rows = [
+        {"place": place, "case": drawn.PLACES[place - 1], "fits": place != 5}
+        | {"problem": place, "sample": 0, "correct": place < 4, "last": 1 / 3}
+        | {"question": "How many $ and <b>?" * 9 if i == 0 else ""}
+        | {"reference": "#### 12", "token": token}
+        | {"score": -0.1 + 1.2 * i / len(tokens)}
+        for place in places
+        for i, token in enumerate(tokens)
+    ]
+    return pd.DataFrame(rows)
+
+
+def bins_table(seeds=3, bins=10):
+    about = {"dataset": "minigsm", "model": "mini-3m", "n_train": 4000, "n": 100}
+    about |= {"n_problems": 200, "brier": 0.08, "base_brier": 0.13}
+    about |= {"within_auc": 0.7, "pooled_auc": 0.9}
+    rows = [
+        about
+        | {"seed": seed, "bin": place, "count": 1 + 20_000 // 3**place}
+        | {"score": (place + 0.5) / 10, "right": (place + seed / 2) / 11}
+        | {"right_low": place / 12, "right_high": (place + 2) / 12}
+        for seed in range(seeds)
+        for place in range(bins)
+    ]
+    return pd.DataFrame(rows)
+
+
+def pairs_table(outcomes=4):
+    text = "Kim has 3*4=<<3*4=12>>12 apples and some more.\n#### 12\n" + "A" * 99
+    rows = [
+        {"outcome": outcome, "problems": 123, "n_problems": 1319, "problem": i}
+        | {"question": "How much is $3? " * 9, "reference": "#### 1000000"}
+        | {"finetuning": text, "finetuning_right": i in (1, 2)}
+        | {"verification": text * 2, "verification_right": i in (0, 2), "score": 0.9}
+        for i, outcome in enumerate(drawn.OUTCOMES[:outcomes])
+    ]
+    return pd.DataFrame(rows)
+
+
+TABLES = {
+    "fig13_token_scores": cases_table(),
+    "fig13_few": cases_table((4,)),
+    "calibration_of_scores": bins_table(),
+    "calibration_few": bins_table(1, 1).assign(within_auc=np.nan),
+    "sidebyside_solutions": pairs_table(),
+    "sidebyside_few": pairs_table(1),
+}
+
+
+def draw(name):
+    figure_id = name.partition("_")[0]
+    figure, axes = figures.new_figure(figure_id)
+    figures.DRAW[figure_id](TABLES[name], axes)
+    return figure
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if "few" not in name])
+def test_redrawn_from_the_csv_byte_for_byte(name, tmp_path):
+    figure = draw(name)
+    files = figures.export(figure, TABLES[name], "quick", name, {}, tmp_path)
+    plt.close(figure)
+    again = figures.redraw(tmp_path / "quick" / f"{name}.csv", tmp_path / "again")
+    for old, new in zip(files, again, strict=False):
+        assert old.read_bytes() == new.read_bytes(), old.name
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_nothing_is_cut_off(name):
+    figure = draw(name)
+    figure.canvas.draw()
+    ink = figure.get_tightbbox(figure.canvas.get_renderer())  # in inches
+    width, height = figure.get_size_inches()
+    assert ink.x0 >= -0.01 and ink.x1 <= width + 0.01
+    assert ink.y0 >= -0.01 and ink.y1 <= height + 0.01
+    plt.close(figure)
+
+
+def texts_of(name):
+    figure = draw(name)
+    found = [text.get_text() for text in figure.axes[0].texts]
+    plt.close(figure)
+    return "".join(found)
+
+
+def test_a_missing_kind_is_said():
+    assert "there is no such completion" in texts_of("fig13_few")
+    assert "in no problem" in texts_of("sidebyside_few")
+    fallback = texts_of("fig13_token_scores")
+    assert fallback.count("none beyond 0.5") == 1
+
+
+def luminance(color):
+    """Relative luminance of sRGB (IEC 61966-2-1)."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in to_rgb(color)
+    ]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+def test_colours_keep_their_order_in_grey_and_text_can_be_read():
+    faces = [luminance(ink.face) for ink in pages.SCORE_INKS]
+    lightness = 116 * np.cbrt(faces) - 16
+    assert (np.diff(lightness) > 5).all()
+    red, green = (to_rgb(pages.SCORE_INKS[i].face) for i in (0, -1))
+    assert red[0] > 2 * red[1] and green[1] == max(green)
+    for ink, face in zip(pages.SCORE_INKS, faces, strict=True):
+        light, dark = sorted([face, luminance(ink.color)], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 4.5  # WCAG's contrast
+
+
+@pytest.mark.parametrize(
+    ("score", "place"),
+    [(-2.0, 0), (0.0, 0), (0.2, 1), (0.59, 2), (0.8, 4), (1.0, 4), (7.0, 4)],
+)
+def test_scores_fall_into_fifths(score, place):
+    assert drawn.score_bin(score) == place
+
+
+def test_html_escapes_all_text_and_names_every_score():
+    table = cases_table((1, 4))
+    page = figures.token_score_html(table)
+    tags = set(re.findall(r"</?([a-zA-Z]+)", page))
+    assert tags == {"p", "b", "br", "ruby", "rt"}
+    assert page.count("&lt;script&gt;") == 2 and "&quot;" in page
+    assert re.findall(r"<rt>(.*?)</rt>", page) == [f"{x:.2f}" for x in table["score"]]
+
+
+def test_what_cannot_be_printed_is_a_dot():
+    assert readable("a\r\x00b\n\u200bc") == "a··b\n·c"
+
+
+def test_long_lines_wrap_within_their_half():
+    lines = drawn.wrap(pairs_table()["verification"][0], drawn.HALF)
+    assert max(map(len, lines)) <= drawn.HALF
+    assert "".join("".join(lines).split()) == "".join(
+        pairs_table()["verification"][0].split()
+    )
+
+
+def test_calibration_draws_its_shares():
+    figure = draw("calibration_of_scores")
+    curve = figure.axes[0].containers[0].lines[0]
+    shares = TABLES["calibration_of_scores"].groupby("bin")["right"].mean()
+    np.testing.assert_allclose(curve.get_ydata(), 100 * shares)
+    assert "Brier score 0.080" in figure.axes[0].get_title(loc="left")
+    plt.close(figure)

@@ -1,0 +1,117 @@
+"""Figures for a venue: its width and fonts, nothing cut or overlapping, equal bytes."""
+
+from itertools import combinations
+
+import matplotlib
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
+from test_figures import TABLES
+
+from gsmlib import cli, figures
+from gsmlib.figures import style
+
+matplotlib.use("agg")
+PLOTS = [name for name in TABLES if name.partition("_")[0] in style.LAYOUTS]
+PAGES = [name for name in TABLES if name not in PLOTS]
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def drawn(name, venue):
+    with style.drawn_for(figures.VENUES[venue]):
+        figure = figures.draw(name.partition("_")[0], TABLES[name]())
+        figure.canvas.draw()
+    return figure
+
+
+@pytest.mark.parametrize("venue", figures.VENUES)
+@pytest.mark.parametrize("name", TABLES)
+def test_sizes_are_the_venues_and_nothing_is_cut_off(name, venue):
+    figure = drawn(name, venue)
+    width, height = figure.get_size_inches()
+    wanted = figures.VENUES[venue].width
+    assert width == pytest.approx(wanted) if name in PLOTS else width <= wanted + 1e-9
+    ink = figure.get_tightbbox(figure.canvas.get_renderer())  # in inches
+    assert ink.x0 >= -0.01 and ink.x1 <= width + 0.01
+    assert ink.y0 >= -0.01 and ink.y1 <= height + 0.01
+
+
+def outside_the_view(figure):
+    """Labels of ticks that matplotlib keeps, but does not draw."""
+    labels = set()
+    for axis in (a for axes in figure.axes for a in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        beyond = [tick for tick in ticks if not low <= tick.get_loc() <= high]
+        labels |= {text for tick in beyond for text in (tick.label1, tick.label2)}
+    return labels
+
+
+@pytest.mark.parametrize("venue", figures.VENUES)
+@pytest.mark.parametrize("name", PLOTS)
+def test_no_text_lies_on_another(name, venue):
+    figure = drawn(name, venue)
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+    unseen = outside_the_view(figure)
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t not in unseen]
+    for (one, a), (other, b) in combinations(boxes, 2):
+        wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+        high = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert wide < 2 or high < 2 or one == other, (one, other)
+
+
+def test_what_the_venues_ask_for():
+    widths = {name: round(venue.width, 2) for name, venue in figures.VENUES.items()}
+    assert widths == {"acl": 3.03, "neurips": 5.5, "slides": 4.96}
+    for venue in figures.VENUES:
+        figure = drawn("calculator_worth", venue)
+        label = figure.axes[0].xaxis.label
+        assert label.get_fontsize() == figures.VENUES[venue].style["font.size"]
+        serif = "STIX" in label.get_fontname()
+        assert serif == (venue != "slides")
+
+
+def test_a_page_is_scaled_as_a_whole():
+    ours, acl = TABLES["fig9_calculator"](), drawn("fig9_calculator", "acl")
+    figure, axes = figures.new_figure("fig9")
+    figures.fig9(ours, axes)
+    factor = acl.get_figwidth() / figure.get_figwidth()
+    assert factor == pytest.approx(figures.VENUES["acl"].width / style.COLUMN_WIDTH)
+    assert axes.texts
+    for one, other in zip(axes.texts, acl.axes[0].texts, strict=True):
+        assert other.get_fontsize() == pytest.approx(factor * one.get_fontsize())
+
+
+def test_colours_and_markers_stay():
+    looks = []
+    for venue in figures.VENUES:
+        lines = drawn("fig3_test_at_n", venue).axes[0].lines
+        looks.append(
+            [(x.get_color(), x.get_marker(), x.get_linestyle()) for x in lines]
+        )
+    assert looks[0] == looks[1] == looks[2]
+
+
+def test_the_command_redraws_beside_the_tables_byte_for_byte(tmp_path, capsys):
+    folder = tmp_path / "quick"
+    folder.mkdir()
+    table = folder / "calculator_worth.csv"
+    TABLES["calculator_worth"]().to_csv(table, index=False)
+    for _ in range(2):
+        cli.redraw_figures(tmp_path, "neurips")
+        made = sorted((folder / "neurips").iterdir())
+        kinds = [path.suffix for path in made]
+        assert kinds == [".pdf", ".png", ".svg"]
+        known = [path.read_bytes() for path in made]
+        assert known == [path.read_bytes() for path in sorted(made)]
+    figures.redraw(table, tmp_path / "again", "neurips")
+    again = [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())]
+    figures.redraw(table, tmp_path / "ours")
+    ours = [path.read_bytes() for path in sorted((tmp_path / "ours").iterdir())]
+    assert known == again != ours
+    assert sorted(path.name for path in folder.iterdir()) == [table.name, "neurips"]
