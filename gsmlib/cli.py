@@ -110,6 +110,27 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
 
 
 @app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each contender.")] = 5,
+    smollm2: Annotated[bool, typer.Option(help="SmolLM2-135M too.")] = True,
+) -> None:
+    """Measure speed beside what one would otherwise use; write benchmarks/results.json.
+
+    Takes minutes; anything else that runs meanwhile is in the numbers.
+    """
+    from gsmlib import bench  # torch is not needed to redraw figures
+
+    with _interruptible():
+        results = bench.run_benchmarks(rounds, smollm2)
+    path = figures.project_root() / "benchmarks" / "results.json"
+    bench.write_results(results, path)
+    print(bench.as_table(results).round(3).to_string(index=False))
+    for name, value in results["ratios"].items():
+        print(f"{name}: {value:g}")
+    print(f"Written: {path}")
+
+
+@app.command()
 def pretrain(
     name: Annotated[str, typer.Argument(help="A mini-GPT's size, such as mini-1m.")],
 ) -> None:

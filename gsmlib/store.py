@@ -2,8 +2,8 @@
 
 An artifact is built in `<root>/<stage>/<key>.work/`, which survives an interruption so
 that checkpoints inside it can be resumed, and becomes `<root>/<stage>/<key>/` by one
-rename. Every file's checksum is in `manifest.json`; a file that no longer matches is
-named and the artifact is rebuilt. A lock per artifact keeps writers apart.
+rename. Every file's checksum, and its own, is in `manifest.json`; a file that no longer
+matches is named and the artifact is rebuilt. A lock per artifact keeps writers apart.
 """
 
 import errno
@@ -24,7 +24,9 @@ from gsmlib.config import cache_folder
 
 MANIFEST = "manifest.json"
 RESUME = "resume"  # a work folder's checkpoints; dropped when the artifact is done
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_WORDS = ("No space left", "File too large", "quota exceeded")  # of Rust's errors
+ENTRIES = ["identity", "files", "seconds", "created"]  # of a manifest, then sha256
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -99,16 +101,17 @@ class Store:
         start = time.perf_counter()
         work = folder.with_suffix(".work")
         work.mkdir(exist_ok=True)
-        make(work)
+        if find_fault(work) is not None:  # else it was ended just before its renaming
+            (work / MANIFEST).unlink(missing_ok=True)
+            make(work)
+            manifest = {
+                "identity": identity,
+                "files": {name: file_sha256(work / name) for name in list_files(work)},
+                "seconds": round(time.perf_counter() - start, 1),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_text(work / MANIFEST, manifest_text(manifest))
         shutil.rmtree(work / RESUME, ignore_errors=True)
-        files = sorted(path for path in work.rglob("*") if path.is_file())
-        manifest = {
-            "identity": identity,
-            "files": {str(path.relative_to(work)): file_sha256(path) for path in files},
-            "seconds": round(time.perf_counter() - start, 1),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        write_text(work / MANIFEST, json.dumps(manifest, indent=1))
         os.replace(work, folder)
         self._checked.add(folder)
 
@@ -123,7 +126,7 @@ class Store:
             self._checked.add(folder)
         elif repair:
             print(f"The store's {fault} It is built again.", flush=True)
-            shutil.rmtree(folder)
+            remove(folder)
         return fault is None
 
     @contextmanager
@@ -158,13 +161,18 @@ class Store:
 def explain(error: Exception, folder: Path) -> str | None:
     """Return one sentence for a full disk or a read-only store, else None."""
     number = getattr(error, "errno", None)
-    if number in FULL or "No space left" in str(error):
+    if number in FULL or any(words in str(error) for words in FULL_WORDS):
         return (
             f"The disk is full: {folder} could not be finished; what was finished "
             "before is intact, free some space and run the same command again."
         )
     name = getattr(error, "filename", None)
     root = folder.parent.parent
+    if not folder.parent.is_dir():
+        return (
+            f"The store {root} has vanished while {folder.name} was built; see that "
+            "its disk is there and run the same command again."
+        )
     inside = str(name or root).startswith(str(root))
     return cannot_write(root) if number in READ_ONLY and inside else None
 
@@ -176,18 +184,61 @@ def cannot_write(root: Path) -> str:
 
 def find_fault(folder: Path) -> str | None:
     """Return what is wrong with an artifact's folder as a sentence, or None."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        sums = dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{folder / MANIFEST} is missing or unreadable."
-    for name, expected in sums.items():
+    path = folder / MANIFEST
+    manifest = read_manifest(path)
+    if manifest is None:
+        return f"{path} is missing, unreadable or changed."
+    if key_of(manifest["identity"]) != folder.stem:
+        return f"{path} is another artifact's."
+    for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             return f"{path} is missing."
         if file_sha256(path) != expected:
             return f"{path} has changed: its checksum is not the recorded one."
-    return None
+    added = set(list_files(folder)) - set(manifest["files"])
+    return f"{folder / min(added)} was not there before." if added else None
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the names of an artifact's files: no manifest, no checkpoints, no dots.
+
+    File systems and desktops put files of their own, with a dot, wherever they like.
+    """
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    kept = [n for n in names if n.parts[0] not in (RESUME, MANIFEST)]
+    return sorted(str(name) for name in kept if not name.name.startswith("."))
+
+
+def manifest_text(manifest: dict[str, Any]) -> str:
+    """Return a manifest as it is written: JSON, its own checksum the last entry."""
+    plain = json.dumps(manifest, indent=1)
+    own = hashlib.sha256(plain.encode()).hexdigest()
+    return json.dumps({**manifest, "sha256": own}, indent=1)
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """Return a manifest that is what was written, letter for letter, else None.
+
+    One from before manifests had a checksum has the four other entries alone.
+    """
+    try:
+        text = path.read_text()
+        manifest = json.loads(text)
+        own = manifest.pop("sha256", None)
+        written = json.dumps(manifest, indent=1) if own is None else None
+        if text != (written or manifest_text(manifest)):
+            return None
+        return manifest if list(manifest) == ENTRIES else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder so that no reader meets a part of it under its name."""
+    doomed = folder.with_suffix(f".{os.getpid()}.doomed")
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
