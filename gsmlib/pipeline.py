@@ -180,7 +180,7 @@ def _load_pretrained(spec: FinetuneSpec, dropout: float, store: Store) -> Langua
     """The model before it is finetuned, after additional pretraining if there is."""
     if spec.pretraining is None:
         return load_language_model(spec.model, dropout=dropout, seed=spec.training.seed)
-    folder = folder_of(spec.pretraining, store) / "model"
+    folder = pretrain(spec.pretraining, store).folder / "model"  # checked, not assumed
     return load_saved_language_model(folder, dropout=dropout)
 
 
@@ -469,8 +469,7 @@ def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
     if spec.init == "pretrained":
         return _load_pretrained(base, rate, store)
     epoch = base.keep_epochs[-1] if spec.start else spec.completions.epoch
-    folder = folder_of(base, store) / f"epoch-{epoch}"
-    lm = load_saved_language_model(folder, dropout=rate)
+    lm = load_finetuned(base, epoch, store, dropout=rate)  # checked before it is read
     if spec.start is not None:
         sampler = load_finetuned(
             spec.completions.generator, spec.completions.epoch, store

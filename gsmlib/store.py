@@ -126,7 +126,7 @@ class Store:
             self._checked.add(folder)
         elif repair:
             print(f"The store's {fault} It is built again.", flush=True)
-            remove(folder)
+            shutil.rmtree(folder)
         return fault is None
 
     @contextmanager
@@ -168,7 +168,8 @@ def explain(error: Exception, folder: Path) -> str | None:
         )
     name = getattr(error, "filename", None)
     root = folder.parent.parent
-    if not folder.parent.is_dir():
+    missing = number == errno.ENOENT or "No such file" in str(error)
+    if missing and not folder.parent.is_dir():
         return (
             f"The store {root} has vanished while {folder.name} was built; see that "
             "its disk is there and run the same command again."
@@ -229,20 +230,14 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         written = json.dumps(manifest, indent=1) if own is None else None
         if text != (written or manifest_text(manifest)):
             return None
+        canonical_json(manifest["identity"]), dict(manifest["files"])
         return manifest if list(manifest) == ENTRIES else None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder so that no reader meets a part of it under its name."""
-    doomed = folder.with_suffix(f".{os.getpid()}.doomed")
-    os.replace(folder, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that no reader ever sees half of it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # one writer: see Store._lock
     temporary.write_text(text)
     os.replace(temporary, path)

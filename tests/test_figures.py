@@ -11,8 +11,10 @@ import pytest
 from matplotlib import pyplot as plt
 from test_ablations import fig6a_table, fig6b_table, pairs_table
 from test_dropout import arms_table
+from test_open_points import open_table
 from test_scaling import direct_rows, fig2_table
 from test_test_time import completions_table, voters_table
+from test_token_scores import bins_table, cases_table, solutions_table
 
 from gsmlib import claims, figures, paper
 from gsmlib.config import resolve
@@ -151,6 +153,10 @@ TABLES = {
     "fig7b_top_k_vote": voters_table,
     "fig9_calculator": fig9_table,
     "fig12_mask": fig12_table,
+    "fig13_token_scores": cases_table,
+    "calibration_of_scores": bins_table,
+    "sidebyside_solutions": solutions_table,
+    "open_points": open_table,
     "dataset_lengths": dataset_table,
     "released_solutions": released_table,
     "calculator_worth": calculator_table,

@@ -33,7 +33,11 @@ NOTEBOOKS = [
     "02_test_at_n",
     "03_verification",
     "04_finetuning_scaling",
+    "05_verifier_ablations",
+    "06_test_time_compute",
     "07_dropout",
+    "08_verifier_scores",
+    "09_open_points",
 ]
 
 

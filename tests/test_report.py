@@ -131,7 +131,9 @@ def test_formulas_become_mathml_and_money_does_not():
 
 
 @pytest.mark.parametrize(
-    "path", sorted((figures.project_root() / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
+    "path",
+    sorted((figures.project_root() / "notebooks").glob("*.ipynb")),
+    ids=lambda path: path.stem,
 )
 def test_every_formula_of_the_notebooks_is_drawn(path):
     for drawn in page._take_formulas(nbformat.read(path, 4)):

@@ -158,7 +158,8 @@ def redraw(csv: Path, folder: Path | None = None, venue: str = "") -> list[Path]
     if not is_figure(csv):
         raise ValueError(f"{csv.name} is no figure's table; known: {', '.join(DRAW)}")
     page = figure_id not in LAYOUTS  # all text: a token may read "null" or "28"
-    text = {"token": str, "target": str} if page else None
+    names = ("token", "target", "finetuning", "verification")
+    text = dict.fromkeys(names, str) if page else None
     table = pd.read_csv(
         csv, float_precision="round_trip", dtype=text, keep_default_na=not page
     )
