@@ -627,7 +627,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "large_completions": 8,
         "checkpoints": 6,
         "counts": (25, 50, 100, 200, 400, 800, 1600),
-        "pretraining_texts": 30_000,
+        "pretraining_texts": 25_000,
         "01_calculator": dict(test_completions=20),
         "02_test_at_n": dict(test_problems=100),
         "04_finetuning_scaling": dict(
@@ -636,7 +636,7 @@ SCALES: dict[str, dict[str, Any]] = {
         ),
         "05_verifier_ablations": dict(model="mini-1m", sizes=(1000, 4000)),
         "06_test_time_compute": dict(
-            model="mini-1m", test_problems=60, test_completions=1600
+            model="mini-1m", test_problems=50, test_completions=1600
         ),
         "07_dropout": dict(model="mini-1m", sizes=(1000, 4000)),
         "08_verifier_scores": dict(model="mini-3m"),
@@ -751,6 +751,8 @@ def describe_setup() -> str:
 
 def parse_more(more: str) -> dict[str, str]:
     """Read "dropout=0.2 max_length=300", the settings a notebook does not show."""
+    if not isinstance(more, str):
+        raise SettingsError(f'more = {more!r} is refused: give text, "name=value".')
     pairs = [item.partition("=") for item in more.split()]
     bad = [name for name, equals, value in pairs if not (name and equals and value)]
     if bad:
