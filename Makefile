@@ -3,16 +3,25 @@
 
 PYTHON ?= python3
 SCALE ?= quick
+MINUTES ?= 60
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: report test lint format lock clean
+.PHONY: report test torture versions lint format lock clean
 
 report: $(STAMP)
 	$(BIN)/gsmlib report --scale $(SCALE)
 
 test: lint
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+# Campaigns against the store, the stages and the calculator; see docs/torture.md.
+torture: $(STAMP)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m torture --minutes $(MINUTES)
+
+# Notes the code of every stage as seen: run after a change, see tests/stage_code.py.
+versions: $(STAMP)
+	$(BIN)/python tests/stage_code.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

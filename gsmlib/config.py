@@ -625,18 +625,18 @@ SCALES: dict[str, dict[str, Any]] = {
         "ablation_completions": 4,
         "ablation_epochs": 2,
         "large_completions": 8,
-        "checkpoints": 6,
+        "checkpoints": 4,
         "counts": (25, 50, 100, 200, 400, 800, 1600),
         "pretraining_texts": 25_000,
         "01_calculator": dict(test_completions=20),
-        "02_test_at_n": dict(test_problems=100),
+        "02_test_at_n": dict(test_problems=80),
         "04_finetuning_scaling": dict(
             models=("mini-0.1m", "mini-0.3m", "mini-1m", "mini-3m"),
             sizes=(250, 500, 1000, 2000, 4000),
         ),
         "05_verifier_ablations": dict(model="mini-1m", sizes=(1000, 4000)),
         "06_test_time_compute": dict(
-            model="mini-1m", test_problems=50, test_completions=1600
+            model="mini-1m", test_problems=45, test_completions=1600
         ),
         "07_dropout": dict(model="mini-1m", sizes=(1000, 4000)),
         "08_verifier_scores": dict(model="mini-3m"),

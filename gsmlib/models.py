@@ -8,11 +8,13 @@ paper's residual dropout (section 5.2); every other dropout is off.
 import ctypes
 import sys
 from functools import partial
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -211,7 +213,7 @@ def _load_pretrained(name: str, dropout: float) -> LanguageModel:
                 attn_implementation=_attention(config.get_text_config().hidden_size),
             )
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except OSError as error:
+    except (OSError, SafetensorError, JSONDecodeError) as error:
         cause = str(error).splitlines()[0]
         raise ValueError(
             f"No model {name!r} with safetensors weights could be loaded ({cause}); "

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from pyarrow import Table
@@ -506,6 +507,8 @@ def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
     verifier, tokenizer = load_saved_verifier(folder)
     verifier.to(best_device())
     table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
+    parts = work / RESUME
+    parts.mkdir(exist_ok=True)
     token_scores = score_completions(
         verifier,
         tokenizer,
@@ -514,12 +517,38 @@ def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
         batch_tokens=EVALUATION_TOKENS,
         precision=spec.verifier.training.precision,
         loss=spec.verifier.training.loss,
+        known=_known_scores(parts),
+        keep=_keeper(parts),
     )
     flat = [scores for problem in token_scores for scores in problem]
     scored = table[["problem", "sample"]].assign(token_scores=flat)
     for how in AGGREGATIONS:
         scored[how] = [aggregate(scores, how) for scores in flat]
     scored.to_parquet(work / SCORES)
+
+
+def _keeper(folder: Path) -> Callable[[dict[int, np.ndarray]], None]:
+    """What adds scores to those that an interruption leaves, every SAVE_SECONDS."""
+    rows: list[dict[str, Any]] = []
+    saved = time.monotonic()
+
+    def keep(made: dict[int, np.ndarray]) -> None:
+        nonlocal saved
+        rows.extend({"row": row, "scores": scores} for row, scores in made.items())
+        if time.monotonic() - saved > SAVE_SECONDS:
+            _write_part(rows, folder)
+            rows.clear()
+            saved = time.monotonic()
+
+    return keep
+
+
+def _known_scores(folder: Path) -> dict[int, np.ndarray]:
+    """The scores that an interruption left, by their completion's number."""
+    files = sorted(folder.glob("*.parquet"))
+    parts = [pd.read_parquet(file) for file in files]
+    pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
+    return {int(row): scores for part in pairs for row, scores in part}
 
 
 def _checkpoint(spec: ScoreSpec) -> int | None:

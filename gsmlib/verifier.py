@@ -5,7 +5,7 @@ it. The paper leaves open how these become the solution's one score (asked by ma
 readers); Lightman et al. 2023 (appendix E) say that the last token's is used.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -83,31 +83,45 @@ def score_completions(
     precision: Literal["fp32", "bf16"] = "fp32",
     loss: Literal["mse", "bce"] = "mse",
     progress: bool = True,
+    known: Mapping[int, np.ndarray] | None = None,
+    keep: Callable[[dict[int, np.ndarray]], None] | None = None,
 ) -> list[list[np.ndarray]]:
     """Scores (solution tokens,) float32 of every completion, nested as `completions`.
 
     Scores estimate P(correct). `loss` is what the verifier was trained with: with "mse"
     a score is the head's output itself, which may leave [0, 1]; with "bce" its sigmoid.
     A question is computed once for its completions, identical ones of which are scored
-    once. `batch_tokens` bounds the padded tokens computed at once.
+    once. `batch_tokens` bounds the padded tokens computed at once. `keep` is handed the
+    scores of what was computed together, by number; as `known` they are not made again.
     """
     rows, index = _distinct_rows(tokenizer, questions, completions)
     check_lengths(verifier, rows)
     max_tokens = min(batch_tokens, max_piece(verifier))
     pieces = cut_pieces(rows, max_tokens, share=can_share(verifier))
-    scores: list[np.ndarray] = [np.empty(0)] * len(rows)
+    scores: dict[int, np.ndarray] = dict(known or {})
+    missing = [piece for piece in pieces if not _is_known(piece, scores)]
     training = verifier.training
     verifier.eval()
     with tqdm(total=len(rows), unit="completion", disable=not progress) as bar:
-        for piece in reversed(pieces):  # the longest first: too little memory shows now
+        # the longest first: too little memory shows now
+        for piece in reversed(missing):
+            made = {}
             outputs = _score_piece(
                 verifier, rows, piece, tokenizer.pad_token_id, precision
             )
             for i, output in outputs:
-                scores[i] = (output.sigmoid() if loss == "bce" else output).numpy()
+                made[i] = (output.sigmoid() if loss == "bce" else output).numpy()
                 bar.update()
+            scores |= made
+            if keep is not None:
+                keep(made)
     verifier.train(training)
     return [[scores[i] for i in problem] for problem in index]
+
+
+def _is_known(piece: Piece, scores: Mapping[int, np.ndarray]) -> bool:
+    """Whether all rows of a piece have scores; else it is computed whole, as ever."""
+    return all(int(i) in scores for group in piece.groups for i in group.rows)
 
 
 def _distinct_rows(

@@ -1,13 +1,14 @@
 """The stages on tiny random models: keys, resuming, shards, and tables that fit."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from gsmlib import pipeline
+from gsmlib import pipeline, verifier
 from gsmlib.answers import is_correct
 from gsmlib.config import (
     DataSpec,
@@ -218,6 +219,30 @@ def test_interrupted_sampling_makes_only_what_is_missing(
     assert len(list(pipeline.folder_of(spec, store).iterdir())) == 2
 
 
+def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monkeypatch):
+    spec, made = score_spec(), []
+    score_piece = verifier._score_piece
+
+    def count(*arguments):
+        made.append(arguments)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return score_piece(*arguments)
+
+    monkeypatch.setattr(pipeline, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(pipeline, "EVALUATION_TOKENS", 200)
+    whole = pipeline.score(spec, store)
+    shutil.rmtree(pipeline.folder_of(spec, store))
+    monkeypatch.setattr(verifier, "_score_piece", count)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.score(spec, Store(store.root))
+    resumed = pipeline.score(spec, Store(store.root))
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+    pieces = len({arguments[2].groups[0].rows[0] for arguments in made})
+    assert len(made) == pieces + 1 > 2  # only the one in the making was lost
+    assert len(list(pipeline.folder_of(spec, store).iterdir())) == 2
+
+
 def test_scores_fit_the_completions(full_store):
     spec = score_spec()
     scores = pipeline.score(spec, full_store)
@@ -320,9 +345,10 @@ def test_a_verifier_with_other_tokens_is_refused(full_store, monkeypatch):
     spec = score_spec().verifier.replace(start=start)
     load = pipeline.load_finetuned
 
-    def load_with_one_more(*arguments):
-        lm = load(*arguments)
-        lm.tokenizer.add_tokens(["unheard"])
+    def load_with_one_more(*arguments, dropout=0.0):
+        lm = load(*arguments, dropout=dropout)
+        if arguments[0] == start:
+            lm.tokenizer.add_tokens(["unheard"])
         return lm
 
     monkeypatch.setattr(pipeline, "load_finetuned", load_with_one_more)

@@ -4,6 +4,7 @@ The folder is GSM8K_DIR; without it, files come from the public repository's pin
 commit into the cache. Their bytes are checked against known sums in both cases.
 """
 
+import codecs
 import hashlib
 import http.client
 import json
@@ -145,6 +146,8 @@ def _parse(name: str, data: bytes, where: str, remedy: str) -> list[dict]:
     `where` and `remedy` begin and end the message.
     """
     expected = FILES[name]
+    if data.startswith(codecs.BOM_UTF8):
+        raise ValueError(f"{where} begins with a byte order mark; {remedy}.")
     lines = data.removesuffix(b"\n").split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
@@ -158,8 +161,21 @@ def _parse(name: str, data: bytes, where: str, remedy: str) -> list[dict]:
         raise ValueError(f"{where} has {counts}; {remedy}.")
     if _digest(data, expected.digest) != expected.digest:
         difference = f"differs from the released file ({expected.digest})"
+        difference += _explain_difference(data, rows)
         raise ValueError(f"{where} {difference}; {remedy}.")
     return rows
+
+
+def _explain_difference(data: bytes, rows: list[dict]) -> str:
+    """Say what an editor or a merge may have done to a file, or nothing."""
+    if b"\r\n" in data:
+        return ": its lines end in CRLF, as on Windows"
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        first = seen.setdefault(row["question"], number)
+        if first != number:
+            return f": line {number} repeats the question of line {first}"
+    return ""
 
 
 def _parse_line(line: bytes) -> object:

@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.errors import EmptyDataError, ParserError
 
 from gsmlib.figures.ablations import fig6a, fig6b, fig6c
 from gsmlib.figures.curves import calculator, fig3, fig5
@@ -160,13 +161,16 @@ def redraw(csv: Path, folder: Path | None = None, venue: str = "") -> list[Path]
     page = figure_id not in LAYOUTS  # all text: a token may read "null" or "28"
     names = ("token", "target", "finetuning", "verification")
     text = dict.fromkeys(names, str) if page else None
-    table = pd.read_csv(
-        csv, float_precision="round_trip", dtype=text, keep_default_na=not page
-    )
     target = folder or csv.parent
     target.mkdir(parents=True, exist_ok=True)
     with drawn_for(VENUES[venue] if venue else OURS):
-        figure = draw(figure_id, table)
+        try:
+            table = pd.read_csv(
+                csv, float_precision="round_trip", dtype=text, keep_default_na=not page
+            )
+            figure = draw(figure_id, table)
+        except (KeyError, EmptyDataError, ParserError) as error:
+            raise ValueError(f"{csv} is no table of {figure_id}: {error}.") from error
         files = _save(figure, target, name)
     plt.close(figure)
     return files

@@ -15,7 +15,7 @@ from typing import Any
 
 from gsmlib.figures import project_root
 from torture import page
-from torture.campaigns import CAMPAIGNS, FULL, SHARES
+from torture.campaigns import CAMPAIGNS, FULL, SHARES, SHORT
 
 RECORD = project_root() / "docs" / "torture.json"
 
@@ -30,7 +30,8 @@ def main() -> None:
     for name in names:
         seconds = 60 * options.minutes * SHARES[name] / shares
         print(f"{name}: seed {seed}, at most {seconds / 60:.0f} minutes", flush=True)
-        record[name] = run(name, seed, seconds)
+        count = (SHORT if options.short else FULL)[name]
+        record[name] = run(name, seed, count, seconds)
         print(json.dumps(record[name], indent=1)[:3000], flush=True)
         if not options.dry:
             keep({name: record[name]}, Path(options.record))
@@ -43,6 +44,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="default: the time, printed")
     parser.add_argument("--only", default="", help=f"of {','.join(CAMPAIGNS)}")
     parser.add_argument("--record", default=str(RECORD), help="the file to keep it in")
+    parser.add_argument("--short", action="store_true", help="as `make test` does")
     parser.add_argument("--dry", action="store_true", help="keep no record")
     options = parser.parse_args()
     unknown = set(filter(None, options.only.split(","))) - set(CAMPAIGNS)
@@ -51,13 +53,12 @@ def _read_options() -> argparse.Namespace:
     return options
 
 
-def run(name: str, seed: int, seconds: float) -> dict[str, Any]:
-    """Run one campaign in full, in a folder of its own; return figures and failures."""
+def run(name: str, seed: int, count: int, seconds: float) -> dict[str, Any]:
+    """Run one campaign in a folder of its own; return its figures and failures."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        figures, failures = CAMPAIGNS[name](
-            Path(folder), seed, FULL[name], start + seconds
-        )
+        place = Path(folder)
+        figures, failures = CAMPAIGNS[name](place, seed, count, start + seconds)
     return {
         **figures,
         "failures": failures,

@@ -19,6 +19,7 @@ FULL = {
     "expressions": 10_000_000,
     "inputs": 0,
 }
+SHORT = {"kill": 1, "corrupt": 80, "race": 4, "expressions": 40_000, "inputs": 0}
 SHARES = {"kill": 25, "corrupt": 10, "race": 5, "expressions": 30, "inputs": 5}
 
 

@@ -132,6 +132,13 @@ def shunting_yard(text: str) -> Fraction | None:
     return values[0]
 
 
+def _agrees(text: str, value: Fraction) -> bool:
+    try:
+        return shunting_yard(text) == value
+    except (IndexError, KeyError, ValueError):  # it is no expression at all
+        return False
+
+
 def _decimals(digits: str) -> Fraction:
     return Fraction(int(digits), 10 ** len(digits)) if digits else Fraction(0)
 
@@ -233,7 +240,7 @@ def _try_batch(
             right = is_right(grown, value)
         elif value is not None:
             otherwise += 1
-            right = set(text) <= set(PLAIN) and shunting_yard(text) == value
+            right = set(text) <= set(PLAIN) and _agrees(text, value)
         else:
             right = True
         if not right:

@@ -15,9 +15,40 @@ from torture.expressions import SLOW, STRANGE
 
 PIECES = [*"0123456789.,-$# \n", "####", "#### ", "#### -", "#### $", "<<", ">>", "="]
 PIECES += ["####\n", "1,000", ".5", "5.", "-.", "..", ",,", "0" * 120, "9" * 99]
-TRIGGERS = ["<<", ">>", "=", "<", ">", "<<1=", "<<2*3=", "<<8/0=", "<<<2=", "<<1+(=", "."]
-TRIGGERS += ["<<5=5>>", "#### 7\n", "\n", "7", "12", "=<<", "<<(3)=", " ", "== ", "é", "٣"]
-TRIGGERS += ["<<" + "9" * 30 + "=", "<<1/3=", "<<0.1*3=", "<<=", "<< 4 + 4 =", "<<2**9="]
+TRIGGERS = [
+    "<<",
+    ">>",
+    "=",
+    "<",
+    ">",
+    "<<1=",
+    "<<2*3=",
+    "<<8/0=",
+    "<<<2=",
+    "<<1+(=",
+    ".",
+]
+TRIGGERS += [
+    "<<5=5>>",
+    "#### 7\n",
+    "\n",
+    "7",
+    "12",
+    "=<<",
+    "<<(3)=",
+    " ",
+    "== ",
+    "é",
+    "٣",
+]
+TRIGGERS += [
+    "<<" + "9" * 30 + "=",
+    "<<1/3=",
+    "<<0.1*3=",
+    "<<=",
+    "<< 4 + 4 =",
+    "<<2**9=",
+]
 MERGED = ["<<", "=<<", "2=", "=2", ">>=", "=\n", "<<2", "*3=", "=="]
 DIGITS = "0123456789"
 
@@ -61,7 +92,7 @@ def run_texts(seed: int, count: int, deadline: float) -> tuple[dict, list[str]]:
         pool = PIECES if rng.random() < 0.8 else PIECES + STRANGE
         text = "".join(rng.choices(pool, k=length))
         took, fault = _check_text(text)
-        if took > SLOW:
+        if took > slowest:
             took = min(took, *(_check_text(text)[0] for _ in range(5)))
         slowest = max(slowest, took)
         if fault or took > SLOW:
@@ -94,7 +125,12 @@ def run_decoding(seed: int, count: int, deadline: float) -> tuple[dict, list[str
     """Complete `count` adversarial scripts, or until the deadline."""
     rng, faults, done = random.Random(seed), [], 0
     byte, merged = make_byte_tokenizer(), make_bpe_tokenizer()
-    tokenizers = [byte, with_tokens(byte, *MERGED), merged, with_tokens(merged, *MERGED)]
+    tokenizers = [
+        byte,
+        with_tokens(byte, *MERGED),
+        merged,
+        with_tokens(merged, *MERGED),
+    ]
     while done < count and time.monotonic() < deadline and len(faults) < 20:
         tokenizer = rng.choice(tokenizers)
         limit = rng.choice((8, 20, 60, 90))
