@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from gsmlib.claims import LEDGER
@@ -125,6 +126,11 @@ def execute(
         )
     except PapermillExecutionError as failure:
         error = f"{notebook} failed: {failure.ename}: {failure.evalue}"
+    except DeadKernelError:
+        error = (
+            f"{notebook} failed: its kernel died (was memory short?); what was "
+            "computed is kept, run it again."
+        )
     write_notebook(output, title=notebook)
     return Outcome(notebook, time.perf_counter() - start, error)
 

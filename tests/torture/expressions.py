@@ -200,8 +200,9 @@ def run_expressions(
     while figures["expressions"] < count and time.monotonic() < deadline:
         pool = grow_pool(rng)
         for _ in range(10):
-            _try_batch(rng, pool, figures, faults)
-        if len(faults) > 20:
+            if len(faults) < 20:
+                _try_batch(rng, pool, figures, faults)
+        if len(faults) >= 20:
             break
     return figures, faults
 
