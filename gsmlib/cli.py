@@ -1,4 +1,4 @@
-"""The command line: `gsmlib report | run | plan | figures | claims | ...`."""
+"""The command line: `gsmlib report | prepare | run | plan | figures | claims | ...`."""
 
 import sys
 from collections.abc import Iterator
@@ -25,16 +25,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Scale = Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")]
+Ray = Annotated[
+    str, typer.Option(help="A Ray cluster's address, or auto: fill the store there.")
+]
 Parameters = Annotated[
     list[str], typer.Option("-p", help="A setting: -p NAME VALUE, may be repeated.")
 ]
 
 
 @app.command()
-def report(scale: Scale = DEFAULT_SCALE) -> None:
+def prepare(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
+    """Compute all that a report needs, and run no notebook."""
+    from gsmlib.report import fill_store
+
+    with _interruptible():
+        failed = fill_store(check_scale(scale), ray)
+    if failed:
+        print(f"{len(failed)} stages failed, and all that rests on them is missing.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
     """Run all notebooks; write them, the figures and one page to runs/<scale>/."""
     from gsmlib.report import run_report  # not needed to redraw figures
 
+    if ray:
+        prepare(scale, ray)
     with _interruptible():
         outcomes = run_report(check_scale(scale))
     if any(outcome.error for outcome in outcomes):

@@ -8,7 +8,9 @@ raise it when the stage's result changes for the same spec.
 import hashlib
 import json
 import math
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -51,7 +53,7 @@ from gsmlib.models import (
 from gsmlib.pretraining import more_text_rows
 from gsmlib.store import RESUME, Artifact, Store, file_sha256, write_text
 from gsmlib.tokenizer import TOKENIZER_FILE
-from gsmlib.training import evaluate_loss, train
+from gsmlib.training import evaluate_loss, launched, train
 from gsmlib.verifier import (
     AGGREGATIONS,
     aggregate,
@@ -71,6 +73,7 @@ VERSIONS: dict[type[Spec], tuple[str, int]] = {
 }
 LOSSES, HISTORY = "losses.json", "history.csv"
 COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
+DONE = "done"  # among what a scoring is resumed from: whole problems
 SAVE_SECONDS = 30  # an interruption loses about this much sampling
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
@@ -132,12 +135,48 @@ def folder_of(spec: Spec, store: Store) -> Path:
 def _run(spec: Spec, store: Store, what: str, make: Callable[[Path], None]) -> Artifact:
     """Get the artifact and say once, in one line, what it is and what it cost."""
     stage, _ = VERSIONS[type(spec)]
-    artifact = store.get(stage, identity(spec), make)
-    if artifact.again:
+    artifact = _get(spec, store, make)
+    if artifact.again or not launched().is_main_process:
         return artifact
     how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
     tqdm.write(f"{stage:<14} {what} · {how}")
     return artifact
+
+
+def _get(spec: Spec, store: Store, make: Callable[[Path], None]) -> Artifact:
+    """Get the artifact, made if need be by all processes; the first alone writes it.
+
+    The others read what it is resumed from, and what they would write is dropped.
+    """
+    state, done = launched(), is_done(spec, store)
+    state.wait_for_everyone()  # all have looked before one begins
+    if not state.is_main_process:
+        if not done:
+            with tempfile.TemporaryDirectory() as scratch:
+                (Path(scratch) / RESUME).symlink_to(_parts(spec, store).absolute())
+                make(Path(scratch))
+        state.wait_for_everyone()  # until the first has written it
+    artifact = store.get(VERSIONS[type(spec)][0], identity(spec), make)
+    if state.is_main_process:
+        state.wait_for_everyone()
+    return artifact
+
+
+def _parts(spec: Spec, store: Store) -> Path:
+    stage, _ = VERSIONS[type(spec)]
+    return store.parts(stage, identity(spec))
+
+
+def compute_shard(
+    spec: SampleSpec | ScoreSpec, store: Store, shard: int, shards: int
+) -> None:
+    """Compute one of `shards` parts of a stage's rows, which `compute` then finds.
+
+    A shard is every `shards`-th problem. Its stage's parents must be in the store.
+    """
+    if not is_done(spec, store):
+        make = _sample_shard if isinstance(spec, SampleSpec) else _score_shard
+        make(spec, store, _parts(spec, store), shard, shards)
 
 
 def compute(spec: Spec, store: Store) -> None:
@@ -319,22 +358,33 @@ def best_device() -> torch.device:
 
 
 def _sample(spec: SampleSpec, store: Store, work: Path) -> None:
+    own = launched().process_index, launched().num_processes
+    _sample_shard(spec, store, work / RESUME, *own)
+    launched().wait_for_everyone()
+    if launched().is_main_process:
+        write_table(_merge(work / RESUME), work / COMPLETIONS)
+
+
+def _sample_shard(
+    spec: SampleSpec, store: Store, parts: Path, shard: int, shards: int
+) -> None:
+    """Complete every `shards`-th problem, but for what `parts` has already."""
+    parts.mkdir(exist_ok=True)
+    finished = _finished(parts)
+    places = range(shard, spec.n_problems, shards)
+    if all((place, j) in finished for place in places for j in range(spec.n)):
+        return
     keep_freed_memory()
     lm = load_saved_language_model(_sampler_folder(spec, store))
     lm.model.to(best_device(), PRECISIONS[spec.precision])
-    parts = work / RESUME
-    parts.mkdir(exist_ok=True)
     rows, saved = [], time.monotonic()
-    for row in _complete(lm, spec, _finished(parts)):
+    for row in _complete(lm, spec, places, finished):
         rows.append(row)
         if time.monotonic() - saved > SAVE_SECONDS:
             _write_part(rows, parts)
             rows, saved = [], time.monotonic()
     if rows:
         _write_part(rows, parts)
-    table = dataset(sorted(parts.glob("*.parquet"))).to_table()
-    order = [("problem", "ascending"), ("sample", "ascending")]
-    write_table(table.sort_by(order), work / COMPLETIONS)
 
 
 def _sampler_folder(spec: SampleSpec, store: Store) -> Path:
@@ -345,24 +395,30 @@ def _sampler_folder(spec: SampleSpec, store: Store) -> Path:
 
 
 def _complete(
-    lm: LanguageModel, spec: SampleSpec, finished: set[tuple[int, int]]
+    lm: LanguageModel,
+    spec: SampleSpec,
+    places: Sequence[int],
+    finished: set[tuple[int, int]],
 ) -> Iterator[dict[str, Any]]:
     """Yield a labelled row for every completion that is not finished, as it is done."""
     problems = sampled_problems(spec)
+    pairs = [(i, j) for i in range(len(places)) for j in range(spec.n)]
+    skip = {(i, j) for i, j in pairs if (places[i], j) in finished}
     stream = stream_completions(
         lm,
-        [problem.question for problem in problems],
+        [problems[place].question for place in places],
         spec.n,
         temperature=spec.temperature,
         seed=spec.seed,
         max_length=spec.max_length,
         calculator=spec.calculator,
         stop_after_answer=spec.stop_after_answer,
-        skip=finished,
+        problem_ids=places,
+        skip=skip,
     )
-    bar = dict(desc="sample", unit="completion", leave=False, initial=len(finished))
-    total = len(problems) * spec.n
-    for place, sample, completion in tqdm(stream, total=total, **bar):
+    bar = dict(desc="sample", unit="completion", leave=False, initial=len(skip))
+    for i, sample, completion in tqdm(stream, total=len(pairs), **bar):
+        place = places[i]
         about = {"problem": place, "sample": sample}
         yield about | completion._asdict() | _label(completion, problems[place])
 
@@ -375,14 +431,25 @@ def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
 
 
 def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Add finished completions to those that an interruption leaves."""
-    temporary = folder / "unfinished.tmp"
-    write_table(Table.from_pylist(rows), temporary)
-    temporary.rename(folder / f"{len(list(folder.glob('*.parquet'))):06d}.parquet")
+    """Add finished rows to those that an interruption leaves."""
+    part = folder / f"{uuid.uuid4().hex}.parquet"  # others may write there too
+    write_table(Table.from_pylist(rows), part.with_suffix(".tmp"))
+    part.with_suffix(".tmp").rename(part)
+
+
+def _merge(folder: Path) -> Table:
+    """Return all saved rows by problem and sample, each once.
+
+    A worker that was given up may have saved some that its successor saved again.
+    """
+    table = dataset(sorted(folder.glob("*.parquet"))).to_table()
+    problem, sample = (table[name].to_numpy() for name in ("problem", "sample"))
+    keys = problem * (sample.max() + 1) + sample
+    return table.take(np.unique(keys, return_index=True)[1])
 
 
 def _finished(folder: Path) -> set[tuple[int, int]]:
-    """Return (problem, sample) of the completions that are saved already."""
+    """Return (problem, sample) of the rows that are saved already."""
     files = sorted(folder.glob("*.parquet"))
     if not files:
         return set()
@@ -502,29 +569,52 @@ def score(spec: ScoreSpec, store: Store) -> pd.DataFrame:
 
 
 def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
+    own = launched().process_index, launched().num_processes
+    _score_shard(spec, store, work / RESUME, *own)
+    launched().wait_for_everyone()
+    if not launched().is_main_process:
+        return
+    scored = _merge(work / RESUME / DONE).to_pandas()
+    for how in AGGREGATIONS:
+        scored[how] = [aggregate(scores, how) for scores in scored["token_scores"]]
+    scored.to_parquet(work / SCORES)
+
+
+def _score_shard(
+    spec: ScoreSpec, store: Store, parts: Path, shard: int, shards: int
+) -> None:
+    """Score every `shards`-th problem's completions, but for what `parts` has."""
+    (parts / DONE).mkdir(parents=True, exist_ok=True)
+    finished = {problem for problem, _ in _finished(parts / DONE)}
+    places = range(shard, spec.completions.n_problems, shards)
+    places = [place for place in places if place not in finished]
+    if not places:
+        return
     name = verifier_name(_checkpoint(spec))
     folder = folder_of(spec.verifier, store) / name
     verifier, tokenizer = load_saved_verifier(folder)
     verifier.to(best_device())
     table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
-    parts = work / RESUME
-    parts.mkdir(exist_ok=True)
+    problems, tokens = sampled_problems(spec.completions), per_problem(table, "tokens")
+    unfinished = parts / hashlib.sha256(repr(places).encode()).hexdigest()[:16]
+    unfinished.mkdir(exist_ok=True)
     token_scores = score_completions(
         verifier,
         tokenizer,
-        [problem.question for problem in sampled_problems(spec.completions)],
-        per_problem(table, "tokens"),
+        [problems[place].question for place in places],
+        [tokens[place] for place in places],
         batch_tokens=EVALUATION_TOKENS,
         precision=spec.verifier.training.precision,
         loss=spec.verifier.training.loss,
-        known=_known_scores(parts),
-        keep=_keeper(parts),
+        known=_known_scores(unfinished),
+        keep=_keeper(unfinished),
     )
-    flat = [scores for problem in token_scores for scores in problem]
-    scored = table[["problem", "sample"]].assign(token_scores=flat)
-    for how in AGGREGATIONS:
-        scored[how] = [aggregate(scores, how) for scores in flat]
-    scored.to_parquet(work / SCORES)
+    rows = [
+        {"problem": place, "sample": j, "token_scores": scores}
+        for place, of_problem in zip(places, token_scores, strict=True)
+        for j, scores in enumerate(of_problem)
+    ]
+    _write_part(rows, parts / DONE)
 
 
 def _keeper(folder: Path) -> Callable[[dict[int, np.ndarray]], None]:

@@ -295,8 +295,8 @@ def count_workers() -> int:
         if not given.isdecimal() or int(given) < 1:
             raise SettingsError(f"GSMLIB_WORKERS is {given!r}; give a number from 1.")
         return int(given)
-    if torch.cuda.is_available():
-        return 1
+    if torch.cuda.is_available() or "WORLD_SIZE" in os.environ:
+        return 1  # all of `accelerate launch`'s processes compute the same stage
     room = psutil.virtual_memory().available // WORKER_BYTES
     return max(1, min(count_cores(), room))
 
@@ -326,7 +326,7 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
         flush=True,
     )
     with processes(workers) as pool:
-        work_off(needed, lambda spec: pool.submit(_compute, spec, store.root))
+        work_off(needed, lambda spec: pool.submit(compute_quietly, spec, store.root))
 
 
 def work_off(
@@ -436,7 +436,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _compute(spec: Spec, root: Path) -> str:
+def compute_quietly(spec: Spec, root: Path) -> str:
     """Compute one stage in a worker; return what it printed but for progress bars."""
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):

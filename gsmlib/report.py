@@ -22,6 +22,7 @@ from gsmlib.config import SETTINGS, SettingsError, Spec, resolve
 from gsmlib.experiments import stages
 from gsmlib.figures import figures_folder, project_root
 from gsmlib.page import Chapter, Outcome, write_index, write_notebook
+from gsmlib.pipeline import compute
 from gsmlib.plan import (
     GPU,
     GPU_FLOPS,
@@ -29,6 +30,7 @@ from gsmlib.plan import (
     cost_table,
     count_workers,
     list_stages,
+    needed_stages,
     plan_table,
     prepare,
     processes,
@@ -156,6 +158,22 @@ def run_report(scale: str) -> list[Outcome]:
             f"{len(failed)} of {len(outcomes)} notebooks failed: {', '.join(failed)}."
         )
     return outcomes
+
+
+def fill_store(scale: str, ray: str = "") -> list[Spec]:
+    """Compute what a report needs, here or on a Ray cluster; return what failed there.
+
+    Here a stage's error is raised.
+    """
+    specs, store = _report_stages(scale), Store()
+    if ray:
+        from gsmlib.cluster import prepare_on_ray  # an extra
+
+        return prepare_on_ray(specs, store, ray)
+    prepare(specs, store)
+    for spec in needed_stages(list_stages(specs, store)):
+        compute(spec, store)
+    return []
 
 
 def _report_stages(scale: str) -> list[Spec]:

@@ -71,6 +71,12 @@ class Store:
         """Return where the artifact lives, or would live."""
         return self.root / stage / key_of(identity)
 
+    def parts(self, stage: str, identity: dict[str, Any]) -> Path:
+        """Return the folder for what an unfinished artifact is resumed from, made."""
+        folder = self.folder(stage, identity).with_suffix(".work") / RESUME
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def has(self, stage: str, identity: dict[str, Any]) -> bool:
         """Return whether the artifact is there and intact."""
         return self._is_intact(self.folder(stage, identity), repair=False)

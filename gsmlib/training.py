@@ -4,7 +4,8 @@ The language loss at position t predicts token t + 1; the verifier's score at po
 judges the text up to and including token t. Question and padding never enter a
 verifier's loss, nor the language loss beside it. Losses are means over their tokens in
 the whole batch, however it is computed: in pieces, equal rows once with a weight, and a
-question once for all its completions (with dropout they then share its mask).
+question once for all its completions (with dropout they then share its mask). Under
+`accelerate launch` every process computes its share of each batch's rows.
 """
 
 import json
@@ -15,7 +16,8 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import timedelta
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -238,6 +240,14 @@ def max_piece(model: nn.Module) -> int:
 # ---------------------------------------------------------------------------- the loop
 
 
+@cache
+def launched() -> PartialState:
+    """The processes that `accelerate launch` started; this one alone without it."""
+    cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    # the first process may test, save or merge while the others wait
+    return PartialState(cpu=cpu, timeout=timedelta(days=1))
+
+
 @dataclass
 class Run:
     """A training run: what is fixed, and the three things that move."""
@@ -291,12 +301,15 @@ def train(
     left; so does `on_share(i)`, called once i of `shares` equal parts of all steps are
     taken. With a `checkpoint` folder an interrupted run goes on from its last save (one
     follows every epoch) to the same weights bit for bit, and may call either again.
-    ValueError: rows, dropout or a checkpoint that do not fit.
+    Of several processes, which need not be as many as before, the first alone saves and
+    makes calls. ValueError: rows, dropout or a checkpoint that do not fit.
     """
     run = new_run(model, rows, settings, language_rows, pad_token)
     if checkpoint is not None:
         load_checkpoint(run, checkpoint)
     calls = _Calls(on_epoch, on_share, _share_ends(len(run.plan), shares))
+    if not run.accelerator.is_main_process:
+        calls, checkpoint, progress = _Calls(None, None, []), None, False
     _take_steps(run, calls, checkpoint, save_every_seconds, progress)
     return _history(run)
 
@@ -314,6 +327,7 @@ def new_run(
     _check_rows(model, rows, language_rows, settings)
     _check_dropout(model, settings.dropout)
     keep_freed_memory()
+    launched()
     accelerator = Accelerator(mixed_precision="no")  # see `autocast`
     model.to(accelerator.device)
     plan = plan_training(rows, language_rows, settings)
@@ -365,7 +379,7 @@ def take_step(run: Run) -> dict[str, float]:
     rate = settings.learning_rate * rate_factor(step / len(run.plan), settings.warmup)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    with _random_numbers(settings.seed, step):
+    with _random_numbers(settings.seed, step, run.accelerator.process_index):
         losses = add_gradients(run, rows)
     if not np.isfinite(losses["loss"]):
         raise FloatingPointError(
@@ -396,22 +410,51 @@ def rate_factor(done: float, warmup: float) -> float:
 def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     """Add the gradients of one batch, piece by piece; return the batch's losses.
 
-    Every piece's losses are divided by the whole batch's tokens, so that the pieces add
-    up to the undivided mean.
+    Every piece's losses are divided by the whole batch's tokens, so that the pieces, of
+    all processes, add up to the undivided mean.
     """
-    model, settings = run.model, run.settings
+    model, settings, device = run.model, run.settings, run.accelerator.device
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
-    pieces = _make_pieces(model, *merge_equal(rows), settings, run.pad_token)
-    tokens = count_targets([batch for _, batches in pieces for batch in batches])
-    sums = torch.zeros(2, device=run.accelerator.device)
+    rows, counts = _own_share(run.accelerator, *merge_equal(rows))
+    pieces = _make_pieces(model, rows, counts, settings, run.pad_token)
+    own = count_targets([batch for _, batches in pieces for batch in batches])
+    verifies, predicts = _sum(run, torch.tensor(own, device=device)).tolist()
+    tokens = (verifies, predicts)
+    sums = torch.zeros(2, device=device)
     for prefixes, batches in pieces:
         sums += _add_piece(run, prefixes, batches, tokens, weight)
-    verifier, language = sums.tolist()
+    if run.accelerator.num_processes > 1:
+        _share_gradients(run)
+    verifier, language = _sum(run, sums).tolist()
     return {
         "loss": verifier + weight * language,
         "verifier_loss": verifier if tokens[0] else float("nan"),
         "language_loss": language if tokens[1] else float("nan"),
     }
+
+
+def _own_share(
+    accelerator: Accelerator, rows: Sequence[Row], counts: Sequence[int]
+) -> tuple[list[Row], list[int]]:
+    """What this process computes of a batch: neighbours, so that groups stay whole."""
+    lengths = np.array([len(row.tokens) for row in rows])
+    middles = np.cumsum(lengths) - lengths / 2
+    owner = (middles * accelerator.num_processes / lengths.sum()).astype(int)
+    mine = np.flatnonzero(owner == accelerator.process_index)
+    return [rows[i] for i in mine], [counts[i] for i in mine]
+
+
+def _sum(run: Run, values: Tensor) -> Tensor:
+    """The sum of all processes' values."""
+    return run.accelerator.reduce(values, "sum")
+
+
+def _share_gradients(run: Run) -> None:
+    """Give every process the sum of all processes' gradients."""
+    for parameter in run.model.parameters():
+        own = parameter.grad
+        own = torch.zeros_like(parameter) if own is None else own  # it had no rows
+        parameter.grad = _sum(run, own)
 
 
 def _make_pieces(
@@ -426,8 +469,9 @@ def _make_pieces(
     if on_question is None:
         on_question = not isinstance(model, Verifier)
     share = not on_question and can_share(model)
+    cut = cut_pieces(rows, max_piece(model), share=share) if rows else []
     pieces = []
-    for prefixes, groups in cut_pieces(rows, max_piece(model), share=share):
+    for prefixes, groups in cut:
         batches = [
             collate(
                 [rows[i] for i in group.rows],
@@ -484,9 +528,10 @@ def count_targets(batches: Sequence[Batch]) -> tuple[int, int]:
 
 
 @contextmanager
-def _random_numbers(seed: int, step: int) -> Iterator[None]:
-    """Within, torch's random numbers (dropout) depend on seed and step alone."""
-    state = np.random.SeedSequence([seed, step]).generate_state(2)
+def _random_numbers(seed: int, step: int, process: int) -> Iterator[None]:
+    """Within, torch's random numbers (dropout) depend on these alone."""
+    address = [seed, step, process] if process else [seed, step]
+    state = np.random.SeedSequence(address).generate_state(2)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
         yield

@@ -25,13 +25,17 @@ CODE = {
     ),
     "sample": (
         f"{MODELS} answers calculator engine decoding",
-        "_sample _sampler_folder sampled_problems _complete _label",
+        "_sample _sample_shard _sampler_folder sampled_problems _complete _merge "
+        "_label",
     ),
     "train_verifier": (
         f"{MODELS} training verifier",
         "_train_verifier verifier_rows _joint_rows _verifier_start per_problem",
     ),
-    "score": (f"{MODELS} verifier", "_score _checkpoint per_problem"),
+    "score": (
+        f"{MODELS} verifier",
+        "_score _score_shard _merge _checkpoint per_problem",
+    ),
 }
 
 

@@ -1,0 +1,112 @@
+"""The stages of a study as Ray tasks, on as many machines as there are.
+
+Ray starts the tasks where there is room, and again where a machine is lost: a training
+goes on from its checkpoint, sampling and scoring from the rows that are saved. All that
+passes between machines is in the store, which they must share.
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from gsmlib.config import SampleSpec, ScoreSpec, SettingsError, Spec
+from gsmlib.pipeline import compute_shard
+from gsmlib.plan import (
+    GPU_FLOPS,
+    GPU_SHARE,
+    Stage,
+    compute_quietly,
+    estimate_flops,
+    estimate_memory,
+    list_stages,
+    needed_stages,
+    work_off,
+)
+from gsmlib.store import Store
+
+try:
+    import ray
+except ImportError:  # an extra
+    ray = None
+
+SHARD_SECONDS = 300  # a shard of less is not worth loading a model for
+PASSED_ON = ("GSMLIB_", "HF_")  # environment variables that tasks see too
+
+
+def prepare_on_ray(specs: Sequence[Spec], store: Store, address: str) -> list[Spec]:
+    """Compute what `specs` need and the store lacks; return the stages that failed.
+
+    `address` is what `ray.init` takes: "auto" for the cluster that this machine belongs
+    to, a host and port, "local" for one made here and now. Raises SettingsError where
+    Ray is not installed, OSError where no cluster answers.
+    """
+    if ray is None:
+        raise SettingsError("Ray is not installed; run pip install 'gsmlib[ray]'.")
+    needed = needed_stages(list_stages(specs, store))
+    if not needed:
+        return []
+    passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
+    ray.init(address, runtime_env={"env_vars": passed}, log_to_driver=False)
+    try:
+        print(f"{len(needed)} stages to compute on {describe_nodes()}", flush=True)
+        return work_off(needed, submitter(needed, store.root.absolute()))
+    finally:
+        ray.shutdown()
+
+
+def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[str]]:
+    """Return what submits a stage to Ray, sampling and scoring in shards."""
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    workers = gpus or int(ray.cluster_resources()["CPU"])
+    whole, part = ray.remote(_compute_stage), ray.remote(_compute_part)
+    room = max(node["Resources"].get("memory", 0) for node in alive_nodes())
+
+    def submit(spec: Spec) -> Future[str]:
+        # more than the largest machine has would wait for ever
+        memory = min(int(estimate_memory(spec)), int(room))
+        needs = dict(num_cpus=1, num_gpus=min(1, gpus), memory=memory)
+        shards = count_shards(needed[spec], workers, on_gpu=gpus > 0)
+        parts = []
+        if shards > 1:
+            task = part.options(**needs)
+            parts = [task.remote(spec, root, i, shards) for i in range(shards)]
+        return whole.options(**needs).remote(spec, root, *parts).future()
+
+    return submit
+
+
+def count_shards(stage: Stage, workers: int, on_gpu: bool) -> int:
+    """Return into how many parts to split a stage's problems; 1 for training."""
+    if not isinstance(stage.spec, SampleSpec | ScoreSpec):
+        return 1
+    seconds = stage.seconds
+    if on_gpu:
+        seconds = estimate_flops(stage.spec) / (GPU_FLOPS * GPU_SHARE)
+    completions = getattr(stage.spec, "completions", stage.spec)
+    shards = math.ceil(seconds / SHARD_SECONDS)
+    return max(1, min(shards, workers, completions.n_problems))
+
+
+def alive_nodes() -> list[dict]:
+    """Return what Ray says of the machines that answer."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def describe_nodes() -> str:
+    """Return how many machines, cores and GPUs there are."""
+    found = ray.cluster_resources()
+    cores, gpus = int(found.get("CPU", 0)), int(found.get("GPU", 0))
+    return f"{len(alive_nodes())} machines, {cores} cores and {gpus} GPUs"
+
+
+def _compute_stage(spec: Spec, root: Path, *parts: None) -> str:
+    """Compute a stage once its `parts` are done; return what it had to say."""
+    return compute_quietly(spec, root)
+
+
+def _compute_part(
+    spec: SampleSpec | ScoreSpec, root: Path, shard: int, shards: int
+) -> None:
+    compute_shard(spec, Store(root), shard, shards)

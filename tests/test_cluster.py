@@ -1,0 +1,112 @@
+"""A study on three Ray nodes of one machine, one of which dies on the way."""
+
+import threading
+import time
+
+import pandas as pd
+import pytest
+from test_pipeline import finetune_spec, sample_spec, score_spec
+
+from gsmlib import cluster, pipeline, plan
+from gsmlib.cluster import count_shards, prepare_on_ray
+from gsmlib.config import SettingsError
+from gsmlib.plan import Stage, estimate_seconds, list_stages, needed_stages
+from gsmlib.store import Store
+
+ray = pytest.importorskip("ray", reason="Ray, an extra, is not installed")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+NODE = dict(num_cpus=1, num_gpus=0, object_store_memory=80 * 2**20, memory=4 * 2**30)
+QUICK = dict(health_check_period_ms=500, health_check_failure_threshold=6)
+PATIENT = dict(agent_register_timeout_ms=120_000)  # where the cores are busy
+
+
+@pytest.fixture(scope="module")
+def machines():
+    """A cluster of three nodes and its address."""
+    nodes = Cluster(
+        initialize_head=True,
+        head_node_args=dict(
+            NODE, include_dashboard=False, _system_config=QUICK | PATIENT
+        ),
+    )
+    for _ in range(2):
+        nodes.add_node(**NODE)
+    nodes.wait_for_nodes()
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def specs():
+    """The last stages of a small study; sampling is most of it."""
+    spec = score_spec()
+    many = spec.completions.replace(n=24)
+    return [spec.replace(completions=many), spec]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("local"))
+    for spec in specs():
+        pipeline.score(spec, store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def filled(machines, tmp_path_factory):
+    """A store that the cluster filled, a node of which was killed on the way."""
+    store = Store(tmp_path_factory.mktemp("cluster"))
+    victim = machines.list_all_nodes()[-1]
+    killed = []
+
+    def kill():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not list(store.root.glob("sample/*")):
+            time.sleep(0.1)
+        machines.remove_node(victim, allow_graceful=False)
+        killed.append(bool(needed_stages(list_stages(specs(), Store(store.root)))))
+
+    killer = threading.Thread(target=kill)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "SHARD_SECONDS", 0.01)
+        killer.start()
+        failed = prepare_on_ray(specs(), store, machines.address)
+        killer.join()
+    assert not failed and killed == [True], "the node was to die in the middle"
+    return store
+
+
+def test_a_node_that_dies_changes_no_row(filled, local):
+    assert not needed_stages(list_stages(specs(), filled))
+    assert not list(filled.root.glob("*/*.work"))
+    for spec in specs():
+        drawn = [pipeline.sample(spec.completions, store) for store in (filled, local)]
+        pd.testing.assert_frame_equal(*drawn, rtol=1e-5)
+        scores = [pipeline.score(spec, store) for store in (filled, local)]
+        pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-6)
+
+
+def test_a_second_run_does_nothing(filled, monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was asked"))
+    assert prepare_on_ray(specs(), filled, "auto") == []
+
+
+def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "ray", None)
+    with pytest.raises(SettingsError, match="pip install"):
+        prepare_on_ray(specs(), Store(tmp_path), "auto")
+
+
+def test_a_stage_has_as_many_shards_as_it_is_worth(monkeypatch):
+    def shards(spec, workers=100, on_gpu=False):
+        stage = Stage(spec, estimate_seconds(spec), False, True)
+        return count_shards(stage, workers, on_gpu)
+
+    monkeypatch.setattr(cluster, "SHARD_SECONDS", 1)
+    long = sample_spec(generator=finetune_spec(model="gpt2-xl"), n=500)
+    assert shards(long) == long.n_problems and shards(long, workers=3) == 3
+    assert shards(long, on_gpu=True) < shards(long)
+    assert shards(score_spec().replace(completions=long)) == long.n_problems
+    assert shards(sample_spec(n=1)) == 1
+    assert shards(long.generator) == 1 and plan.estimate_seconds(long.generator) > 1
