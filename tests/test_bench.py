@@ -136,3 +136,9 @@ def test_ratios_and_shares_come_from_the_rows(tmp_path):
 
 def test_the_peak_is_a_rate():
     assert 1e8 < bench.gemm_peak("fp32", seconds=0.05) < 1e15
+
+
+def test_peak_memory_grows_with_what_is_held():
+    before = bench._peak_memory()
+    ballast = np.ones(int(before * 1e9) // 8)  # as much again
+    assert bench._peak_memory() > 1.5 * before and ballast.size
