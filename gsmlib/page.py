@@ -2,6 +2,7 @@
 
 A page is one file of plain HTML and CSS that asks for nothing from the network; the
 wall shows the images of the folder beside it. Formulas are MathML, which browsers draw.
+Nothing here needs torch, so that a process that executes notebooks starts at once.
 """
 
 import html
@@ -9,6 +10,8 @@ import json
 import re
 import shutil
 import struct
+import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -18,9 +21,12 @@ from typing import Any, NamedTuple
 
 import nbformat
 import pandas as pd
+import papermill
 from latex2mathml.converter import convert
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from papermill.exceptions import PapermillExecutionError
 
 from gsmlib import claims, paper
 from gsmlib.config import describe_setup
@@ -64,6 +70,38 @@ class Chapter(NamedTuple):
 
 
 # ---------------------------------------------------------------- an executed notebook
+
+
+def execute(
+    path: Path, folder: Path, parameters: dict[str, Any], quiet: bool = False
+) -> Outcome:
+    """Execute a notebook into `folder`, with its page; `quiet` shows nothing meanwhile.
+
+    A cell's error is returned as a sentence, not raised.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    notebook, output = path.stem, folder / path.name
+    start, error = time.perf_counter(), ""
+    try:
+        papermill.execute_notebook(
+            path,
+            output,
+            parameters=parameters,
+            kernel_name="python3",
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own messages
+            progress_bar=False,
+            stdout_file=None if quiet else sys.stdout,
+            stderr_file=None if quiet else sys.stderr,
+        )
+    except PapermillExecutionError as failure:
+        error = f"{notebook} failed: {failure.ename}: {failure.evalue}"
+    except DeadKernelError:
+        error = (
+            f"{notebook} failed: its kernel died (was memory short?); what was "
+            "computed is kept, run it again."
+        )
+    write_notebook(output, title=notebook)
+    return Outcome(notebook, time.perf_counter() - start, error)
 
 
 def write_notebook(path: Path, title: str) -> Path:

@@ -6,22 +6,18 @@ executed copies, their HTML and the page go to `runs/<scale>/`.
 """
 
 import re
-import sys
 import time
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
-from nbclient.exceptions import DeadKernelError
-from papermill.exceptions import PapermillExecutionError
 
 from gsmlib.claims import LEDGER
 from gsmlib.config import SETTINGS, SettingsError, Spec, resolve
 from gsmlib.experiments import stages
 from gsmlib.figures import figures_folder, project_root
-from gsmlib.page import Chapter, Outcome, write_index, write_notebook
+from gsmlib.page import Chapter, Outcome, execute, write_index
 from gsmlib.pipeline import compute
 from gsmlib.plan import (
     GPU,
@@ -103,38 +99,6 @@ def _execute_aloud(notebook: str, scale: str, parameters: dict[str, Any]) -> Out
 def _say(outcome: Outcome) -> None:
     ended = outcome.error or f"{outcome.notebook} done"
     print(f"{ended} ({outcome.seconds:.0f} s)", flush=True)
-
-
-def execute(
-    path: Path, folder: Path, parameters: dict[str, Any], quiet: bool = False
-) -> Outcome:
-    """Execute a notebook into `folder`, with its page; `quiet` shows nothing meanwhile.
-
-    A cell's error is returned as a sentence, not raised.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    notebook, output = path.stem, folder / path.name
-    start, error = time.perf_counter(), ""
-    try:
-        papermill.execute_notebook(
-            path,
-            output,
-            parameters=parameters,
-            kernel_name="python3",
-            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own messages
-            progress_bar=False,
-            stdout_file=None if quiet else sys.stdout,
-            stderr_file=None if quiet else sys.stderr,
-        )
-    except PapermillExecutionError as failure:
-        error = f"{notebook} failed: {failure.ename}: {failure.evalue}"
-    except DeadKernelError:
-        error = (
-            f"{notebook} failed: its kernel died (was memory short?); what was "
-            "computed is kept, run it again."
-        )
-    write_notebook(output, title=notebook)
-    return Outcome(notebook, time.perf_counter() - start, error)
 
 
 def run_report(scale: str) -> list[Outcome]:
