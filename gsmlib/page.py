@@ -73,7 +73,7 @@ class Chapter(NamedTuple):
 
 
 def execute(
-    path: Path, folder: Path, parameters: dict[str, Any], quiet: bool = False
+    path: Path, folder: Path, parameters: dict[str, Any], quiet: bool = True
 ) -> Outcome:
     """Execute a notebook into `folder`, with its page; `quiet` shows nothing meanwhile.
 

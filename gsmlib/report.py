@@ -91,7 +91,8 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
 
 def _execute_aloud(notebook: str, scale: str, parameters: dict[str, Any]) -> Outcome:
     print(f"\n== {notebook} at scale {scale}", flush=True)
-    outcome = execute(notebook_path(notebook), run_folder(scale), parameters)
+    path, folder = notebook_path(notebook), run_folder(scale)
+    outcome = execute(path, folder, parameters, quiet=False)
     _say(outcome)
     return outcome
 
@@ -183,19 +184,24 @@ def run_notebooks(names: list[str], scale: str) -> list[Outcome]:
 def _execute_all(
     names: list[str], scale: str, parameters: dict[str, dict[str, Any]]
 ) -> list[Outcome]:
+    """Execute notebooks together; those that a died process leaves, one by one."""
     workers = min(count_workers(), len(names))
-    if workers < 2:
-        return [_execute_aloud(name, scale, parameters[name]) for name in names]
-    with processes(workers) as pool:
-        running = [
-            pool.submit(
-                execute, notebook_path(name), run_folder(scale), parameters[name], True
-            )
-            for name in names
-        ]
-        for future in as_completed(running):
-            _say(future.result())
-        return [future.result() for future in running]
+    ended: dict[str, Outcome] = {}
+    if workers > 1:
+        with processes(workers) as pool:
+            running = [
+                pool.submit(
+                    execute, notebook_path(name), run_folder(scale), parameters[name]
+                )
+                for name in names
+            ]
+            for future in as_completed(running):
+                ended[future.result().notebook] = future.result()
+                _say(future.result())
+    return [
+        ended.get(name) or _execute_aloud(name, scale, parameters[name])
+        for name in names
+    ]
 
 
 def _exists(notebook: str) -> bool:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -103,6 +104,22 @@ def test_a_failing_notebook_is_named_and_the_others_run(
     index = (folder / "index.html").read_text()
     assert "it is broken" in index and 'src="figures/fig3_test.png"' in index
     assert 'href="00_dataset.html"' in index and "What is $x^2$?" in index
+
+
+def execute_or_die(path, folder, parameters, quiet=True):
+    """Ends its process, but where the report itself executes the notebook."""
+    if quiet:
+        os._exit(1)
+    return page.Outcome(path.stem, 0.0, "")
+
+
+def test_notebooks_that_a_died_process_leaves_are_executed(project, monkeypatch, capfd):
+    monkeypatch.setenv("GSMLIB_WORKERS", "2")
+    monkeypatch.setattr(report, "execute", execute_or_die)
+    names = ["00_dataset", "01_calculator", "10_claims"]
+    outcomes = report.run_notebooks(names, "smoke")
+    assert [outcome.notebook for outcome in outcomes] == names
+    assert "A process died" in capfd.readouterr().out
 
 
 # ------------------------------------------------------------------------- the pages
