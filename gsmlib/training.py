@@ -552,15 +552,17 @@ class _Calls(NamedTuple):
 
     def make(self, run: Run) -> None:
         """Make the calls that are due after the steps taken so far."""
-        run.model.eval()
-        done = len(run.history)
-        if run.epoch_ends and self.on_epoch is not None:
+        epoch_due = run.epoch_ends and self.on_epoch is not None
+        share_due = len(run.history) in self.share_ends and self.on_share is not None
+        if epoch_due or share_due:
+            run.model.eval()
+        if epoch_due:
             entries = _history(run)
             epoch = int(entries["epoch"].iloc[-1])
             means = entries.loc[entries["epoch"] == epoch].filter(like="loss").mean()
             self.on_epoch(epoch, means.to_dict())
-        if done in self.share_ends and self.on_share is not None:
-            self.on_share(self.share_ends.index(done) + 1)
+        if share_due:
+            self.on_share(self.share_ends.index(len(run.history)) + 1)
 
 
 def _share_ends(steps: int, shares: int) -> list[int]:

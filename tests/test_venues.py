@@ -22,12 +22,10 @@ def close():
     plt.close("all")
 
 
-SLACK = 0.02  # inches: letters are rounded to whole pixels
-
-
 def drawn(name, venue):
     with style.drawn_for(figures.VENUES[venue]):
         figure = figures.draw(name.partition("_")[0], TABLES[name]())
+        figure.set_dpi(300)  # as exported: letters are rounded to whole pixels
         figure.canvas.draw()
     return figure
 
@@ -40,8 +38,8 @@ def test_sizes_are_the_venues_and_nothing_is_cut_off(name, venue):
     wanted = figures.VENUES[venue].width
     assert width == pytest.approx(wanted) if name in PLOTS else width <= wanted + 1e-9
     ink = figure.get_tightbbox(figure.canvas.get_renderer())  # in inches
-    assert ink.x0 >= -SLACK and ink.x1 <= width + SLACK
-    assert ink.y0 >= -SLACK and ink.y1 <= height + SLACK
+    assert ink.x0 >= -0.01 and ink.x1 <= width + 0.01
+    assert ink.y0 >= -0.01 and ink.y1 <= height + 0.01
 
 
 def outside_the_view(figure):

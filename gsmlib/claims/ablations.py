@@ -3,12 +3,11 @@
 import pandas as pd
 
 from gsmlib.claims.rules import (
-    CONTRADICTED,
     INCONCLUSIVE,
     MIN_CHECKPOINTS,
-    NEGLIGIBLE,
     REPRODUCED,
     Verdict,
+    better,
     count_seeds,
     in_points,
     in_seeds,
@@ -53,7 +52,7 @@ def c8(table: pd.DataFrame) -> Verdict:
     last = table[table["checkpoint"] == table["checkpoint"].max()]
     slopes = {level: over_seeds(r, "slope") for level, r in last.groupby("level")}
     steeper = over_seeds(last[last["level"] == "solution"], "slope_gain")
-    word = _better(end)
+    word = better(end)
     if word == REPRODUCED and not start.mean < 0 < steeper.mean:
         word = INCONCLUSIVE
     epochs = rows["epochs"]
@@ -82,7 +81,7 @@ def c9(table: pd.DataFrame) -> Verdict:
         f"joint objective minus verification only after {rows['epochs'].max():.2g} "
         f"epochs: {in_points(end)}; {in_seeds(table)}."
     )
-    return Verdict("C9", _better(end), *end, count_seeds(table), sentence)
+    return Verdict("C9", better(end), *end, count_seeds(table), sentence)
 
 
 def c10(table: pd.DataFrame) -> Verdict:
@@ -106,14 +105,7 @@ def c10(table: pd.DataFrame) -> Verdict:
         f"generator {small} with verifier {large}: {in_points(gain)}; "
         f"{in_seeds(table)}."
     )
-    return Verdict("C10", _better(gain), *gain, count_seeds(table), sentence)
-
-
-def _better(gain: Interval) -> str:
-    """Is the difference surely above 0, or surely not worth having?"""
-    if gain.low > 0:
-        return REPRODUCED
-    return CONTRADICTED if gain.high < NEGLIGIBLE else INCONCLUSIVE
+    return Verdict("C10", better(gain), *gain, count_seeds(table), sentence)
 
 
 def _gain_at(rows: pd.DataFrame, place: str) -> Interval:

@@ -12,6 +12,7 @@ from gsmlib.claims.rules import (
     REPRODUCED,
     STRONG,
     Verdict,
+    better,
     count_seeds,
     in_points,
     in_seeds,
@@ -50,18 +51,13 @@ def c13(table: pd.DataFrame) -> Verdict:
         rows[rows["arm"] == arm] for arm in ("dropout", "more pretraining")
     )
     gain = over_seeds(dropout, "gain")
-    word = INCONCLUSIVE
-    if gain.low > 0:
-        word = REPRODUCED
-    elif gain.high < NEGLIGIBLE:
-        word = CONTRADICTED
     sentence = (
         f"dropout changes finetuning by {in_points(gain)} {_where(rows)}; the same "
         f"additional pretraining without dropout by "
         f"{in_points(over_seeds(control, 'gain'))}; dropout against that control: "
         f"{in_points(over_seeds(dropout, 'over_control'))}; {in_seeds(table)}."
     )
-    return Verdict("C13", word, *gain, count_seeds(table), sentence)
+    return Verdict("C13", better(gain), *gain, count_seeds(table), sentence)
 
 
 def c14(table: pd.DataFrame) -> Verdict:

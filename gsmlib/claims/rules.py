@@ -74,6 +74,13 @@ def describe(verdict: Verdict) -> str:
     return f"{said}\nOurs: {verdict.sentence}\nVerdict: {verdict.verdict}."
 
 
+def better(gain: Interval) -> str:
+    """Judge whether one is better: surely above 0, or surely not worth having."""
+    if gain.low > 0:
+        return REPRODUCED
+    return CONTRADICTED if gain.high < NEGLIGIBLE else INCONCLUSIVE
+
+
 def ledger_row(verdict: Verdict) -> dict:
     """Return the verdict as a row of claims.json.
 

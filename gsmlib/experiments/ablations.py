@@ -14,15 +14,16 @@ from gsmlib.config import (
     VerifierAblationSettings,
 )
 from gsmlib.experiments.shared import (
+    difference,
     finetune_spec,
     limits,
-    matrix,
     mean_defined,
     progress,
+    scores_and_labels,
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import parameter_count, sample, score
+from gsmlib.pipeline import parameter_count
 from gsmlib.plan import prepare
 from gsmlib.store import Store
 
@@ -131,13 +132,13 @@ def _compared(
     """
     found = {}
     if usual is not None:
-        found |= _difference("gain", usual[place], solved[place])
+        found |= difference("gain", usual[place], solved[place])
     if place == settings.checkpoints - 1:
         slopes = late_slopes(solved, settings.ablation_epochs)
-        found |= _difference("slope", slopes, np.zeros_like(slopes))
+        found |= difference("slope", slopes, np.zeros_like(slopes))
         if usual is not None:
             usual_slopes = late_slopes(usual, settings.ablation_epochs)
-            found |= _difference("slope_gain", usual_slopes, slopes)
+            found |= difference("slope_gain", usual_slopes, slopes)
     return found
 
 
@@ -153,11 +154,6 @@ def late_slopes(solved: np.ndarray, epochs: float) -> np.ndarray:
     if len(offsets) < 2:
         return np.full(solved.shape[1], np.nan)
     return offsets @ solved[late] / (offsets @ offsets)
-
-
-def _difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    found = metrics.paired_difference(a, b)
-    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 # -------------------------------------------------------------- sizes of the two models
@@ -185,7 +181,7 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
         generator, verifier, *place = point
         if generator > verifier:  # the other way round came first
             other = solved[verifier, generator, *place]
-            rows[-1] |= _difference("gain", solved[point], other)
+            rows[-1] |= difference("gain", solved[point], other)
     return pd.DataFrame(rows)
 
 
@@ -255,8 +251,7 @@ def _generator(
 
 def _verified(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
     """Return (P,): is the best-scored completion right; and measures of the scores."""
-    scores = matrix(score(spec, store), "last")  # (P, n)
-    correct = matrix(sample(spec.completions, store), "correct")  # (P, n)
+    scores, correct = scores_and_labels(spec, store)
     problems, n = scores.shape
     solved = metrics.verified_at_n(scores, correct, n)
     return solved, {

@@ -21,6 +21,7 @@ from gsmlib.config import (
 )
 from gsmlib.data import Problem, load_problems
 from gsmlib.experiments.shared import (
+    difference,
     finetune_spec,
     limits,
     matrix,
@@ -105,9 +106,7 @@ def _calculator_gain(
         solved_greedily(settings, generator, settings.epochs, store, on)
         for on in (True, False)
     )
-    gain = metrics.paired_difference(used, unused)
-    limits = {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
-    return limits | {"p": metrics.mcnemar(used, unused)}
+    return difference("gain", used, unused) | {"p": metrics.mcnemar(used, unused)}
 
 
 def test_at_n_curve(settings: TestAtNSettings, store: Store) -> pd.DataFrame:
@@ -143,11 +142,9 @@ def _changes(
     rows = []
     for epoch in curve["epoch"]:
         greedy, at_n = solved[seed, epoch]
-        rise = metrics.paired_difference(greedy, solved[seed, best][0])
-        fall = metrics.paired_difference(solved[seed, peak][1], at_n)
-        row = {"rise": rise.mean, "rise_low": rise.low, "rise_high": rise.high}
-        row |= {"fall": fall.mean, "fall_low": fall.low, "fall_high": fall.high}
-        rows.append({"seed": seed, "epoch": epoch} | row)
+        row = {"seed": seed, "epoch": epoch}
+        row |= difference("rise", greedy, solved[seed, best][0])
+        rows.append(row | difference("fall", solved[seed, peak][1], at_n))
     return pd.DataFrame(rows)
 
 

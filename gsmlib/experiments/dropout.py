@@ -23,14 +23,15 @@ from gsmlib.config import (
     VerifierSpec,
 )
 from gsmlib.experiments.shared import (
+    difference,
     finetune_spec,
+    first_right,
     limits,
-    matrix,
     progress,
+    scores_and_labels,
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import sample, score
 from gsmlib.plan import prepare
 from gsmlib.store import Store
 
@@ -226,9 +227,8 @@ def _table(
 def _right(spec: SampleSpec | ScoreSpec, store: Store) -> np.ndarray:
     """Return (P,): is the greedy solution, or the best-scored completion, right."""
     if isinstance(spec, SampleSpec):
-        return matrix(sample(spec, store), "correct")[:, 0].astype(float)
-    scores = matrix(score(spec, store), "last")  # (P, n)
-    correct = matrix(sample(spec.completions, store), "correct")
+        return first_right(spec, store)
+    scores, correct = scores_and_labels(spec, store)
     return metrics.verified_at_n(scores, correct, spec.completions.n)
 
 
@@ -236,7 +236,5 @@ def _differences(arm: str, right: dict[str, np.ndarray]) -> dict[str, float]:
     """Return an arm's paired differences as columns with _low and _high."""
     columns: dict[str, float] = {}
     for name, other in COMPARED.get(arm, {}).items():
-        gap = metrics.paired_difference(right[arm], right[other])
-        names = (name, f"{name}_low", f"{name}_high")
-        columns |= dict(zip(names, gap, strict=True))
+        columns |= difference(name, right[arm], right[other])
     return columns

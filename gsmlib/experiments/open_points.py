@@ -18,14 +18,15 @@ from gsmlib.config import (
     Spec,
 )
 from gsmlib.experiments.shared import (
+    difference,
     finetune_spec,
+    first_right,
     limits,
-    matrix,
     progress,
+    scores_and_labels,
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import sample, score
 from gsmlib.plan import prepare
 from gsmlib.store import Store
 
@@ -167,16 +168,15 @@ def _verifier_rows(
         row |= limits("", solved) | {"mean_accuracy": single}
         row |= limits("within_auc", within)
         if variant.point != BASE:
-            row |= _difference("gain", solved, base[0])
-            row |= _difference("auc_gain", within, base[1])
+            row |= difference("gain", solved, base[0])
+            row |= difference("auc_gain", within, base[1])
         rows.append(row)
     return rows
 
 
 def _measure(variant: Variant, store: Store) -> tuple[np.ndarray, np.ndarray, float]:
     """Return (P,): best of n right, within-problem AUC; the share right of all."""
-    scores = matrix(score(variant.scores, store), variant.how)  # (P, n)
-    correct = matrix(sample(variant.scores.completions, store), "correct")  # (P, n)
+    scores, correct = scores_and_labels(variant.scores, store, variant.how)
     solved = metrics.verified_at_n(scores, correct, correct.shape[1])
     return solved, metrics.within_problem_auc(scores, correct), float(correct.mean())
 
@@ -185,18 +185,12 @@ def _finetuning_rows(
     settings: OpenPointSettings, seed: int, store: Store
 ) -> list[dict[str, Any]]:
     solved = {
-        name: matrix(sample(spec, store), "correct")[:, 0].astype(float)
+        name: first_right(spec, store)
         for name, spec in greedy_specs(settings, seed).items()
     }
     (name, base), (other, masked) = solved.items()
     about = {"n_problems": len(base), "n": 1}
     paper = {"point": BASE, "variant": name} | about | limits("", base)
     changed = {"point": 4, "variant": other} | about | limits("", masked)
-    rows = [paper, changed | _difference("gain", masked, base)]
+    rows = [paper, changed | difference("gain", masked, base)]
     return [row | {"mean_accuracy": row["accuracy"]} for row in rows]
-
-
-def _difference(name: str, ours: np.ndarray, base: np.ndarray) -> dict[str, float]:
-    """The paired mean difference (P,) with its limits as three columns."""
-    names = (name, f"{name}_low", f"{name}_high")
-    return dict(zip(names, metrics.paired_difference(ours, base), strict=True))

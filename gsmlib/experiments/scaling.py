@@ -8,8 +8,11 @@ import pandas as pd
 from gsmlib import metrics
 from gsmlib.config import FinetuneSpec, ScalingSettings, Spec
 from gsmlib.experiments.shared import (
+    as_columns,
+    difference,
     finetune_spec,
     limits,
+    models_and_sizes,
     progress,
     solved_greedily,
     test_spec,
@@ -31,7 +34,7 @@ def scaling_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     problems that all points share; slopes are least-squares fits.
     """
     prepare(scaling_stages(settings), store)
-    grid = _scaling_grid(settings)
+    grid = models_and_sizes(settings)
     weights = [n_train for _, n_train, _, _ in grid]
     rows, solved = [], {}
     for model, n_train, rate, seed in progress(grid, "scaling", weights):
@@ -64,16 +67,15 @@ def direct_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
         about = {"dataset": settings.dataset, "model": pair[0].model, "seed": seed}
         about |= {"n_train": pair[0].data.n_train, "n_problems": len(solved[0])}
         about["parameters"] = parameter_count(pair[0], store)
-        gap = metrics.paired_difference(solved[1], solved[0])
         for answers, right in zip(("with steps", "direct"), solved, strict=True):
             rows.append(about | {"answers": answers} | limits("", right))
-        rows[-1] |= _columns("gap", gap)
+        rows[-1] |= difference("gap", solved[1], solved[0])
     return pd.DataFrame(rows)
 
 
 def scaling_stages(settings: ScalingSettings) -> list[Spec]:
     """Return the last stages of both tables: greedy solutions of every model."""
-    finetuned = [_finetuned(settings, *point) for point in _scaling_grid(settings)]
+    finetuned = [_finetuned(settings, *point) for point in models_and_sizes(settings)]
     finetuned += [direct_pair(settings, seed)[1] for seed in settings.seeds]
     return [test_spec(settings, spec, settings.epochs, 0) for spec in finetuned]
 
@@ -85,17 +87,6 @@ def direct_pair(
     model, rate = settings.models[-1], settings.learning_rates[-1]
     steps = _finetuned(settings, model, max(settings.sizes), rate, seed)
     return steps, steps.replace(data=steps.data.replace(answers_only=True))
-
-
-def _scaling_grid(settings: ScalingSettings) -> list[tuple[str, int, float, int]]:
-    """Return model, n_train, learning rate and seed of every point of Fig 2."""
-    rates = zip(settings.models, settings.learning_rates, strict=True)
-    return [
-        (model, n_train, rate, seed)
-        for model, rate in rates
-        for n_train in settings.sizes
-        for seed in settings.seeds
-    ]
 
 
 def _finetuned(
@@ -115,12 +106,12 @@ def _trends(
         line = same[same["model"] == row.model].sort_values("n_train")
         right = [solved[row.model, n, row.seed] for n in line["n_train"]]
         slope = paired_slope(np.log10(line["n_train"]), np.array(right))
-        trends |= _columns("data_slope", slope)
+        trends |= as_columns("data_slope", slope)
     if row.parameters == table["parameters"].max():
         line = same[same["n_train"] == row.n_train].sort_values("parameters")
         right = [solved[model, row.n_train, row.seed] for model in line["model"]]
         slope = paired_slope(np.log10(line["parameters"]), np.array(right))
-        trends |= _columns("size_slope", slope)
+        trends |= as_columns("size_slope", slope)
         trends |= limits("level", np.mean(right, axis=0))
     return trends
 
@@ -140,8 +131,3 @@ def paired_slope(x: np.ndarray, solved: np.ndarray) -> Interval:
     up, down = (np.maximum(sign * weights, 0) @ solved / reach for sign in (1, -1))
     slope = metrics.paired_difference(up, down)
     return Interval(*(reach * value for value in slope))
-
-
-def _columns(name: str, interval: Interval) -> dict[str, float]:
-    names = (name, f"{name}_low", f"{name}_high")
-    return dict(zip(names, interval, strict=True))

@@ -12,12 +12,15 @@ from gsmlib.config import (
     DataSpec,
     FinetuneSpec,
     SampleSpec,
+    ScalingSettings,
+    ScoreSpec,
     StudySettings,
     TrainSettings,
+    VerificationSettings,
     VerifierSettings,
     VerifierSpec,
 )
-from gsmlib.pipeline import sample, sampled_problems
+from gsmlib.pipeline import sample, sampled_problems, score
 from gsmlib.store import Store
 
 TEST_LOSS_PROBLEMS = 100
@@ -111,6 +114,19 @@ def verifier_spec(settings: VerifierSettings, generator: FinetuneSpec) -> Verifi
     return VerifierSpec(completions=completions, training=verifier_training)
 
 
+def models_and_sizes(
+    settings: ScalingSettings | VerificationSettings,
+) -> list[tuple[str, int, float, int]]:
+    """Return model, n_train, learning rate and seed of every point of Fig 2 or 5."""
+    rates = zip(settings.models, settings.learning_rates, strict=True)
+    return [
+        (model, n_train, rate, seed)
+        for model, rate in rates
+        for n_train in settings.sizes
+        for seed in settings.seeds
+    ]
+
+
 def solved_greedily(
     settings: StudySettings,
     generator: FinetuneSpec,
@@ -120,7 +136,20 @@ def solved_greedily(
 ) -> np.ndarray:
     """Return (P,): 1 where the greedy solution of a test problem is right, else 0."""
     spec = test_spec(settings, generator, epoch, 0, calculator=calculator)
+    return first_right(spec, store)
+
+
+def first_right(spec: SampleSpec, store: Store) -> np.ndarray:
+    """Return (P,): 1 where a problem's first completion is right, else 0."""
     return matrix(sample(spec, store), "correct")[:, 0].astype(float)
+
+
+def scores_and_labels(
+    spec: ScoreSpec, store: Store, how: str = "last"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores (P, n) of completions, and (P, n): which of these are right."""
+    scores = matrix(score(spec, store), how)
+    return scores, matrix(sample(spec.completions, store), "correct")
 
 
 def majority_right(completions: pd.DataFrame, spec: SampleSpec) -> np.ndarray:
@@ -147,6 +176,16 @@ def limits(name: str, values: np.ndarray) -> dict[str, float]:
     interval = metrics.bootstrap_interval(values.astype(float), seed=0)
     if not name:
         return {"accuracy": interval.mean, "low": interval.low, "high": interval.high}
+    return as_columns(name, interval)
+
+
+def difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Return the mean of a - b over the same problems (P,) as three columns."""
+    return as_columns(name, metrics.paired_difference(a, b))
+
+
+def as_columns(name: str, interval: metrics.Interval) -> dict[str, float]:
+    """Return an interval as the columns name, name_low and name_high."""
     names = (name, f"{name}_low", f"{name}_high")
     return dict(zip(names, interval, strict=True))
 

@@ -9,6 +9,7 @@ import pandas as pd
 from gsmlib import metrics, selection
 from gsmlib.config import ScoreSpec, Spec, TestTimeSettings
 from gsmlib.experiments.shared import (
+    difference,
     finetune_spec,
     limits,
     matrix,
@@ -154,15 +155,10 @@ def _curve_table(
         for point, here in zip(curve.points, solved, strict=True):
             place = {"n": curve.n, "k": point} if curve.n else {"n": point}
             about = {"seed": seed, "n_problems": len(here), "method": curve.method}
-            rise = _difference("rise", here, solved[0])
-            fall = _difference("fall", here, solved[-1])
+            rise = difference("rise", here, solved[0])
+            fall = difference("fall", here, solved[-1])
             rows.append(about | place | limits("", here) | rise | fall | peak)
     return pd.DataFrame(rows)
-
-
-def _difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    found = metrics.paired_difference(a, b)
-    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _resampled_peaks(values: np.ndarray, points: Sequence[int]) -> np.ndarray:

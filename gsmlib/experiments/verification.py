@@ -8,16 +8,19 @@ import pandas as pd
 from gsmlib import metrics
 from gsmlib.config import SampleSpec, ScoreSpec, Spec, VerificationSettings
 from gsmlib.experiments.shared import (
+    difference,
     finetune_spec,
+    first_right,
     limits,
     majority_right,
-    matrix,
     mean_defined,
+    models_and_sizes,
     progress,
+    scores_and_labels,
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import parameter_count, sample, score
+from gsmlib.pipeline import parameter_count, sample
 from gsmlib.plan import prepare
 from gsmlib.store import Store
 
@@ -42,7 +45,7 @@ def verification_curve(settings: VerificationSettings, store: Store) -> pd.DataF
     of the same completions majority_vote, mean_accuracy and test_at_n.
     """
     prepare(verification_stages(settings), store)
-    grid = _verification_grid(settings)
+    grid = models_and_sizes(settings)
     rows: list[dict[str, Any]] = []
     weights = [n_train for _, n_train, _, _ in grid]
     for point in progress(grid, "verification", weights):
@@ -57,21 +60,8 @@ def verification_stages(settings: VerificationSettings) -> list[Spec]:
     """Return the last stages of Fig 5's table."""
     return [
         spec
-        for point in _verification_grid(settings)
+        for point in models_and_sizes(settings)
         for spec in _both_specs(settings, *point)
-    ]
-
-
-def _verification_grid(
-    settings: VerificationSettings,
-) -> list[tuple[str, int, float, int]]:
-    """Return model, n_train, learning rate and seed of every point of Fig 5."""
-    rates = zip(settings.models, settings.learning_rates, strict=True)
-    return [
-        (model, n_train, rate, seed)
-        for model, rate in rates
-        for n_train in settings.sizes
-        for seed in settings.seeds
     ]
 
 
@@ -86,13 +76,12 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     prepare(specs, store)
     spec = scored.completions
     completions = sample(spec, store)
-    scores = matrix(score(scored, store), "last")  # (P, 100)
-    correct = matrix(completions, "correct")
+    scores, correct = scores_and_labels(scored, store)  # (P, 100)
     voters = completions[completions["sample"] < REGIME_VOTERS]
     within = metrics.within_problem_auc(scores, correct)
     values = (
-        matrix(sample(smallest, store), "correct")[:, 0].astype(float),
-        matrix(sample(largest, store), "correct")[:, 0].astype(float),
+        first_right(smallest, store),
+        first_right(largest, store),
         correct.mean(axis=1),
         metrics.test_at_n(correct, REGIME_SAMPLES),
         majority_right(voters, spec),
@@ -136,17 +125,16 @@ def _both_methods(
 ) -> list[dict[str, Any]]:
     """Return the rows of finetuning and of verification for one point of Fig 5."""
     greedy, scores = _both_specs(settings, model, n_train, rate, seed)
-    solved = matrix(sample(greedy, store), "correct")[:, 0].astype(float)  # (P,)
+    solved = first_right(greedy, store)
     verified, details = _verification(scores, store)
     parameters = parameter_count(greedy.generator, store)
     about = {"parameters": parameters, "n_problems": len(solved)}
-    gain = metrics.paired_difference(verified, solved)
     return [
         about | {"method": "finetuning"} | limits("", solved),
         about
         | {"method": "verification"}
         | limits("", verified)
-        | {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
+        | difference("gain", verified, solved)
         | details,
     ]
 
@@ -170,9 +158,8 @@ def _both_specs(
 
 def _verification(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
     """Return (P,): is the best-scored completion right; and measures of the scores."""
-    scores = matrix(score(spec, store), "last")  # (P, n)
+    scores, correct = scores_and_labels(spec, store)
     completions, n = sample(spec.completions, store), spec.completions.n
-    correct = matrix(completions, "correct")  # (P, n)
     details = {
         "n": n,
         "within_auc": mean_defined(metrics.within_problem_auc(scores, correct)),
