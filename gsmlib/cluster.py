@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from gsmlib.config import SampleSpec, ScoreSpec, SettingsError, Spec
-from gsmlib.pipeline import compute_shard
 from gsmlib.plan import (
     GPU_FLOPS,
     GPU_SHARE,
@@ -24,6 +23,7 @@ from gsmlib.plan import (
     needed_stages,
     work_off,
 )
+from gsmlib.stages import compute_shard
 from gsmlib.store import Store
 
 try:

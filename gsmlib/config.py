@@ -23,6 +23,18 @@ from pydantic import (
 DEFAULT_SCALE = "quick"
 # How many problems there are to draw from; MiniGSM makes as many as one asks for.
 GSM8K_PROBLEMS = {"train": 7473, "test": 1319}
+# The mini-GPTs, shipped in WEIGHTS: (width, layers); a head is 32 wide, and there are
+# at least two.
+MINI_SIZES = {
+    "mini-0.1m": (32, 4),
+    "mini-0.3m": (64, 4),
+    "mini-1m": (128, 4),
+    "mini-3m": (192, 6),
+}
+WEIGHTS = Path(__file__).parent / "weights"
+TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
+# how accelerate and torchrun, or MPI, tell a process how many of it there are
+PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -724,11 +736,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GSMLIB_CACHE") or "~/.cache/gsmlib").expanduser()
 
 
-def best_precision() -> Precision:
-    """ "bf16" on a GPU or a CPU with bfloat16 instructions, else "fp32"."""
+def is_launched() -> bool:
+    """Whether this is one of the processes of `accelerate launch` or its like."""
+    return any(name in os.environ for name in PROCESS_COUNTS)
+
+
+def has_gpu() -> bool:
+    """Whether torch has a GPU; a build for CPUs alone need not be imported to know."""
+    if metadata.version("torch").endswith("+cpu"):
+        return False
     import torch  # here, so that drawing figures does not need torch
 
-    if torch.cuda.is_available():
+    return torch.cuda.is_available()
+
+
+def best_precision() -> Precision:
+    """ "bf16" on a GPU or a CPU with bfloat16 instructions, else "fp32"."""
+    if has_gpu():
         return "bf16"
     flags = Path("/proc/cpuinfo")
     known = flags.read_text() if flags.exists() else ""
@@ -737,15 +761,13 @@ def best_precision() -> Precision:
 
 def describe_setup() -> str:
     """One line: versions of what matters to a result, and the device."""
-    import torch
-
     names = ("gsmlib", "torch", "transformers")
     versions = " · ".join(f"{name} {metadata.version(name)}" for name in names)
-    device = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
+    device = f"CPU, {os.cpu_count()} cores"
+    if has_gpu():
+        import torch
+
+        device = torch.cuda.get_device_name()
     return f"Python {platform.python_version()} · {versions} · {device}"
 
 

@@ -28,24 +28,20 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
+from gsmlib.config import MINI_SIZES, WEIGHTS
 from gsmlib.smollm2 import converted_folder, no_progress_bars
 from gsmlib.tokenizer import SCORE, load_tokenizer
 
-WEIGHTS = Path(__file__).parent / "weights"
 HEAD_FILE = "verifier_head.safetensors"
-# (width, layers); a head is 32 wide, and there are at least two
-MINI_SIZES = {
-    "mini-0.1m": (32, 4),
-    "mini-0.3m": (64, 4),
-    "mini-1m": (128, 4),
-    "mini-3m": (192, 6),
-}
 TINY_SIZE = (32, 2)
 POSITIONS = 400  # the paper's maximum sample length (appendix B)
 OWN_DROPOUT = "residual_dropout"  # ours, for architectures that have none
 RESIDUAL_DROPOUTS = ("resid_pdrop", "resid_dropout", "hidden_dropout", OWN_DROPOUT)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
+
+transformers_logging.disable_progress_bar()  # one for every file read or written
 
 
 class LanguageModel(NamedTuple):

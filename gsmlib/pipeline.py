@@ -1,182 +1,45 @@
-"""The stages, from pretraining to scores. Only this module uses the store.
+"""The stages, from pretraining to scores: each read from the store, or computed first.
 
 A stage takes a spec and a store; the spec holds its parents' specs, so asking for the
-last stage builds whatever is missing before it. A stage's version is part of its key:
-raise it when the stage's result changes for the same spec.
+last stage builds whatever is missing before it. What is in the store is read without
+torch: only computing (`gsmlib.stages`) needs it.
 """
 
-import hashlib
 import json
 import math
 import tempfile
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-import torch
-from pyarrow import Table
-from pyarrow.dataset import dataset
-from pyarrow.parquet import write_table
 from safetensors import safe_open
 from tqdm import tqdm
-from transformers.utils import logging as transformers_logging
 
-from gsmlib.answers import final_number, is_correct
-from gsmlib.batching import Row, encode
+from gsmlib.artifacts import (
+    COMPLETIONS,
+    HISTORY,
+    LOSSES,
+    SCORES,
+    VERSIONS,
+    epoch_folder,
+    identity,
+    is_done,
+    parents,
+    parts_of,
+)
 from gsmlib.config import (
-    DataSpec,
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
     ScoreSpec,
     Spec,
     VerifierSpec,
+    is_launched,
 )
-from gsmlib.data import Problem, load_problems
-from gsmlib.decoding import Completion, stream_completions
-from gsmlib.models import (
-    MINI_SIZES,
-    WEIGHTS,
-    LanguageModel,
-    keep_freed_memory,
-    load_language_model,
-    load_saved_language_model,
-    load_saved_verifier,
-    save_language_model,
-    save_verifier,
-)
-from gsmlib.pretraining import more_text_rows
-from gsmlib.store import RESUME, Artifact, Store, file_sha256, write_text
-from gsmlib.tokenizer import TOKENIZER_FILE
-from gsmlib.training import evaluate_loss, launched, train
-from gsmlib.verifier import (
-    AGGREGATIONS,
-    aggregate,
-    make_rows,
-    new_verifier,
-    score_completions,
-)
+from gsmlib.store import RESUME, Artifact, Store
 
-transformers_logging.disable_progress_bar()  # one for every file read or written
-
-VERSIONS: dict[type[Spec], tuple[str, int]] = {
-    PretrainSpec: ("pretrain", 1),
-    FinetuneSpec: ("finetune", 1),
-    SampleSpec: ("sample", 1),
-    VerifierSpec: ("train_verifier", 1),
-    ScoreSpec: ("score", 1),
-}
-LOSSES, HISTORY = "losses.json", "history.csv"
-COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
-DONE = "done"  # among what a scoring is resumed from: whole problems
-SAVE_SECONDS = 30  # an interruption loses about this much sampling
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
-
-
-# ----------------------------------------------------------------------------- identity
-
-
-def identity(spec: Spec) -> dict[str, Any]:
-    """Return all that decides a stage's result: the spec, its parents, their versions.
-
-    What a name stands for counts too: the shipped weights and MiniGSM's problems are
-    fingerprinted, so a changed file is never mistaken for its predecessor.
-    """
-    values = {
-        name: identity(value) if isinstance(value, Spec) else value
-        for name, value in spec
-    }
-    if isinstance(spec, FinetuneSpec | PretrainSpec):
-        values["weights"] = weights_fingerprint(spec.model)
-    if isinstance(spec, DataSpec | PretrainSpec) and spec.dataset == "minigsm":
-        seed = spec.seed if isinstance(spec, DataSpec) else spec.training.seed
-        values["problems"] = problems_fingerprint(seed)
-    if type(spec) in VERSIONS:
-        values["stage"], values["version"] = VERSIONS[type(spec)]
-    return values
-
-
-@cache
-def weights_fingerprint(model: str) -> str:
-    """Return a digest of a model's local files; nothing's for one of the hub."""
-    name = model.partition(":")[0]  # ":random" ones share the tokenizer
-    files = [WEIGHTS / f"{model}.safetensors"]
-    files += [TOKENIZER_FILE] if name in ("tiny", *MINI_SIZES) else []
-    files += sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    sums = [file_sha256(path) for path in files if path.is_file()]
-    return hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
-
-
-@cache
-def problems_fingerprint(seed: int) -> str:
-    """Return a digest of the first MiniGSM problems, which change with its grammar."""
-    problems = load_problems("minigsm", "train", 32, seed)
-    return hashlib.sha256(repr(problems).encode()).hexdigest()[:16]
-
-
-def is_done(spec: Spec, store: Store) -> bool:
-    """Return whether the stage's artifact is in the store and intact."""
-    stage, _ = VERSIONS[type(spec)]
-    return store.has(stage, identity(spec))
-
-
-def folder_of(spec: Spec, store: Store) -> Path:
-    """Return the folder of the stage's artifact."""
-    stage, _ = VERSIONS[type(spec)]
-    return store.folder(stage, identity(spec))
-
-
-def _run(spec: Spec, store: Store, what: str, make: Callable[[Path], None]) -> Artifact:
-    """Get the artifact and say once, in one line, what it is and what it cost."""
-    stage, _ = VERSIONS[type(spec)]
-    artifact = _get(spec, store, make)
-    if artifact.again or not launched().is_main_process:
-        return artifact
-    how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
-    tqdm.write(f"{stage:<14} {what} · {how}")
-    return artifact
-
-
-def _get(spec: Spec, store: Store, make: Callable[[Path], None]) -> Artifact:
-    """Get the artifact, made if need be by all processes; the first alone writes it.
-
-    The others read what it is resumed from, and what they would write is dropped.
-    """
-    state, done = launched(), is_done(spec, store)
-    state.wait_for_everyone()  # all have looked before one begins
-    if not state.is_main_process:
-        if not done:
-            with tempfile.TemporaryDirectory() as scratch:
-                (Path(scratch) / RESUME).symlink_to(_parts(spec, store).absolute())
-                make(Path(scratch))
-        state.wait_for_everyone()  # until the first has written it
-    artifact = store.get(VERSIONS[type(spec)][0], identity(spec), make)
-    if state.is_main_process:
-        state.wait_for_everyone()
-    return artifact
-
-
-def _parts(spec: Spec, store: Store) -> Path:
-    stage, _ = VERSIONS[type(spec)]
-    return store.parts(stage, identity(spec))
-
-
-def compute_shard(
-    spec: SampleSpec | ScoreSpec, store: Store, shard: int, shards: int
-) -> None:
-    """Compute one of `shards` parts of a stage's rows, which `compute` then finds.
-
-    A shard is every `shards`-th problem. Its stage's parents must be in the store.
-    """
-    if not is_done(spec, store):
-        make = _sample_shard if isinstance(spec, SampleSpec) else _score_shard
-        make(spec, store, _parts(spec, store), shard, shards)
+if TYPE_CHECKING:
+    from gsmlib.models import LanguageModel
 
 
 def compute(spec: Spec, store: Store) -> None:
@@ -191,40 +54,55 @@ def compute(spec: Spec, store: Store) -> None:
     stages[type(spec)](spec, store)
 
 
-# ----------------------------------------------------------------------------- pretrain
+def _run(spec: Spec, store: Store, what: str) -> Artifact:
+    """Get the artifact, its parents first, and say once in one line what it cost."""
+    if not is_done(spec, store):
+        for parent in parents(spec):
+            compute(parent, store)
+    artifact, speaks = _get(spec, store)
+    if speaks and not artifact.again:
+        stage, _ = VERSIONS[type(spec)]
+        how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
+        tqdm.write(f"{stage:<14} {what} · {how}")
+    return artifact
+
+
+def _get(spec: Spec, store: Store) -> tuple[Artifact, bool]:
+    """Return the artifact, and whether this is the first or only process.
+
+    All processes of a launch make it together; the first alone writes it. The others
+    read what it is resumed from, and what they would write is dropped.
+    """
+    stage, _ = VERSIONS[type(spec)]
+
+    def make(work: Path) -> None:
+        from gsmlib import stages  # here: what is in the store is read without torch
+
+        stages.make(spec, store, work)
+
+    if not is_launched():
+        return store.get(stage, identity(spec), make), True
+    from gsmlib.training import launched
+
+    state, done = launched(), is_done(spec, store)
+    state.wait_for_everyone()  # all have looked before one begins
+    if not state.is_main_process:
+        if not done:
+            with tempfile.TemporaryDirectory() as scratch:
+                (Path(scratch) / RESUME).symlink_to(parts_of(spec, store).absolute())
+                make(Path(scratch))
+        state.wait_for_everyone()  # until the first has written it
+    artifact = store.get(stage, identity(spec), make)
+    if state.is_main_process:
+        state.wait_for_everyone()
+    return artifact, state.is_main_process
 
 
 def pretrain(spec: PretrainSpec, store: Store) -> Artifact:
     """Go on pretraining a model on running text, as with dropout in section 5.2."""
     rate = spec.training.dropout
     what = f"{spec.model} on {spec.n_texts} more texts, dropout {rate:g}"
-    return _run(spec, store, what, lambda work: _pretrain(spec, work))
-
-
-def _pretrain(spec: PretrainSpec, work: Path) -> None:
-    training = spec.training
-    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
-    rows = more_text_rows(lm.tokenizer, spec.dataset, spec.n_texts, training.seed)
-    history = train(
-        lm.model,
-        rows,
-        training,
-        pad_token=lm.tokenizer.pad_token_id,
-        checkpoint=work / RESUME,
-    )
-    save_language_model(lm, work / "model")
-    history.to_csv(work / HISTORY, index=False)
-
-
-def _load_pretrained(spec: FinetuneSpec, dropout: float, store: Store) -> LanguageModel:
-    """The model before it is finetuned, after additional pretraining if there is."""
-    if spec.pretraining is None:
-        return load_language_model(spec.model, dropout=dropout, seed=spec.training.seed)
-    folder = pretrain(spec.pretraining, store).folder / "model"  # checked, not assumed
-    return load_saved_language_model(folder, dropout=dropout)
-
-
-# ----------------------------------------------------------------------------- finetune
+    return _run(spec, store, what)
 
 
 def finetune(spec: FinetuneSpec, store: Store) -> Artifact:
@@ -234,75 +112,23 @@ def finetune(spec: FinetuneSpec, store: Store) -> Artifact:
         f"{spec.model} on {data.n_train} {data.dataset} problems, {epochs} epochs, "
         f"seed {spec.training.seed}"
     )
-    if spec.pretraining is not None and not is_done(spec, store):
-        pretrain(spec.pretraining, store)
-    return _run(spec, store, what, lambda work: _finetune(spec, store, work))
+    return _run(spec, store, what)
 
 
-def _finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
-    data, training = spec.data, spec.training
-    lm = _load_pretrained(spec, training.dropout, store)
-    rows = language_rows(lm, training_problems(data, data.n_train), spec.max_length)
-    test = _shortened(load_problems(data.dataset, "test", data.n_test), data)
-    test_rows = language_rows(lm, test, spec.max_length)
-
-    def after_epoch(epoch: int, summary: dict) -> None:
-        if epoch in spec.keep_epochs:
-            save_language_model(lm, work / f"epoch-{epoch}")
-        loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
-        _note_loss(work / LOSSES, epoch, loss)
-
-    history = train(
-        lm.model,
-        rows,
-        training,
-        pad_token=lm.tokenizer.pad_token_id,
-        on_epoch=after_epoch,
-        checkpoint=work / RESUME,
-    )
-    history.to_csv(work / HISTORY, index=False)
-
-
-def _note_loss(path: Path, epoch: int, loss: float) -> None:
-    """Add an epoch's test loss to a file that survives an interruption."""
-    known = json.loads(path.read_text()) if path.exists() else {}
-    write_text(path, json.dumps(known | {str(epoch): loss}))
-
-
-def training_problems(data: DataSpec, n: int) -> list[Problem]:
-    """Return the first n of the spec's training problems, as they are learnt from."""
-    return _shortened(load_problems(data.dataset, "train", n, data.seed), data)
-
-
-def _shortened(problems: list[Problem], data: DataSpec) -> list[Problem]:
-    """The problems with the last lines of their solutions alone, where so asked."""
-    if not data.answers_only:
-        return problems
-    return [Problem(p.question, p.solution.splitlines()[-1]) for p in problems]
-
-
-def language_rows(
-    lm: LanguageModel, problems: list[Problem], max_length: int
-) -> list[Row]:
-    """Encode problems with their own solutions as language-model rows."""
-    return [encode(lm.tokenizer, *problem, max_length) for problem in problems]
-
-
-def load_finetuned(
-    spec: FinetuneSpec, epoch: int, store: Store, *, dropout: float = 0.0
-) -> LanguageModel:
+def load_finetuned(spec: FinetuneSpec, epoch: int, store: Store) -> "LanguageModel":
     """Return the model after `epoch`, finetuned first where it is not in the store."""
+    from gsmlib.models import load_saved_language_model
+
     finetune(spec, store)
-    folder = folder_of(spec, store) / f"epoch-{epoch}"
-    return load_saved_language_model(folder, dropout=dropout)
+    return load_saved_language_model(epoch_folder(spec, epoch, store))
 
 
 def parameter_count(spec: FinetuneSpec, store: Store) -> int:
     """Return how many numbers the finetuned model has (tied weights once)."""
-    folder = finetune(spec, store).folder / f"epoch-{spec.keep_epochs[-1]}"
+    finetune(spec, store)
     total = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
+    for path in epoch_folder(spec, spec.keep_epochs[-1], store).glob("*.safetensors"):
+        with safe_open(path, "np") as file:
             names = list(file.keys())
             shapes = [file.get_slice(name).get_shape() for name in names]
         total += sum(math.prod(shape) for shape in shapes)
@@ -321,9 +147,6 @@ def epoch_losses(spec: FinetuneSpec, store: Store) -> pd.DataFrame:
     return table.rename_axis("epoch").reset_index()
 
 
-# ------------------------------------------------------------------------------- sample
-
-
 def sample(spec: SampleSpec, store: Store) -> pd.DataFrame:
     """Return completions of a generator, labelled: a row per (problem, sample).
 
@@ -331,226 +154,19 @@ def sample(spec: SampleSpec, store: Store) -> pd.DataFrame:
     Section 4.2: a completion is correct when its final answer is, whatever its steps.
     """
     generator = spec.generator
-    if not is_done(spec, store):
-        if spec.sampler is None:
-            finetune(generator, store)
-        else:
-            train_verifier(spec.sampler, store)
     what = (
         f"{generator.model} ({generator.data.n_train} problems, epoch {spec.epoch}): "
         f"{spec.n} completions of {spec.n_problems} {spec.split} problems, "
         f"T {spec.temperature:g}"
     )
-    artifact = _run(spec, store, what, lambda work: _sample(spec, store, work))
-    return pd.read_parquet(artifact.folder / COMPLETIONS)
-
-
-def sampled_problems(spec: SampleSpec) -> list[Problem]:
-    """Return the problems that a sampling spec is about."""
-    data = spec.generator.data
-    seed = data.seed if spec.split == "train" else 0  # one test set for all seeds
-    return load_problems(data.dataset, spec.split, spec.n_problems, seed)
-
-
-def best_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _sample(spec: SampleSpec, store: Store, work: Path) -> None:
-    own = launched().process_index, launched().num_processes
-    _sample_shard(spec, store, work / RESUME, *own)
-    launched().wait_for_everyone()
-    if launched().is_main_process:
-        write_table(_merge(work / RESUME), work / COMPLETIONS)
-
-
-def _sample_shard(
-    spec: SampleSpec, store: Store, parts: Path, shard: int, shards: int
-) -> None:
-    """Complete every `shards`-th problem, but for what `parts` has already."""
-    parts.mkdir(exist_ok=True)
-    finished = _finished(parts)
-    places = range(shard, spec.n_problems, shards)
-    if all((place, j) in finished for place in places for j in range(spec.n)):
-        return
-    keep_freed_memory()
-    lm = load_saved_language_model(_sampler_folder(spec, store))
-    lm.model.to(best_device(), PRECISIONS[spec.precision])
-    rows, saved = [], time.monotonic()
-    for row in _complete(lm, spec, places, finished):
-        rows.append(row)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            _write_part(rows, parts)
-            rows, saved = [], time.monotonic()
-    if rows:
-        _write_part(rows, parts)
-
-
-def _sampler_folder(spec: SampleSpec, store: Store) -> Path:
-    """Where the model lies that samples."""
-    if spec.sampler is not None:
-        return folder_of(spec.sampler, store) / verifier_name()
-    return folder_of(spec.generator, store) / f"epoch-{spec.epoch}"
-
-
-def _complete(
-    lm: LanguageModel,
-    spec: SampleSpec,
-    places: Sequence[int],
-    finished: set[tuple[int, int]],
-) -> Iterator[dict[str, Any]]:
-    """Yield a labelled row for every completion that is not finished, as it is done."""
-    problems = sampled_problems(spec)
-    pairs = [(i, j) for i in range(len(places)) for j in range(spec.n)]
-    skip = {(i, j) for i, j in pairs if (places[i], j) in finished}
-    stream = stream_completions(
-        lm,
-        [problems[place].question for place in places],
-        spec.n,
-        temperature=spec.temperature,
-        seed=spec.seed,
-        max_length=spec.max_length,
-        calculator=spec.calculator,
-        stop_after_answer=spec.stop_after_answer,
-        problem_ids=places,
-        skip=skip,
-    )
-    bar = dict(desc="sample", unit="completion", leave=False, initial=len(skip))
-    for i, sample, completion in tqdm(stream, total=len(pairs), **bar):
-        place = places[i]
-        about = {"problem": place, "sample": sample}
-        yield about | completion._asdict() | _label(completion, problems[place])
-
-
-def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
-    return {
-        "correct": is_correct(completion.text, problem.solution),
-        "answer": final_number(completion.text),
-    }
-
-
-def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Add finished rows to those that an interruption leaves."""
-    part = folder / f"{uuid.uuid4().hex}.parquet"  # others may write there too
-    write_table(Table.from_pylist(rows), part.with_suffix(".tmp"))
-    part.with_suffix(".tmp").rename(part)
-
-
-def _merge(folder: Path) -> Table:
-    """Return all saved rows by problem and sample, each once.
-
-    A worker that was given up may have saved some that its successor saved again.
-    """
-    table = dataset(sorted(folder.glob("*.parquet"))).to_table()
-    problem, sample = (table[name].to_numpy() for name in ("problem", "sample"))
-    keys = problem * (sample.max() + 1) + sample
-    return table.take(np.unique(keys, return_index=True)[1])
-
-
-def _finished(folder: Path) -> set[tuple[int, int]]:
-    """Return (problem, sample) of the rows that are saved already."""
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        return set()
-    table = dataset(files).to_table(columns=["problem", "sample"])
-    columns = (table[name].to_pylist() for name in ("problem", "sample"))
-    return set(zip(*columns, strict=True))
-
-
-# ----------------------------------------------------------------------- train_verifier
+    return pd.read_parquet(_run(spec, store, what).folder / COMPLETIONS)
 
 
 def train_verifier(spec: VerifierSpec, store: Store) -> Artifact:
     """Train a verifier on labelled completions, jointly with the language objective."""
     completions = spec.completions
-    if not is_done(spec, store):
-        sample(completions, store)
-        if spec.start is not None:
-            finetune(spec.start, store)
     count = completions.n_problems * (spec.per_problem or completions.n)
-    what = f"{spec.base.model} on {count} completions"
-    return _run(spec, store, what, lambda work: _train_verifier(spec, store, work))
-
-
-def _train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
-    lm = _verifier_start(spec, store)
-    rows = verifier_rows(spec, lm, store)
-    verifier = new_verifier(lm, rows, spec.training.loss)
-
-    def keep(number: int) -> None:
-        name = verifier_name(number if number < spec.checkpoints else None)
-        save_verifier(verifier, lm.tokenizer, work / name)
-
-    history = train(
-        verifier,
-        rows,
-        spec.training,
-        language_rows=_joint_rows(spec, lm, rows),
-        pad_token=lm.tokenizer.pad_token_id,
-        shares=spec.checkpoints,
-        on_share=keep,
-        checkpoint=work / RESUME,
-    )
-    history.to_csv(work / HISTORY, index=False)
-
-
-def verifier_name(checkpoint: int | None = None) -> str:
-    """The folder of a verifier within its artifact; None means the last one."""
-    return f"verifier-{checkpoint}" if checkpoint else "verifier"
-
-
-def verifier_rows(spec: VerifierSpec, lm: LanguageModel, store: Store) -> list[Row]:
-    """Return the labelled rows that a verifier learns from, problem by problem."""
-    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
-    if spec.per_problem is not None:
-        table = table[table["sample"] < spec.per_problem]
-    if spec.deduplicate:
-        text = table["tokens"].map(tuple)
-        table = table[~table.assign(text=text).duplicated(["problem", "text"])]
-    return make_rows(
-        lm.tokenizer,
-        [problem.question for problem in sampled_problems(spec.completions)],
-        per_problem(table, "tokens"),
-        per_problem(table, "correct"),
-        spec.completions.max_length,
-    )
-
-
-def _joint_rows(
-    spec: VerifierSpec, lm: LanguageModel, rows: Sequence[Row]
-) -> list[Row]:
-    """The language rows of the joint objective."""
-    if spec.language_rows == "samples":
-        return [row._replace(label=float("nan")) for row in rows]
-    data = spec.completions.generator.data
-    originals = training_problems(data, data.n_train)
-    return language_rows(lm, originals, spec.completions.max_length)
-
-
-def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
-    """The model a verifier starts from: its generator, or the pretrained one.
-
-    Raises ValueError where it reads other tokens than the completions are made of.
-    """
-    base, rate = spec.base, spec.training.dropout
-    if spec.init == "pretrained":
-        return _load_pretrained(base, rate, store)
-    epoch = base.keep_epochs[-1] if spec.start else spec.completions.epoch
-    lm = load_finetuned(base, epoch, store, dropout=rate)  # checked before it is read
-    if spec.start is not None:
-        sampler = load_finetuned(
-            spec.completions.generator, spec.completions.epoch, store
-        )
-        if sampler.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
-            raise ValueError(
-                f"{base.model} cannot verify {spec.completions.generator.model}: "
-                "their tokens differ; take two models of one family."
-            )
-    return lm
-
-
-# -------------------------------------------------------------------------------- score
+    return _run(spec, store, f"{spec.base.model} on {count} completions")
 
 
 def score(spec: ScoreSpec, store: Store) -> pd.DataFrame:
@@ -558,97 +174,7 @@ def score(spec: ScoreSpec, store: Store) -> pd.DataFrame:
 
     The column token_scores has a list of scores per completion, one per token.
     """
-    if not is_done(spec, store):
-        train_verifier(spec.verifier, store)
-        sample(spec.completions, store)
     completions = spec.completions
     count = completions.n_problems * completions.n
     what = f"{count} completions of {completions.split} problems"
-    artifact = _run(spec, store, what, lambda work: _score(spec, store, work))
-    return pd.read_parquet(artifact.folder / SCORES)
-
-
-def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
-    own = launched().process_index, launched().num_processes
-    _score_shard(spec, store, work / RESUME, *own)
-    launched().wait_for_everyone()
-    if not launched().is_main_process:
-        return
-    scored = _merge(work / RESUME / DONE).to_pandas()
-    for how in AGGREGATIONS:
-        scored[how] = [aggregate(scores, how) for scores in scored["token_scores"]]
-    scored.to_parquet(work / SCORES)
-
-
-def _score_shard(
-    spec: ScoreSpec, store: Store, parts: Path, shard: int, shards: int
-) -> None:
-    """Score every `shards`-th problem's completions, but for what `parts` has."""
-    (parts / DONE).mkdir(parents=True, exist_ok=True)
-    finished = {problem for problem, _ in _finished(parts / DONE)}
-    places = range(shard, spec.completions.n_problems, shards)
-    places = [place for place in places if place not in finished]
-    if not places:
-        return
-    name = verifier_name(_checkpoint(spec))
-    folder = folder_of(spec.verifier, store) / name
-    verifier, tokenizer = load_saved_verifier(folder)
-    verifier.to(best_device())
-    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
-    problems, tokens = sampled_problems(spec.completions), per_problem(table, "tokens")
-    unfinished = parts / hashlib.sha256(repr(places).encode()).hexdigest()[:16]
-    unfinished.mkdir(exist_ok=True)
-    token_scores = score_completions(
-        verifier,
-        tokenizer,
-        [problems[place].question for place in places],
-        [tokens[place] for place in places],
-        batch_tokens=EVALUATION_TOKENS,
-        precision=spec.verifier.training.precision,
-        loss=spec.verifier.training.loss,
-        known=_known_scores(unfinished),
-        keep=_keeper(unfinished),
-    )
-    rows = [
-        {"problem": place, "sample": j, "token_scores": scores}
-        for place, of_problem in zip(places, token_scores, strict=True)
-        for j, scores in enumerate(of_problem)
-    ]
-    _write_part(rows, parts / DONE)
-
-
-def _keeper(folder: Path) -> Callable[[dict[int, np.ndarray]], None]:
-    """What adds scores to those that an interruption leaves, every SAVE_SECONDS."""
-    rows: list[dict[str, Any]] = []
-    saved = time.monotonic()
-
-    def keep(made: dict[int, np.ndarray]) -> None:
-        nonlocal saved
-        rows.extend({"row": row, "scores": scores} for row, scores in made.items())
-        if time.monotonic() - saved > SAVE_SECONDS:
-            _write_part(rows, folder)
-            rows.clear()
-            saved = time.monotonic()
-
-    return keep
-
-
-def _known_scores(folder: Path) -> dict[int, np.ndarray]:
-    """The scores that an interruption left, by their completion's number."""
-    files = sorted(folder.glob("*.parquet"))
-    parts = [pd.read_parquet(file) for file in files]
-    pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
-    return {int(row): scores for part in pairs for row, scores in part}
-
-
-def _checkpoint(spec: ScoreSpec) -> int | None:
-    """The checkpoint that scores, None where it is the last."""
-    last = spec.checkpoint == spec.verifier.checkpoints
-    return None if last else spec.checkpoint
-
-
-def per_problem(table: pd.DataFrame, column: str) -> list[list]:
-    """Return a column as one list per problem, samples in order; arrays as lists."""
-    ordered = table.sort_values(["problem", "sample"])
-    plain = ordered[column].map(lambda v: v.tolist() if hasattr(v, "tolist") else v)
-    return plain.groupby(ordered["problem"]).agg(list).tolist()
+    return pd.read_parquet(_run(spec, store, what).folder / SCORES)

@@ -24,10 +24,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import psutil
-import torch
 from tqdm import tqdm
 
-from gsmlib import pipeline
+from gsmlib.artifacts import VERSIONS, folder_of, is_done, parents
 from gsmlib.config import (
     FinetuneSpec,
     PretrainSpec,
@@ -36,8 +35,10 @@ from gsmlib.config import (
     SettingsError,
     Spec,
     VerifierSpec,
+    has_gpu,
+    is_launched,
 )
-from gsmlib.decoding import BATCH_BYTES, MAX_ROWS
+from gsmlib.pipeline import compute
 from gsmlib.store import MANIFEST, Store
 
 
@@ -93,15 +94,6 @@ class Stage(NamedTuple):
 # ------------------------------------------------------------------------ what is to do
 
 
-def parents(spec: Spec) -> list[Spec]:
-    """Return the stages whose artifacts computing `spec` reads."""
-    needed = [value for _, value in spec if type(value) in pipeline.VERSIONS]
-    if isinstance(spec, VerifierSpec):
-        needed.append(spec.completions.generator)
-        needed += [s for s in [spec.base.pretraining] if s is not None]
-    return needed
-
-
 def list_stages(specs: Sequence[Spec], store: Store) -> list[Stage]:
     """Return the stages `specs` and all their ancestors, each once, parents first."""
     graph: dict[Spec, list[Spec]] = {}
@@ -114,9 +106,7 @@ def list_stages(specs: Sequence[Spec], store: Store) -> list[Stage]:
     order = TopologicalSorter(graph).static_order()
     asked = set(specs)
     return [
-        Stage(
-            spec, estimate_seconds(spec), pipeline.is_done(spec, store), spec in asked
-        )
+        Stage(spec, estimate_seconds(spec), is_done(spec, store), spec in asked)
         for spec in order
     ]
 
@@ -176,13 +166,16 @@ def estimate_memory(spec: Spec) -> float:
     Training: weights, gradients, Adam's states, and what the backward pass needs of
     the tokens computed at once. Sampling: weights, and the cache of the rows in work.
     """
+    from gsmlib.decoding import BATCH_BYTES, MAX_ROWS  # here: they import torch
+    from gsmlib.stages import EVALUATION_TOKENS
+
     size = _size_of(spec)
     parameters = 1e6 * size.millions
     if isinstance(spec, SampleSpec):
         row = 8 * size.layers * size.width * spec.max_length + 32 * size.vocabulary
         return PROCESS_BYTES + 4 * parameters + min(MAX_ROWS * row, BATCH_BYTES)
     if isinstance(spec, ScoreSpec):
-        read = pipeline.EVALUATION_TOKENS * LAYER_BYTES * size.width
+        read = EVALUATION_TOKENS * LAYER_BYTES * size.width
         return PROCESS_BYTES + 4 * parameters + read
     tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary)
     kept = LAYER_BYTES * size.layers * size.width + LOGIT_BYTES * size.vocabulary
@@ -225,7 +218,7 @@ def plan_table(stages: Sequence[Stage]) -> pd.DataFrame:
 def _plan_row(stage: Stage, missing: bool) -> dict[str, Any]:
     spec = stage.spec
     return {
-        "stage": pipeline.VERSIONS[type(spec)][0],
+        "stage": VERSIONS[type(spec)][0],
         "model": _model_of(spec),
         "stages": 1,
         "done": int(not missing),
@@ -243,7 +236,7 @@ def cost_table(stages: Sequence[Stage], store: Store) -> pd.DataFrame:
     """
     rows = [
         {
-            "stage": pipeline.VERSIONS[type(stage.spec)][0],
+            "stage": VERSIONS[type(stage.spec)][0],
             "model": _model_of(stage.spec),
             "stages": 1,
             "minutes": _seconds_taken(stage.spec, store) / 60,
@@ -256,7 +249,7 @@ def cost_table(stages: Sequence[Stage], store: Store) -> pd.DataFrame:
 
 
 def _seconds_taken(spec: Spec, store: Store) -> float:
-    manifest = pipeline.folder_of(spec, store) / MANIFEST
+    manifest = folder_of(spec, store) / MANIFEST
     return json.loads(manifest.read_text())["seconds"]
 
 
@@ -295,7 +288,7 @@ def count_workers() -> int:
         if not given.isdecimal() or int(given) < 1:
             raise SettingsError(f"GSMLIB_WORKERS is {given!r}; give a number from 1.")
         return int(given)
-    if torch.cuda.is_available() or "WORLD_SIZE" in os.environ:
+    if has_gpu() or is_launched():
         return 1  # all of `accelerate launch`'s processes compute the same stage
     room = psutil.virtual_memory().available // WORKER_BYTES
     return max(1, min(count_cores(), room))
@@ -440,6 +433,6 @@ def compute_quietly(spec: Spec, root: Path) -> str:
     """Compute one stage in a worker; return what it printed but for progress bars."""
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
-        pipeline.compute(spec, Store(root))
+        compute(spec, Store(root))
     lines = re.split(r"[\r\n]+", said.getvalue())
     return "\n".join(x for x in lines if "%|" not in x and not x.endswith(" cached"))

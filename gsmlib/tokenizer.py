@@ -7,13 +7,13 @@ characters, so any printable ASCII text is encoded and decoded without loss.
 import re
 import string
 from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from gsmlib.config import TOKENIZER_FILE
+
 END, SCORE = "<|endoftext|>", "<|score|>"
-TOKENIZER_FILE = Path(__file__).parent / "weights" / "tokenizer.json"
 # A token candidate: word or sign with its leading space, a number without it.
 PIECES = r" ?[A-Za-z]+| ?<<|>>| ?####|[0-9]{1,3}| ?[^\sA-Za-z0-9]|\s"
 

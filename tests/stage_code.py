@@ -11,17 +11,17 @@ import json
 import tokenize
 from pathlib import Path
 
-from gsmlib import pipeline
+from gsmlib.artifacts import VERSIONS
 from gsmlib.figures import project_root
 
 FILE = Path(__file__).with_suffix(".json")
 MODELS = "tokenizer smollm2 models batching data data.gsm8k data.minigsm"
-# stage -> the modules that decide its result, and the functions of the pipeline
+# stage -> the modules that decide its result, and the functions that compute it
 CODE = {
     "pretrain": (f"{MODELS} training pretraining", "_pretrain"),
     "finetune": (
         f"{MODELS} training",
-        "_finetune _load_pretrained training_problems _shortened language_rows",
+        "_finetune _load_pretrained training_problems shortened language_rows",
     ),
     "sample": (
         f"{MODELS} answers calculator engine decoding",
@@ -68,19 +68,21 @@ def module_source(name: str) -> str:
 
 
 def function_sources() -> dict[str, str]:
-    """Return the source of each of the pipeline's functions, by name."""
-    source = module_source("pipeline")
-    found = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
-    return {node.name: ast.get_source_segment(source, node) for node in found}
+    """Return the source of each function of artifacts.py and stages.py, by name."""
+    sources = {}
+    for source in map(module_source, ("artifacts", "stages")):
+        found = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+        sources |= {node.name: ast.get_source_segment(source, node) for node in found}
+    return sources
 
 
 def current_code() -> dict[str, dict]:
     """Return each stage's version, and the digests of what decides its result."""
     functions, stages = function_sources(), {}
-    for stage, version in pipeline.VERSIONS.values():
+    for stage, version in VERSIONS.values():
         modules, names = (text.split() for text in CODE[stage])
         code = {name: digest(module_source(name)) for name in modules}
-        code |= {f"pipeline.{name}": digest(functions[name]) for name in names}
+        code |= {f"{name}()": digest(functions[name]) for name in names}
         stages[stage] = {"version": version, "code": code}
     return stages
 
@@ -97,7 +99,7 @@ def complaints(known: dict[str, dict], now: dict[str, dict]) -> list[str]:
         said.append(
             f"The code of stage {stage} has changed ({', '.join(other) or 'version'}): "
             "if the same settings now give another result, raise its version in "
-            "pipeline.VERSIONS; in any case run `make versions` and commit "
+            "artifacts.VERSIONS; in any case run `make versions` and commit "
             f"{FILE.name}."
         )
     return said

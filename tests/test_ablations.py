@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import experiments, figures, pipeline
+from gsmlib import artifacts, experiments, figures
 from gsmlib.claims import ablations as judged
 from gsmlib.claims import judge_level, judge_objective, judge_sizes
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
@@ -147,7 +147,7 @@ def test_the_stages_are_all_that_was_made(made):
     listed = list_stages(experiments.stages(settings), store)
     assert all(stage.done for stage in listed)
     folders = {path for path in store.root.glob("*/*") if path.is_dir()}
-    assert folders == {pipeline.folder_of(stage.spec, store) for stage in listed}
+    assert folders == {artifacts.folder_of(stage.spec, store) for stage in listed}
 
 
 def test_verifiers_differ_in_what_is_named_alone():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures, pipeline
+from gsmlib import claims, experiments, figures, pipeline, stages
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.config import ScoreSpec, resolve
 from gsmlib.experiments.dropout import COMPARED, solution_arms, token_arms
@@ -145,7 +145,7 @@ def test_tables_have_a_row_per_size_seed_and_arm(figure, settings, store, monkey
         pytest.fail("this was not among the stages")
 
     for name in ("train", "stream_completions", "score_completions"):
-        monkeypatch.setattr(pipeline, name, refuse)
+        monkeypatch.setattr(stages, name, refuse)
     make = {
         "fig8a": experiments.dropout_finetuning_table,
         "fig8b": experiments.dropout_solution_table,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsmlib import experiments, pipeline
+from gsmlib import experiments, stages
 from gsmlib.config import resolve
 from gsmlib.experiments import basics
 from gsmlib.store import Store
@@ -89,7 +89,7 @@ def test_a_second_call_comes_from_the_store(verification, store, monkeypatch):
         raise AssertionError("nothing is left to compute")
 
     for name in ("train", "stream_completions", "score_completions"):
-        monkeypatch.setattr(pipeline, name, refuse)
+        monkeypatch.setattr(stages, name, refuse)
     again = experiments.verification_curve(settings, Store(store.root))
     pd.testing.assert_frame_equal(table, again)
 

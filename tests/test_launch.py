@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from test_pipeline import finetune_spec, score_spec
 
-from gsmlib import pipeline
+from gsmlib import artifacts, pipeline, stages
 from gsmlib.batching import encode
 from gsmlib.config import TrainSettings
 from gsmlib.data import load_problems
@@ -55,7 +55,7 @@ def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
     one, two = Store(folder / "one"), Store(folder / "two")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_note_loss", interrupt)
+        patch.setattr(stages, "_note_loss", interrupt)
         with pytest.raises(KeyboardInterrupt):
             pipeline.finetune(finetune_spec(), two)
     printed = compute_by_two(score_spec(), two, folder)
@@ -63,7 +63,7 @@ def stores(tmp_path_factory):
     return one, two, printed
 
 
-NOTE = pipeline._note_loss
+NOTE = stages._note_loss
 
 
 def interrupt(path, epoch, loss):
@@ -73,7 +73,7 @@ def interrupt(path, epoch, loss):
 
 
 def history(spec, store):
-    table = pd.read_csv(pipeline.folder_of(spec, store) / pipeline.HISTORY)
+    table = pd.read_csv(artifacts.folder_of(spec, store) / artifacts.HISTORY)
     return table.drop(columns="seconds")
 
 
@@ -91,7 +91,7 @@ def test_what_two_processes_wrote_is_read_alike(stores):
     assert not list(two.root.glob("*/*.work"))
     for spec in (finetune_spec(), score_spec().verifier, score_spec()):
         files = [
-            sorted(path.name for path in pipeline.folder_of(spec, s).rglob("*"))
+            sorted(path.name for path in artifacts.folder_of(spec, s).rglob("*"))
             for s in (one, two)
         ]
         assert files[0] == files[1]
@@ -111,8 +111,8 @@ def test_two_processes_sample_and_score_the_rows_of_one(stores, tmp_path):
     one, _, _ = stores
     mixed = Store(tmp_path / "mixed")
     for spec in (finetune_spec(), score_spec().verifier):
-        folder = pipeline.folder_of(spec, mixed)
-        shutil.copytree(pipeline.folder_of(spec, one), folder)
+        folder = artifacts.folder_of(spec, mixed)
+        shutil.copytree(artifacts.folder_of(spec, one), folder)
     compute_by_two(score_spec(), mixed, tmp_path)
     spec = score_spec()
     drawn = [pipeline.sample(spec.completions, store) for store in (one, mixed)]
@@ -163,7 +163,7 @@ def test_dropout_differs_between_processes():
 def test_the_manifest_knows_nothing_of_processes(stores):
     one, two, _ = stores
     texts = [
-        (pipeline.folder_of(score_spec(), s) / "manifest.json").read_text()
+        (artifacts.folder_of(score_spec(), s) / "manifest.json").read_text()
         for s in (one, two)
     ]
     one_identity, two_identity = (json.loads(text)["identity"] for text in texts)

@@ -3,6 +3,8 @@
 import ast
 import re
 import statistics
+import subprocess
+import sys
 from itertools import chain
 
 import pytest
@@ -14,9 +16,9 @@ from gsmlib.figures import project_root
 ORDER = """
     config answers data data.gsm8k data.minigsm calculator tokenizer smollm2 models
     engine decoding serving batching training pretraining verifier selection metrics
-    store pipeline plan cluster experiments.shared experiments.* experiments paper
-    claims.rules claims.* claims figures.style figures.pages figures.* figures.export
-    figures page bench report cli
+    store artifacts stages pipeline plan cluster experiments.shared experiments.*
+    experiments paper claims.rules claims.* claims figures.style figures.pages figures.*
+    figures.export figures page bench report cli
 """.split()
 ROOT = project_root()
 MODULES = sorted((ROOT / "gsmlib").rglob("*.py"))
@@ -134,7 +136,23 @@ def test_only_the_pipeline_and_its_callers_touch_the_store():
         if "gsmlib.store" in set(imports_of(ast.parse(path.read_text())))
     }
     users = {name.partition(".")[0] for name in users}
-    assert users <= {"pipeline", "plan", "cluster", "experiments", "cli", "report"}
+    assert users <= {
+        "artifacts",
+        "stages",
+        "pipeline",
+        "plan",
+        "cluster",
+        "experiments",
+        "cli",
+        "report",
+    }
+
+
+def test_reading_what_is_in_the_store_needs_no_torch():
+    code = "import sys\nfrom gsmlib import experiments, figures, claims, page, plan, report"
+    code += "\nprint(*({'torch', 'transformers', 'accelerate'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert run.stdout.decode().split() == []
 
 
 def test_no_path_of_one_machine():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures, metrics, pipeline
+from gsmlib import artifacts, claims, experiments, figures, metrics, pipeline
 from gsmlib.claims import open_points as judged
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.config import SCALES, resolve
@@ -126,7 +126,7 @@ def test_a_row_per_variant_and_two_that_they_differ_from(table):
 
 def test_the_notebook_asks_for_nothing_that_was_not_planned(settings, table, store):
     planned = experiments.stages(settings)
-    assert all(pipeline.is_done(spec, store) for spec in planned)
+    assert all(artifacts.is_done(spec, store) for spec in planned)
     made = {path for path in store.root.glob("*/*") if path.suffix != ".lock"}
     again = experiments.open_point_table(settings, Store(store.root))
     pd.testing.assert_frame_equal(table, again)

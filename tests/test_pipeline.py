@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from gsmlib import pipeline, verifier
+from gsmlib import artifacts, pipeline, stages, verifier
 from gsmlib.answers import is_correct
+from gsmlib.artifacts import identity
 from gsmlib.config import (
     DataSpec,
     FinetuneSpec,
@@ -26,8 +27,8 @@ from gsmlib.models import (
     load_saved_verifier,
     save_language_model,
 )
-from gsmlib.pipeline import identity, per_problem
 from gsmlib.pretraining import more_text_rows, web_rows
+from gsmlib.stages import per_problem
 from gsmlib.store import Store, key_of
 from gsmlib.verifier import AGGREGATIONS
 
@@ -111,18 +112,18 @@ def test_every_setting_changes_the_key(path):
     assert key_of(identity(VARIANTS[path])) != key_of(identity(score_spec()))
 
 
-@pytest.mark.parametrize("stage", pipeline.VERSIONS)
+@pytest.mark.parametrize("stage", artifacts.VERSIONS)
 def test_a_stages_version_changes_its_childrens_keys(stage, monkeypatch):
     spec = score_spec(finetune_spec(pretraining=pretrain_spec()))
     before = key_of(identity(spec))
-    name, version = pipeline.VERSIONS[stage]
-    monkeypatch.setitem(pipeline.VERSIONS, stage, (name, version + 1))
+    name, version = artifacts.VERSIONS[stage]
+    monkeypatch.setitem(artifacts.VERSIONS, stage, (name, version + 1))
     assert key_of(identity(spec)) != before
 
 
 def test_a_later_stages_version_leaves_earlier_keys(monkeypatch):
     before = key_of(identity(finetune_spec()))
-    monkeypatch.setitem(pipeline.VERSIONS, SampleSpec, ("sample", 99))
+    monkeypatch.setitem(artifacts.VERSIONS, SampleSpec, ("sample", 99))
     assert key_of(identity(finetune_spec())) == before
 
 
@@ -135,7 +136,7 @@ def test_other_weights_under_the_same_name_change_the_key(tmp_path):
     keys = set()
     for seed in (0, 1):
         save_language_model(load_language_model("tiny:random", seed=seed), tmp_path)
-        pipeline.weights_fingerprint.cache_clear()
+        artifacts.weights_fingerprint.cache_clear()
         keys.add(key_of(identity(spec)))
     assert len(keys) == 2
 
@@ -166,14 +167,14 @@ def test_parameters_are_counted_once(full_store):
 def test_interrupted_finetuning_goes_on_to_the_same_weights(
     store, full_store, monkeypatch
 ):
-    note = pipeline._note_loss
+    note = stages._note_loss
 
     def interrupt(path, epoch, loss):
         note(path, epoch, loss)
         if epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_note_loss", interrupt)
+    monkeypatch.setattr(stages, "_note_loss", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pipeline.finetune(finetune_spec(), store)
     monkeypatch.undo()
@@ -200,7 +201,7 @@ def test_completions_are_labelled_rows(full_store):
 def test_interrupted_sampling_makes_only_what_is_missing(
     store, full_store, monkeypatch
 ):
-    spec, label, made = sample_spec(), pipeline._label, []
+    spec, label, made = sample_spec(), stages._label, []
 
     def count(completion, problem):
         made.append(completion)
@@ -208,15 +209,15 @@ def test_interrupted_sampling_makes_only_what_is_missing(
             raise KeyboardInterrupt
         return label(completion, problem)
 
-    monkeypatch.setattr(pipeline, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(pipeline, "_label", count)
+    monkeypatch.setattr(stages, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(stages, "_label", count)
     with pytest.raises(KeyboardInterrupt):
         pipeline.sample(spec, store)
     resumed = pipeline.sample(spec, store)
     assert len(made) == 1 + spec.n_problems * spec.n  # the one in the making was lost
     whole = pipeline.sample(spec, full_store)
     pd.testing.assert_frame_equal(resumed, whole)
-    assert len(list(pipeline.folder_of(spec, store).iterdir())) == 2
+    assert len(list(artifacts.folder_of(spec, store).iterdir())) == 2
 
 
 def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monkeypatch):
@@ -229,10 +230,10 @@ def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monke
             raise KeyboardInterrupt
         return score_piece(*arguments)
 
-    monkeypatch.setattr(pipeline, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(pipeline, "EVALUATION_TOKENS", 200)
+    monkeypatch.setattr(stages, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(stages, "EVALUATION_TOKENS", 200)
     whole = pipeline.score(spec, store)
-    shutil.rmtree(pipeline.folder_of(spec, store))
+    shutil.rmtree(artifacts.folder_of(spec, store))
     monkeypatch.setattr(verifier, "_score_piece", count)
     with pytest.raises(KeyboardInterrupt):
         pipeline.score(spec, Store(store.root))
@@ -240,7 +241,7 @@ def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monke
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     pieces = len({arguments[2].groups[0].rows[0] for arguments in made})
     assert len(made) == pieces + 1 > 2  # only the one in the making was lost
-    assert len(list(pipeline.folder_of(spec, store).iterdir())) == 2
+    assert len(list(artifacts.folder_of(spec, store).iterdir())) == 2
 
 
 def test_scores_fit_the_completions(full_store):
@@ -257,7 +258,7 @@ def test_scores_fit_the_completions(full_store):
 def test_a_verifier_may_start_from_the_pretrained_model(full_store):
     spec = score_spec().verifier.model_copy(update={"init": "pretrained"})
     assert not pipeline.train_verifier(spec, full_store).cached
-    start = pipeline._verifier_start(spec, full_store).model.state_dict()
+    start = stages._verifier_start(spec, full_store).model.state_dict()
     pretrained = load_language_model("tiny:random").model.state_dict()
     assert all(torch.equal(start[name], pretrained[name]) for name in pretrained)
 
@@ -265,7 +266,7 @@ def test_a_verifier_may_start_from_the_pretrained_model(full_store):
 def test_finetuning_goes_on_from_additional_pretraining(full_store):
     spec = finetune_spec(pretraining=pretrain_spec())
     pipeline.pretrain(spec.pretraining, full_store)
-    start = pipeline._load_pretrained(spec, 0.0, full_store)
+    start = stages._load_pretrained(spec, 0.0, full_store)
     plain = load_language_model("tiny:random").model.state_dict()
     assert differ(start.model.state_dict(), plain)
     after, before = (
@@ -287,8 +288,8 @@ def test_more_texts_are_none_of_those_pretrained_on():
 
 def test_direct_answers_have_no_steps(full_store):
     data = finetune_spec().data.replace(answers_only=True)
-    problems = pipeline.training_problems(data, 6)
-    whole = pipeline.training_problems(finetune_spec().data, 6)
+    problems = artifacts.training_problems(data, 6)
+    whole = artifacts.training_problems(finetune_spec().data, 6)
     assert all(p.solution.startswith("####") for p in problems)
     assert [p.question for p in problems] == [p.question for p in whole]
     assert all(
@@ -300,9 +301,9 @@ def test_direct_answers_have_no_steps(full_store):
 
 
 def rows_of(verifier, store):
-    lm = pipeline._verifier_start(verifier, store)
-    rows = pipeline.verifier_rows(verifier, lm, store)
-    return rows, pipeline._joint_rows(verifier, lm, rows)
+    lm = stages._verifier_start(verifier, store)
+    rows = stages.verifier_rows(verifier, lm, store)
+    return rows, stages._joint_rows(verifier, lm, rows)
 
 
 def test_a_verifier_learns_from_what_it_is_told(full_store):
@@ -332,7 +333,7 @@ def test_a_verifier_may_be_of_another_size_than_its_generator(full_store):
     spec = score_spec().verifier.replace(start=start)
     pipeline.train_verifier(spec, full_store)
     saved, _ = load_saved_verifier(
-        pipeline.folder_of(spec, full_store) / pipeline.verifier_name()
+        artifacts.folder_of(spec, full_store) / artifacts.verifier_name()
     )
     expected = load_language_model("mini-0.1m:random").model.num_parameters()
     assert saved.language_model.num_parameters() == expected
@@ -343,18 +344,18 @@ def test_a_verifier_may_be_of_another_size_than_its_generator(full_store):
 def test_a_verifier_with_other_tokens_is_refused(full_store, monkeypatch):
     start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
     spec = score_spec().verifier.replace(start=start)
-    load = pipeline.load_finetuned
+    load = stages.load_saved_language_model
 
-    def load_with_one_more(*arguments, dropout=0.0):
-        lm = load(*arguments, dropout=dropout)
-        if arguments[0] == start:
+    def load_with_one_more(folder, dropout=0.0):
+        lm = load(folder, dropout=dropout)
+        if folder == artifacts.epoch_folder(start, 2, full_store):
             lm.tokenizer.add_tokens(["unheard"])
         return lm
 
-    monkeypatch.setattr(pipeline, "load_finetuned", load_with_one_more)
+    monkeypatch.setattr(stages, "load_saved_language_model", load_with_one_more)
     pipeline.finetune(start, full_store)
     with pytest.raises(ValueError, match="cannot verify"):
-        pipeline._verifier_start(spec, full_store)
+        stages._verifier_start(spec, full_store)
 
 
 def test_one_model_may_do_both_jobs(full_store):
@@ -388,7 +389,7 @@ def test_everything_is_cached_the_second_time(full_store, capsys):
 
 def test_a_corrupt_artifact_is_named_and_made_again(full_store, capsys):
     spec = sample_spec()
-    file = pipeline.folder_of(spec, full_store) / pipeline.COMPLETIONS
+    file = artifacts.folder_of(spec, full_store) / artifacts.COMPLETIONS
     before = pipeline.sample(spec, full_store)
     file.write_bytes(file.read_bytes()[:-1])
     after = pipeline.sample(spec, Store(full_store.root))
@@ -400,15 +401,15 @@ def test_test_problems_are_the_same_for_every_seed():
     data = DataSpec(dataset="minigsm", n_train=6, n_test=3, seed=5)
     spec = sample_spec(generator=finetune_spec(data=data))
     test = spec.model_copy(update={"split": "test"})
-    assert pipeline.sampled_problems(test) == load_problems("minigsm", "test", 4, 0)
-    assert pipeline.sampled_problems(spec) == load_problems("minigsm", "train", 4, 5)
-    assert pipeline.sampled_problems(spec) == pipeline.training_problems(data, 6)[:4]
+    assert artifacts.sampled_problems(test) == load_problems("minigsm", "test", 4, 0)
+    assert artifacts.sampled_problems(spec) == load_problems("minigsm", "train", 4, 5)
+    assert artifacts.sampled_problems(spec) == artifacts.training_problems(data, 6)[:4]
 
 
 def test_the_manifest_holds_the_parents_versions(full_store):
-    folder = pipeline.folder_of(score_spec(), full_store)
+    folder = artifacts.folder_of(score_spec(), full_store)
     known = json.loads((folder / "manifest.json").read_text())["identity"]
-    assert known["version"] == pipeline.VERSIONS[ScoreSpec][1]
+    assert known["version"] == artifacts.VERSIONS[ScoreSpec][1]
     generator = known["verifier"]["completions"]["generator"]
     assert generator["stage"] == "finetune" and generator["weights"]
 

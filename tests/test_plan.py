@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pandas as pd
 import pytest
 
-from gsmlib import config, experiments, pipeline, plan, report
+from gsmlib import artifacts, config, experiments, pipeline, plan, report
 from gsmlib.config import SettingsError
 from gsmlib.plan import (
     SIZES,
@@ -81,7 +81,7 @@ def test_parents_come_first_and_each_stage_once(store):
     for place, spec in enumerate(stages):
         assert set(parents(spec)) <= set(stages[:place])
     kinds = {type(spec) for spec in stages}
-    assert kinds == set(pipeline.VERSIONS)
+    assert kinds == set(artifacts.VERSIONS)
 
 
 def test_what_only_finished_stages_were_made_of_is_not_needed(store):
@@ -98,7 +98,7 @@ def test_what_only_finished_stages_were_made_of_is_not_needed(store):
 def test_what_is_asked_for_is_needed_though_its_child_is_done(store):
     scores = last_stages("03_verification")[1]
     pipeline.score(scores, store)
-    shutil.rmtree(pipeline.folder_of(scores.completions, store))
+    shutil.rmtree(artifacts.folder_of(scores.completions, store))
     store = Store(store.root)
     assert not needed_stages(list_stages([scores], store))
     needed = needed_stages(list_stages([scores, scores.completions], store))
@@ -193,7 +193,7 @@ def test_the_table_counts_stages_and_what_is_left(prepared, store):
     left = ["gpu_hours", "disk_gb", "memory_gb"]
     assert (empty[left] > 0).all(axis=None) and full[left].eq(0).all(axis=None)
     assert empty["stages"].equals(full["stages"])
-    assert set(empty["stage"]) == {name for name, _ in pipeline.VERSIONS.values()}
+    assert set(empty["stage"]) == {name for name, _ in artifacts.VERSIONS.values()}
 
 
 def test_workers_may_be_set(monkeypatch):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures, pipeline, plan
+from gsmlib import claims, experiments, figures, pipeline, plan, stages
 from gsmlib.claims import scaling
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.claims.scaling import fit_line, parameters_for, ratio, size_factor
@@ -91,8 +91,8 @@ def prepared(store):
 
 
 def test_the_table_has_a_row_per_model_size_and_seed(prepared, store, monkeypatch):
-    monkeypatch.setattr(pipeline, "train", lambda *_: pytest.fail("was not prepared"))
-    monkeypatch.setattr(pipeline, "stream_completions", pipeline.train)
+    monkeypatch.setattr(stages, "train", lambda *_: pytest.fail("was not prepared"))
+    monkeypatch.setattr(stages, "stream_completions", stages.train)
     table = experiments.scaling_table(prepared, store)
     keys = ["model", "n_train", "seed"]
     grid = [(m, n, s) for m in prepared.models for n in (8, 24) for s in (0, 1)]
@@ -111,7 +111,7 @@ def test_the_table_has_a_row_per_model_size_and_seed(prepared, store, monkeypatc
 
 
 def test_direct_answers_are_paired_with_solutions(prepared, store, monkeypatch):
-    monkeypatch.setattr(pipeline, "train", lambda *_: pytest.fail("was not prepared"))
+    monkeypatch.setattr(stages, "train", lambda *_: pytest.fail("was not prepared"))
     table = experiments.direct_table(prepared, store)
     assert table["answers"].tolist() == ["with steps", "direct"] * 2
     assert (table["model"] == prepared.models[-1]).all()

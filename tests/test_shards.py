@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from test_pipeline import finetune_spec, sample_spec, score_spec
 
-from gsmlib import pipeline, report
-from gsmlib.pipeline import compute_shard
+from gsmlib import artifacts, pipeline, report, stages
+from gsmlib.stages import compute_shard
 from gsmlib.store import Store
 
 
@@ -23,8 +23,8 @@ def parents(whole, tmp_path):
     """A store with everything but the test problems' completions and their scores."""
     spec, store = score_spec(), Store(tmp_path / "store")
     for parent in (finetune_spec(), sample_spec(), spec.verifier):
-        folder = pipeline.folder_of(parent, whole)
-        shutil.copytree(folder, pipeline.folder_of(parent, store))
+        folder = artifacts.folder_of(parent, whole)
+        shutil.copytree(folder, artifacts.folder_of(parent, store))
     return store
 
 
@@ -35,8 +35,8 @@ def test_any_number_of_shards_gives_the_same_rows(parents, whole, shards, monkey
         for shard in reversed(range(min(shards, 3))):  # the rest have no problem
             compute_shard(stage, parents, shard, shards)
         with monkeypatch.context() as patch:
-            patch.setattr(pipeline, "load_saved_language_model", no_model)
-            patch.setattr(pipeline, "load_saved_verifier", no_model)
+            patch.setattr(stages, "load_saved_language_model", no_model)
+            patch.setattr(stages, "load_saved_verifier", no_model)
             pipeline.compute(stage, parents)
     drawn = [pipeline.sample(spec.completions, store) for store in (parents, whole)]
     pd.testing.assert_frame_equal(*drawn, rtol=1e-5)
@@ -52,7 +52,7 @@ def test_what_is_missing_or_twice_there_is_put_right(parents, whole):
     spec = score_spec()
     for stage in (spec.completions, spec):
         compute_shard(stage, parents, 0, 2)
-        parts = pipeline._parts(stage, parents)
+        parts = artifacts.parts_of(stage, parents)
         (part,) = parts.rglob("*.parquet")
         shutil.copy(
             part, part.with_name("again.parquet")
@@ -69,10 +69,8 @@ def test_what_is_missing_or_twice_there_is_put_right(parents, whole):
 
 def test_other_shards_take_what_is_done_into_account(parents, monkeypatch):
     spec, made = sample_spec(seed=5), []
-    label = pipeline._label
-    monkeypatch.setattr(
-        pipeline, "_label", lambda *pair: made.append(1) or label(*pair)
-    )
+    label = stages._label
+    monkeypatch.setattr(stages, "_label", lambda *pair: made.append(1) or label(*pair))
     compute_shard(spec, parents, 0, 2)
     compute_shard(spec, parents, 0, 2)
     for shard in range(3):
@@ -84,6 +82,6 @@ def test_preparing_fills_the_store(tmp_path, monkeypatch):
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
     monkeypatch.setattr(report, "_report_stages", lambda scale: [score_spec()])
     assert report.fill_store("smoke") == []
-    assert pipeline.is_done(score_spec(), Store())
+    assert artifacts.is_done(score_spec(), Store())
     monkeypatch.setattr(report, "compute", no_model)
     assert report.fill_store("smoke") == []

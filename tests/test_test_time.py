@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import experiments, figures, metrics, pipeline
+from gsmlib import artifacts, experiments, figures, metrics
 from gsmlib.claims import judge_completions, judge_voters
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.config import resolve
@@ -122,7 +122,7 @@ def test_a_row_for_every_method_number_and_seed(made):
     assert (table["low"] <= table["accuracy"]).all()
     listed = list_stages(experiments.stages(settings), store)
     folders = {path for path in store.root.glob("*/*") if path.is_dir()}
-    assert folders == {pipeline.folder_of(stage.spec, store) for stage in listed}
+    assert folders == {artifacts.folder_of(stage.spec, store) for stage in listed}
 
 
 def test_the_verifiers_are_those_of_fig_5():

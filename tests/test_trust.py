@@ -13,7 +13,7 @@ import pytest
 import torch
 from test_pipeline import finetune_spec, score_spec
 
-from gsmlib import page, pipeline, report
+from gsmlib import artifacts, page, pipeline, report
 from gsmlib import store as store_module
 from gsmlib.data import load_problems
 from gsmlib.decoding import sample_completions
@@ -38,7 +38,7 @@ def test_a_stage_on_a_full_disk_is_one_sentence_and_goes_on_later(store):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(refusal.value)
-    assert not pipeline.is_done(finetune_spec(), store)
+    assert not artifacts.is_done(finetune_spec(), store)
     assert find_fault(pipeline.finetune(finetune_spec(), store).folder) is None
 
 
@@ -156,13 +156,13 @@ def test_a_damaged_parent_is_never_read(store, child, capsys):
     """The generator is damaged while what was made of it is intact or gone."""
     spec = score_spec()
     whole = pipeline.score(spec, store)
-    generator = pipeline.folder_of(finetune_spec(), store)
+    generator = artifacts.folder_of(finetune_spec(), store)
     weights = generator / "epoch-2" / "model.safetensors"
     data = weights.read_bytes()
     weights.write_bytes(data[:-4] + b"\x00\x00\x80?")
     gone = spec.verifier if child == "verifier" else spec.completions
     for stage in (gone, spec):
-        shutil.rmtree(pipeline.folder_of(stage, store))
+        shutil.rmtree(artifacts.folder_of(stage, store))
     capsys.readouterr()
     again = pipeline.score(spec, Store(store.root))
     assert f"{weights} has changed" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from gsmlib import metrics, selection
 from gsmlib.answers import final_number
+from gsmlib.artifacts import sampled_problems
 from gsmlib.config import (
     DataSpec,
     FinetuneSpec,
@@ -20,7 +21,7 @@ from gsmlib.config import (
     VerifierSettings,
     VerifierSpec,
 )
-from gsmlib.pipeline import sample, sampled_problems, score
+from gsmlib.pipeline import sample, score
 from gsmlib.store import Store
 
 TEST_LOSS_PROBLEMS = 100

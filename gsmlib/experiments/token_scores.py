@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import metrics, selection
+from gsmlib.artifacts import sampled_problems
 from gsmlib.config import (
     FinetuneSpec,
     SampleSpec,
@@ -17,7 +18,6 @@ from gsmlib.config import (
     Spec,
     TokenScoreSettings,
 )
-from gsmlib.decoding import decode
 from gsmlib.experiments.shared import (
     finetune_spec,
     limits,
@@ -27,7 +27,7 @@ from gsmlib.experiments.shared import (
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import load_finetuned, sample, sampled_problems, score
+from gsmlib.pipeline import load_finetuned, sample, score
 from gsmlib.plan import prepare
 from gsmlib.store import Store
 
@@ -102,6 +102,8 @@ def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     solution's score), question (on a case's first row, else empty), reference (the
     right answer's line), token (its text), score.
     """
+    from gsmlib.decoding import decode  # here: it imports torch
+
     prepare(token_score_stages(settings), store)
     spec = scores_spec(settings, settings.seeds[0])
     scored = scored_completions(spec, store)

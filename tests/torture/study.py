@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from gsmlib import experiments, figures, pipeline, training
+from gsmlib import experiments, figures, stages, training
 from gsmlib.config import Spec, VerificationSettings, resolve
 from gsmlib.store import Store
 
@@ -75,8 +75,8 @@ def leftovers(store: Path) -> list[str]:
 def note_work(log: Path) -> None:
     """Save as often as INTERVAL says; note every step and completion in a file."""
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    step, label = training.take_step, pipeline._label
-    pipeline.SAVE_SECONDS = INTERVAL
+    step, label = training.take_step, stages._label
+    stages.SAVE_SECONDS = INTERVAL
     training.train.__kwdefaults__["save_every_seconds"] = INTERVAL
 
     def note(unit: str) -> None:
@@ -93,7 +93,7 @@ def note_work(log: Path) -> None:
         note(f"completion {hashlib.sha256(text.encode()).hexdigest()[:8]}")
         return label(completion, problem)
 
-    training.take_step, pipeline._label = noted_step, noted_label
+    training.take_step, stages._label = noted_step, noted_label
 
 
 def start(work: Callable[[], None], log: Path) -> int:
