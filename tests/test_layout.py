@@ -149,8 +149,9 @@ def test_only_the_pipeline_and_its_callers_touch_the_store():
 
 
 def test_reading_what_is_in_the_store_needs_no_torch():
-    code = "import sys\nfrom gsmlib import experiments, figures, claims, page, plan, report"
-    code += "\nprint(*({'torch', 'transformers', 'accelerate'} & set(sys.modules)))"
+    heavy = {"torch", "transformers", "accelerate"}
+    code = "import sys; from gsmlib import claims, experiments, figures, plan, report; "
+    code += f"print(*({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert run.stdout.decode().split() == []
 
