@@ -22,7 +22,8 @@ from gsmlib.config import (
     VerifierSpec,
 )
 from gsmlib.data import Problem, load_problems
-from gsmlib.store import Store, file_sha256
+from gsmlib.files import file_sha256
+from gsmlib.store import Store
 
 VERSIONS: dict[type[Spec], tuple[str, int]] = {
     PretrainSpec: ("pretrain", 1),

@@ -28,6 +28,7 @@ from gsmlib.batching import IGNORE, Row, collate, encode
 from gsmlib.config import TrainSettings, best_precision, describe_setup
 from gsmlib.data import Problem, load_problems
 from gsmlib.decoding import decode, encode_prompt, sample_completions
+from gsmlib.files import write_file
 from gsmlib.models import (
     LanguageModel,
     Verifier,
@@ -578,11 +579,10 @@ def _lines(path: Path) -> list[str]:
 
 def write_results(results: dict[str, Any], path: Path) -> None:
     """Write the results as JSON, rates with four digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     short = json.loads(
         json.dumps(results), parse_float=lambda x: float(f"{float(x):.4g}")
     )
-    path.write_text(json.dumps(short, indent=1) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(short, indent=1) + "\n")
 
 
 def as_table(results: dict[str, Any]) -> pd.DataFrame:

@@ -93,9 +93,10 @@ def redraw_figures(
     ]
     if not tables:
         raise SettingsError(f"There are no figures' CSVs in {folder}.")
-    for csv in tables:
-        files = figures.redraw(csv, csv.parent / venue, venue)
-        print(", ".join(path.name for path in files))
+    with _interruptible():
+        for csv in tables:
+            files = figures.redraw(csv, csv.parent / venue, venue)
+            print(", ".join(path.name for path in files))
 
 
 @app.command()
@@ -122,7 +123,8 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
 
     given = dict(item.split("=", 1) for item in p)
     settings = config.settings("03_verification", **{**given, "scale": scale})
-    table = experiments.regime_table(settings, Store())
+    with _interruptible():
+        table = experiments.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
 
 

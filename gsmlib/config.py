@@ -7,7 +7,10 @@ value". The stages' specs below are what the store's keys are made of.
 
 import os
 import platform
+import re
+import sys
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +36,8 @@ MINI_SIZES = {
 }
 WEIGHTS = Path(__file__).parent / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
+PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)  # in a notebook's cell
+INJECTED = "# Parameters\n"  # how the cell begins that papermill adds
 # how accelerate and torchrun, or MPI, tell a process how many of it there are
 PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
@@ -827,12 +832,33 @@ def resolve(notebook: str, more: str = "", **parameters: Any) -> Any:
 
 
 def settings(notebook: str, more: str = "", **parameters: Any) -> Any:
-    """`resolve`, printed: versions, device and every resolved value."""
+    """`resolve`, printed: versions, device and every resolved value.
+
+    In a notebook that papermill executes, raises SettingsError for a parameter that
+    the notebook does not have.
+    """
+    _check_injected(notebook)
     resolved = resolve(notebook, more, **parameters)
     print(describe_setup())
     shown = resolved.model_dump().items()
     print(" · ".join(f"{k} {_shown(v)}" for k, v in shown))
     return resolved
+
+
+def _check_injected(notebook: str) -> None:
+    """Refuse what papermill set and the parameters cell before it does not have."""
+    ipython = sys.modules.get("IPython")  # there in a notebook
+    shell = ipython.get_ipython() if ipython else None
+    cells = shell.user_ns["In"] if shell else []
+    for shown, injected in pairwise(cells):
+        if injected.startswith(INJECTED):
+            known = PARAMETER.findall(shown)
+            unknown = [n for n in PARAMETER.findall(injected) if n not in known]
+            if unknown:
+                raise SettingsError(
+                    f"{notebook} has no parameter {unknown[0]!r}; it has "
+                    f"{', '.join(known)}. Other settings go into more."
+                )
 
 
 def _shown(value: Any) -> str:

@@ -31,6 +31,7 @@ from papermill.exceptions import PapermillExecutionError
 from gsmlib import claims, paper
 from gsmlib.config import describe_setup
 from gsmlib.figures import provenance
+from gsmlib.files import write_file
 
 FIGURES = "figures"  # the folder of images beside the wall
 OUR_FIGURES = {
@@ -401,5 +402,5 @@ def _write(
         "links": " ".join(f'<a href="{to}">{word}</a>' for to, word in links),
         "body": body,
     }
-    path.write_text(page.substitute(values), encoding="utf-8")
+    write_file(path, page.substitute(values))
     return path

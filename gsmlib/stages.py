@@ -45,6 +45,7 @@ from gsmlib.config import (
 )
 from gsmlib.data import Problem, load_problems
 from gsmlib.decoding import Completion, stream_completions
+from gsmlib.files import write_file
 from gsmlib.models import (
     LanguageModel,
     keep_freed_memory,
@@ -55,7 +56,7 @@ from gsmlib.models import (
     save_verifier,
 )
 from gsmlib.pretraining import more_text_rows
-from gsmlib.store import RESUME, Store, write_text
+from gsmlib.store import RESUME, Store
 from gsmlib.training import evaluate_loss, launched, train
 from gsmlib.verifier import (
     AGGREGATIONS,
@@ -151,7 +152,7 @@ def _finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
 def _note_loss(path: Path, epoch: int, loss: float) -> None:
     """Add an epoch's test loss to a file that survives an interruption."""
     known = json.loads(path.read_text()) if path.exists() else {}
-    write_text(path, json.dumps(known | {str(epoch): loss}))
+    write_file(path, json.dumps(known | {str(epoch): loss}))
 
 
 def language_rows(

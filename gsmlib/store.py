@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from gsmlib.config import cache_folder
+from gsmlib.files import file_sha256, write_file
 
 MANIFEST = "manifest.json"
 RESUME = "resume"  # a work folder's checkpoints; dropped when the artifact is done
@@ -51,12 +52,6 @@ def canonical_json(identity: dict[str, Any]) -> str:
 def key_of(identity: dict[str, Any]) -> str:
     """Return the 16 hexadecimal digits that name an artifact's folder."""
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
-
-
-def file_sha256(path: Path) -> str:
-    """Return a file's sha256 in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Store:
@@ -116,7 +111,7 @@ class Store:
                 "seconds": round(time.perf_counter() - start, 1),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
             }
-            write_text(work / MANIFEST, manifest_text(manifest))
+            write_file(work / MANIFEST, manifest_text(manifest))
         shutil.rmtree(work / RESUME, ignore_errors=True)
         os.replace(work, folder)
         self._checked.add(folder)
@@ -240,10 +235,3 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         return manifest if list(manifest) == ENTRIES else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that no reader ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")  # one writer: see Store._lock
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -5,11 +5,13 @@ import json
 import multiprocessing
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
 from gsmlib import store as store_module
-from gsmlib.store import MANIFEST, RESUME, Store, StoreError, file_sha256, key_of
+from gsmlib.files import file_sha256, write_file
+from gsmlib.store import MANIFEST, RESUME, Store, StoreError, key_of
 
 IDENTITY = {"n": 3, "parent": {"version": 1}}
 
@@ -172,3 +174,17 @@ def test_a_deleted_store_is_built_again(store):
     shutil.rmtree(store.root)
     Store(store.root).get("stage", IDENTITY, make)
     assert make.calls == 2
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    def half(path, data):
+        path.open("wb").write(data[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "figures" / "fig3.csv"
+    write_file(file, "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(OSError, match="fig3.csv cannot be written .*free"):
+            write_file(file, "other")
+    assert file.read_text() == "whole" and list(file.parent.iterdir()) == [file]

@@ -29,6 +29,7 @@ from gsmlib.claims.rules import (
 from gsmlib.claims.scaling import judge_direct, judge_scaling, size_factor
 from gsmlib.claims.test_time import judge_completions, judge_voters
 from gsmlib.claims.verification import judge_verification
+from gsmlib.files import write_file
 
 __all__ = [
     "JUDGES",
@@ -158,7 +159,7 @@ def write_ledger(rows: list[dict[str, Any]], folder: Path) -> Path:
     """Write the ledger as claims.json beside the figures it was read from."""
     path = folder / LEDGER
     text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    write_file(path, text)
     return path
 
 

@@ -11,8 +11,6 @@ import json
 import os
 import re
 import urllib.request
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.error import URLError
@@ -22,6 +20,7 @@ from tqdm.auto import tqdm
 
 from gsmlib.config import cache_folder
 from gsmlib.data import Problem
+from gsmlib.files import write_file
 
 SOURCE = (
     "https://raw.githubusercontent.com/openai/grade-school-math/"
@@ -125,7 +124,8 @@ def _load_rows(name: str) -> list[dict]:
         return _parse(name, _read(path, remedy), str(path), remedy)
     data = _download(name)
     rows = _parse(name, data, f"The download of {name}", "run again")
-    _save(data, path)
+    remedy = "free some space there, or set GSMLIB_CACHE to another folder"
+    write_file(path, data, remedy)
     return rows
 
 
@@ -232,19 +232,3 @@ def _download(name: str) -> bytes:
         remedy = "check the network, or set GSM8K_DIR to a folder that holds the file"
         raise ConnectionError(f"{url} did not answer ({reason}); {remedy}.") from None
     return b"".join(blocks)
-
-
-def _save(data: bytes, path: Path) -> None:
-    """Write under a temporary name, then rename: a reader never sees half a file."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        remedy = "free some space there, or set GSMLIB_CACHE to another folder"
-        message = f"{path} cannot be written ({error.strerror}); {remedy}."
-        raise OSError(message) from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

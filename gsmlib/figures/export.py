@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from gsmlib.figures.style import (
 )
 from gsmlib.figures.test_time import fig7a, fig7b
 from gsmlib.figures.token_scores import calibration, fig13, sidebyside
+from gsmlib.files import write_file
 
 DRAW = {
     "fig1": fig1,
@@ -125,12 +127,12 @@ def export(
     name: `<id>_<words>`, such as fig3_test_at_n. The same table gives the same bytes.
     """
     folder = figures_folder(scale, root)
-    folder.mkdir(parents=True, exist_ok=True)
     files = _save(figure, folder, name)
-    table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    csv = table.to_csv(index=False, lineterminator="\n")
+    write_file(folder / f"{name}.csv", csv)
     origin = {"figure": name, "scale": scale, **provenance}
     text = json.dumps(origin, indent=1, sort_keys=True, default=str) + "\n"
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    write_file(folder / f"{name}.json", text)
     return [*files, folder / f"{name}.csv", folder / f"{name}.json"]
 
 
@@ -140,7 +142,9 @@ def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is found: once is enough
     for file in files:
-        figure.savefig(file, dpi=300, metadata=FORMATS[file.suffix[1:]])
+        drawn, kind = BytesIO(), file.suffix[1:]
+        figure.savefig(drawn, format=kind, dpi=300, metadata=FORMATS[kind])
+        write_file(file, drawn.getvalue())
     return files
 
 
@@ -162,7 +166,6 @@ def redraw(csv: Path, folder: Path | None = None, venue: str = "") -> list[Path]
     names = ("token", "target", "finetuning", "verification")
     text = dict.fromkeys(names, str) if page else None
     target = folder or csv.parent
-    target.mkdir(parents=True, exist_ok=True)
     with drawn_for(VENUES[venue] if venue else OURS):
         try:
             table = pd.read_csv(

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
 from papermill.cli import _resolve_type
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
+from traitlets.config import Config
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from gsmlib import cli, plan, report
@@ -65,11 +67,16 @@ def papermill(name: str, *options: str) -> Callable[[Path], None]:
     def make(_: Path) -> None:
         path = project_root() / "notebooks" / f"{name}.ipynb"
         injected = parameterize_notebook(load_notebook_node(str(path)), _typed(options))
-        with redirect_stdout(io.StringIO()):
-            space: dict[str, Any] = {}
+        shell = InteractiveShell.instance(config=NO_HISTORY)
+        try:
             for cell in injected.cells:
-                if cell.cell_type == "code" and "settings" not in space:
-                    exec(cell.source.partition("store = Store()")[0], space)
+                if cell.cell_type == "code" and "settings" not in shell.user_ns:
+                    source = cell.source.partition("store = Store()")[0]
+                    with redirect_stdout(io.StringIO()):
+                        ran = shell.run_cell(source, store_history=True)
+                    ran.raise_error()
+        finally:
+            InteractiveShell.clear_instance()
         raise Computed
 
     return make
@@ -240,6 +247,7 @@ def written(name: str, text: str, make: Callable[[Path], None]) -> Callable:
     return made
 
 
+NO_HISTORY = Config({"HistoryManager": {"enabled": False}})  # nothing is written
 NB, PM, CLI, ENV = "notebook cell", "papermill", "command line", "environment"
 DATA, MODEL, CALL = "data file", "model", "library call"
 N2, N3, N5 = "02_test_at_n", "03_verification", "05_verifier_ablations"
@@ -304,6 +312,7 @@ MISTAKES = [
     Mistake(NB, "NaN", notebook(N3, more="temperature=nan"), ("temperature", "nan")),
     Mistake(NB, "a notebook that is none", notebook("12_none"), ("'12_none'",)),
     Mistake(PM, "-p epochs -3", papermill(N2, "-p epochs -3"), ("epochs", "-3")),
+    Mistake(PM, "-p epoch 3", papermill(N2, "-p epoch 3"), ("'epoch'", "epochs")),
     Mistake(PM, "-p epochs two", papermill(N2, "-p epochs two"), ("epochs", "'two'")),
     Mistake(PM, "-p sizes 10;20", papermill(N3, "-p sizes 10;20"), ("sizes", "10;20")),
     Mistake(PM, "-r scale Smoke", papermill(N3, "-r scale Smoke"), ("'Smoke'",)),

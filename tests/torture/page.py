@@ -59,8 +59,8 @@ length limit: what is forced must be the value of the expression before it.
 
 {bad_inputs} mistakes, each with what the user is told before anything is computed; DIR
 stands for a folder. A model without a padding token is no mistake: its end token pads.
-papermill itself only warns of a parameter that the notebook does not have, and runs on
-without it; `gsmlib run` refuses it.
+papermill itself only warns of a parameter that the notebook does not have; the notebook
+refuses it.
 """,
 }
 
