@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from gsmlib import calculator as arithmetic
@@ -69,6 +70,14 @@ SHARES = {
 }
 
 
+# kinds of torch's operators, in their order the first whose words are in the name
+OPERATORS = {
+    "products with weights": ("::mm", "addmm", "linear"),
+    "products of attention": ("bmm", "scaled_dot_product"),
+    "softmax and its sums": ("softmax", "amax", "logsumexp"),
+    "copies, casts, gathers": ("copy_", "cat", "index", "gather", "fill_", "scatter"),
+    "the rest": ("",),
+}
 Work = Callable[[], tuple[float, float]]  # does some: units and FLOPs done
 
 
@@ -130,7 +139,25 @@ def compare(
         row |= {"rate": statistics.median(per_second), "rounds": list(per_second)}
         row |= {"gflops": statistics.median(flops) / 1e9}
         rows.append(row | {"precision": contender.precision})
+    rows[0]["operators"] = operator_shares(contenders[0].work)
     return rows
+
+
+def operator_shares(work: Callable[[], Any]) -> dict[str, float]:
+    """Return where torch's operators spend their time: a share per kind of OPERATORS.
+
+    What is spent between them, in Python, is not seen.
+    """
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        work()
+    spent = dict.fromkeys(OPERATORS, 0.0)
+    for event in profiler.key_averages():
+        fits = (
+            k for k, words in OPERATORS.items() if any(w in event.key for w in words)
+        )
+        spent[next(fits)] += event.self_cpu_time_total
+    total = sum(spent.values())
+    return {kind: round(time / total, 3) for kind, time in spent.items() if total}
 
 
 def practised_model(name: str, problems: int = 500) -> LanguageModel:
@@ -587,7 +614,8 @@ def write_results(results: dict[str, Any], path: Path) -> None:
 
 def as_table(results: dict[str, Any]) -> pd.DataFrame:
     """Return a line per contender: rate, times the slowest's, share of the peak."""
-    table = pd.DataFrame(results["rows"]).drop(columns="rounds")
+    table = pd.DataFrame(results["rows"])
+    table = table.drop(columns=["rounds", "operators"], errors="ignore")
     slowest = table.groupby("task")["rate"].transform("min")
     table["times_slowest"] = table["rate"] / slowest
     return table

@@ -36,11 +36,21 @@ def test_rates_are_medians_of_rounds_that_take_turns():
 
     contenders = [bench.Contender(n, lambda n=n: work(n), "fp32") for n in "ab"]
     rows = bench.compare("task", "token", contenders, 2)
-    assert turns == list("ababab")  # the first round warms up
+    assert turns == list("ababab") + ["a"]  # the first warms up, the last is profiled
     for row in rows:
         assert len(row["rounds"]) == 2
         assert row["rate"] == pytest.approx(np.median(row["rounds"]))
         assert row["gflops"] == pytest.approx(2e-9 * row["rate"], rel=0.5)
+
+
+def test_operators_are_told_apart_by_kind():
+    a, b = torch.randn(2, 300, 300)
+    shares = bench.operator_shares(lambda: [a @ b for _ in range(20)])
+    assert list(shares) == list(bench.OPERATORS)
+    assert shares["products with weights"] > 0.5
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    shares = bench.operator_shares(lambda: a[None].softmax(-1).bmm(b[None]))
+    assert min(shares["products of attention"], shares["softmax and its sums"]) > 0
 
 
 def test_flops_of_a_token_are_counted_by_hand(tiny):
