@@ -37,7 +37,8 @@ def c2(table: pd.DataFrame) -> Verdict:
     best = _least_loss_epochs(table)
     last = int(table["epoch"].max())
     if not reason and np.median(best) > last - 2:
-        reason = f"the test loss still falls at epoch {last}: no overfitting to look at"
+        reason = f"the test loss is least at epoch {np.median(best):.0f} of {last}: "
+        reason += "too little overfitting to look at"
     if reason:
         return not_testable("C2", table, reason)
     rise = over_seeds(table[table["epoch"] == last], "rise")
