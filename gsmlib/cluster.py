@@ -7,6 +7,7 @@ passes between machines is in the store, which they must share.
 
 import math
 import os
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -32,6 +33,7 @@ except ImportError:  # an extra
     ray = None
 
 SHARD_SECONDS = 300  # a shard of less is not worth loading a model for
+ANSWERS_IN = 10  # seconds
 PASSED_ON = ("GSMLIB_", "HF_")  # environment variables that tasks see too
 
 
@@ -47,6 +49,7 @@ def prepare_on_ray(specs: Sequence[Spec], store: Store, address: str) -> list[Sp
     needed = needed_stages(list_stages(specs, store))
     if not needed:
         return []
+    _check_address(address)
     passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     ray.init(address, runtime_env={"env_vars": passed}, log_to_driver=False)
     try:
@@ -54,6 +57,19 @@ def prepare_on_ray(specs: Sequence[Spec], store: Store, address: str) -> list[Sp
         return work_off(needed, submitter(needed, store.root.absolute()))
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Refuse a host and port that nobody answers at: Ray would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWERS_IN).close()
+    except (OSError, OverflowError) as error:
+        message = f"No Ray cluster answers at {address} ({error}); give --ray the "
+        message += "address that `ray status` shows, or auto."
+        raise OSError(message) from None
 
 
 def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[str]]:

@@ -1,5 +1,6 @@
 """A study on three Ray nodes of one machine, one of which dies on the way."""
 
+import socket
 import threading
 import time
 
@@ -98,15 +99,24 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
         prepare_on_ray(specs(), Store(tmp_path), "auto")
 
 
+def test_an_address_that_nobody_answers_at_is_refused_at_once(tmp_path):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"{address}.*--ray"):
+            prepare_on_ray(specs(), Store(tmp_path), address)
+
+
 def test_a_stage_has_as_many_shards_as_it_is_worth(monkeypatch):
     def shards(spec, workers=100, on_gpu=False):
         stage = Stage(spec, estimate_seconds(spec), False, True)
         return count_shards(stage, workers, on_gpu)
 
-    monkeypatch.setattr(cluster, "SHARD_SECONDS", 1)
+    monkeypatch.setattr(cluster, "SHARD_SECONDS", 3)
     long = sample_spec(generator=finetune_spec(model="gpt2-xl"), n=500)
     assert shards(long) == long.n_problems and shards(long, workers=3) == 3
     assert shards(long, on_gpu=True) < shards(long)
+    monkeypatch.setattr(cluster, "SHARD_SECONDS", 0.4)
     assert shards(score_spec().replace(completions=long)) == long.n_problems
     assert shards(sample_spec(n=1)) == 1
     assert shards(long.generator) == 1 and plan.estimate_seconds(long.generator) > 1
