@@ -8,11 +8,16 @@ passes between machines is in the store, which they must share.
 import math
 import os
 import socket
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
+from gsmlib.artifacts import VERSIONS
 from gsmlib.config import SampleSpec, ScoreSpec, SettingsError, Spec
+from gsmlib.pipeline import compute
 from gsmlib.plan import (
     GPU_FLOPS,
     GPU_SHARE,
@@ -49,6 +54,7 @@ def prepare_on_ray(specs: Sequence[Spec], store: Store, address: str) -> list[Sp
     needed = needed_stages(list_stages(specs, store))
     if not needed:
         return []
+    count_processes()  # refused here, not on the way
     _check_address(address)
     passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     ray.init(address, runtime_env={"env_vars": passed}, log_to_driver=False)
@@ -77,11 +83,15 @@ def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[
     gpus = int(ray.cluster_resources().get("GPU", 0))
     workers = gpus or int(ray.cluster_resources()["CPU"])
     whole, part = ray.remote(_compute_stage), ray.remote(_compute_part)
+    together = ray.remote(_train_together).options(num_cpus=0)  # its processes have
     room = max(node["Resources"].get("memory", 0) for node in alive_nodes())
+    processes = count_processes()
 
     def submit(spec: Spec) -> Future[str]:
         # more than the largest machine has would wait for ever
         memory = min(int(estimate_memory(spec)), int(room))
+        if processes > 1 and not isinstance(spec, SampleSpec | ScoreSpec):
+            return together.remote(spec, root, processes, gpus > 0).future()
         needs = dict(num_cpus=1, num_gpus=min(1, gpus), memory=memory)
         shards = count_shards(needed[spec], workers, on_gpu=gpus > 0)
         parts = []
@@ -91,6 +101,15 @@ def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[
         return whole.options(**needs).remote(spec, root, *parts).future()
 
     return submit
+
+
+def count_processes() -> int:
+    """Return how many processes train one stage: GSMLIB_TRAIN_PROCESSES, else one."""
+    given = os.environ.get("GSMLIB_TRAIN_PROCESSES") or "1"
+    if not given.isdecimal() or int(given) < 1:
+        message = f"GSMLIB_TRAIN_PROCESSES is {given!r}; give a number from 1."
+        raise SettingsError(message)
+    return int(given)
 
 
 def count_shards(stage: Stage, workers: int, on_gpu: bool) -> int:
@@ -126,3 +145,29 @@ def _compute_part(
     spec: SampleSpec | ScoreSpec, root: Path, shard: int, shards: int
 ) -> None:
     compute_shard(spec, Store(root), shard, shards)
+
+
+def _train_together(spec: Spec, root: Path, processes: int, on_gpu: bool) -> str:
+    """Train a stage by several processes that Ray Train starts; return what it said."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as notes:  # Ray Train's own
+        TorchTrainer(
+            _train_as_one,
+            train_loop_config={"spec": spec, "root": root, "on_gpu": on_gpu},
+            scaling_config=ScalingConfig(num_workers=processes, use_gpu=on_gpu),
+            run_config=RunConfig(
+                storage_path=notes, failure_config=FailureConfig(max_failures=3)
+            ),
+        ).fit()
+    seconds = time.perf_counter() - began
+    return f"{VERSIONS[type(spec)][0]:<14} by {processes} processes in {seconds:.1f} s"
+
+
+def _train_as_one(config: dict[str, Any]) -> None:
+    """What each of the processes does: the same as under `accelerate launch`."""
+    if not config["on_gpu"]:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    compute(config["spec"], Store(config["root"]))

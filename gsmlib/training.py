@@ -223,7 +223,12 @@ def model_inputs(batch: Batch, prefixes: Prefixes | None = None) -> dict[str, An
 
 
 def can_share(model: nn.Module) -> bool:
-    """Whether rows can go on from a prefix: every layer keeps all keys and values."""
+    """Whether rows can go on from a prefix: every layer keeps all keys and values.
+
+    Where activations are computed twice to save memory, none are kept.
+    """
+    if any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
+        return False
     config = _language_model(model).config
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
     return kinds == {DynamicLayer}
@@ -330,6 +335,8 @@ def new_run(
     launched()
     accelerator = Accelerator(mixed_precision="no")  # see `autocast`
     model.to(accelerator.device)
+    if os.environ.get("GSMLIB_GRADIENT_CHECKPOINTING", "0") not in ("", "0"):
+        _language_model(model).gradient_checkpointing_enable({"use_reentrant": False})
     plan = plan_training(rows, language_rows, settings)
     rows = [*rows, *language_rows]
     optimizer = _make_optimizer(model, settings)

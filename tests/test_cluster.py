@@ -88,6 +88,24 @@ def test_a_node_that_dies_changes_no_row(filled, local):
         pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-6)
 
 
+def test_ray_train_trains_a_stage_by_two_processes(
+    filled, local, machines, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GSMLIB_TRAIN_PROCESSES", "2")
+    store, spec = Store(tmp_path), finetune_spec()
+    assert prepare_on_ray([spec], store, machines.address) == []
+    both = [pipeline.epoch_losses(spec, s) for s in (store, local)]
+    pd.testing.assert_frame_equal(*both, rtol=1e-4)
+    assert not both[0].equals(both[1])  # two processes sum in another order
+
+
+@pytest.mark.parametrize("given", ["0", "two"])
+def test_a_number_of_processes_that_is_none_is_refused(tmp_path, monkeypatch, given):
+    monkeypatch.setenv("GSMLIB_TRAIN_PROCESSES", given)
+    with pytest.raises(SettingsError, match=f"TRAIN_PROCESSES is '{given}'"):
+        prepare_on_ray(specs(), Store(tmp_path), "auto")
+
+
 def test_a_second_run_does_nothing(filled, monkeypatch):
     monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was asked"))
     assert prepare_on_ray(specs(), filled, "auto") == []

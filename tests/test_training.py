@@ -653,6 +653,28 @@ def test_on_epoch_sees_an_evaluating_model_and_mean_losses(byte_tokenizer):
     assert seen == pytest.approx(history.groupby("epoch").loss.mean().to_dict())
 
 
+@pytest.mark.parametrize("make", [make_model, make_verifier])
+def test_computing_activations_twice_changes_no_weight(
+    byte_tokenizer, monkeypatch, make
+):
+    rows, trained, calls = make_completions(4, 3), [], []
+    for variable in ("0", "1"):
+        monkeypatch.setenv("GSMLIB_GRADIENT_CHECKPOINTING", variable)
+        model = make(byte_tokenizer)
+        body = getattr(model, "language_model", model)
+        count = []
+        body.transformer.h[0].ln_1.register_forward_hook(
+            lambda *_, to=count: to.append(1)
+        )
+        plain = [row._replace(label=NAN) for row in rows]
+        joint = dict(language_rows=plain) if make is make_verifier else {}
+        fit(model, rows if joint else plain, settings(), **joint)
+        trained.append(weights(model))
+        calls.append(len(count))
+        assert can_share(model) == (variable == "0")
+    assert torch.allclose(*trained, atol=1e-5) and calls[1] > calls[0]
+
+
 # ------------------------------------------------------------------------- checkpoints
 
 
