@@ -4,13 +4,17 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
+from jupyter_client.manager import start_new_kernel
 from test_pipeline import finetune_spec, score_spec
 
 from gsmlib import artifacts, page, pipeline, report
@@ -84,6 +88,50 @@ def test_a_kernel_that_is_killed_is_one_sentence(tmp_path):
     outcome = report.execute(path, tmp_path / "runs", {}, quiet=True)
     assert "its kernel died" in outcome.error and "run it again" in outcome.error
     assert (tmp_path / "runs" / "00_dataset.html").exists()
+
+
+CELL = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_pipeline import finetune_spec
+from gsmlib import pipeline, training
+from gsmlib.store import Store
+take_step = training.__dict__.setdefault("plain", training.take_step)
+training.take_step = lambda run: time.sleep({seconds}) or take_step(run)
+print("computed", not pipeline.finetune(finetune_spec(), Store({root!r})).cached)
+"""
+
+
+def test_ctrl_c_in_an_open_notebook_and_the_cell_run_again(store):
+    manager, client = start_new_kernel(kernel_name="python3")
+    tests, printed = str(Path(__file__).parent), []
+
+    def interrupt():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(store.root.glob("*/*.work")):
+            time.sleep(0.1)
+        time.sleep(1)
+        os.kill(manager.provisioner.pid, signal.SIGINT)
+
+    def run(seconds):
+        cell = CELL.format(tests=tests, seconds=seconds, root=str(store.root))
+        return client.execute_interactive(
+            cell, output_hook=lambda m: printed.append(m["content"]), timeout=120
+        )["content"]
+
+    try:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        stopped = run(20)
+        thread.join()
+        assert stopped["ename"] == "KeyboardInterrupt"
+        assert not artifacts.is_done(finetune_spec(), store)
+        assert run(0)["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert any("computed True" in content.get("text", "") for content in printed)
+    assert find_fault(pipeline.finetune(finetune_spec(), store).folder) is None
 
 
 # ------------------------------------------------------------------ what a store holds
