@@ -10,8 +10,8 @@ from gsmlib.figures.style import (
     FOURTH,
     THIRD,
     VERIFICATION,
-    Line,
     caption,
+    dot,
     legend,
     limit_names,
     points,
@@ -95,7 +95,8 @@ def calculator(table: pd.DataFrame, axes: Axes) -> Axes:
         rows = table[table["calculator"] == used]
         for row, column in enumerate(("greedy", "sampled")):
             label = f"{word} calculator" if row == 0 else None
-            _dot(axes, row - (0.12 if used else -0.12), rows, column, line, label)
+            y = row - (0.12 if used else -0.12)
+            dot(axes, y, rows, limit_names(column), line, label, half_band=0.1)
     axes.set_yticks([0, 1], ["greedy", "single\nsamples"])
     axes.set_ylim(1.5, -0.5)
     axes.set_xlim(left=0)
@@ -103,15 +104,3 @@ def calculator(table: pd.DataFrame, axes: Axes) -> Axes:
     legend(axes, 2)
     caption(axes, table)
     return axes
-
-
-def _dot(
-    axes: Axes, y: float, rows: pd.DataFrame, column: str, line: Line, label: str | None
-) -> None:
-    value, low, high = (100 * rows[name].mean() for name in limit_names(column))
-    bars = [[max(value - low, 0)], [max(high - value, 0)]]
-    face = line.color if line.filled else "white"
-    look = dict(color=line.color, marker=line.marker, markerfacecolor=face)
-    look |= dict(linestyle="none", label=label)
-    drawn = axes.errorbar([value], [y], xerr=bars, **look)
-    drawn.lines[0].set_clip_on(False)

@@ -14,8 +14,8 @@ from gsmlib.figures.style import (
     GREY,
     THIRD,
     VERIFICATION,
-    Line,
     caption,
+    dot,
     legend,
     note,
     points,
@@ -110,26 +110,10 @@ def direct(table: pd.DataFrame, axes: Axes) -> Axes:
     """
     looks = {"with steps": FINETUNING, "direct": VERIFICATION}
     for y, (answers, line) in enumerate(looks.items()):
-        _dot(axes, y, table[table["answers"] == answers], line)
+        dot(axes, y, table[table["answers"] == answers], ACCURACY, line)
     axes.set_yticks([0, 1], ["with steps", "answer only"])
     axes.set_ylim(1.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("test problems solved (%)")
     caption(axes, table)
     return axes
-
-
-def _dot(axes: Axes, y: float, rows: pd.DataFrame, line: Line) -> None:
-    """Draw the mean over seeds at height y, its bars, and the SD over seeds."""
-    value, low, high = (100 * rows[name].mean() for name in ACCURACY)
-    bars = [[max(value - low, 0)], [max(high - value, 0)]]
-    face = line.color if line.filled else "white"
-    look = dict(color=line.color, marker=line.marker, markerfacecolor=face)
-    drawn = axes.errorbar([value], [y], xerr=bars, linestyle="none", **look)
-    drawn.lines[0].set_clip_on(False)
-    spread = 100 * rows["accuracy"].std()
-    if np.isfinite(spread):
-        band = (value - spread, value + spread)
-        axes.fill_betweenx(
-            [y - 0.2, y + 0.2], *band, color=line.color, alpha=0.15, lw=0
-        )

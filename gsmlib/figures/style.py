@@ -196,6 +196,32 @@ def points(
         axes.fill_between(at, *band, color=line.color, alpha=0.15, linewidth=0)
 
 
+def dot(
+    axes: Axes,
+    y: float,
+    rows: pd.DataFrame,
+    columns: tuple[str, str, str],
+    line: Line,
+    label: str | None = None,
+    half_band: float = 0.2,
+) -> None:
+    """Draw the mean over seeds at height y, its bars, and the SD over seeds.
+
+    columns: the value's and its limits'.
+    """
+    value, low, high = (100 * rows[name].mean() for name in columns)
+    bars = [[max(value - low, 0)], [max(high - value, 0)]]
+    face = line.color if line.filled else "white"
+    look = dict(color=line.color, marker=line.marker, markerfacecolor=face)
+    look |= dict(linestyle="none", label=label)
+    drawn = axes.errorbar([value], [y], xerr=bars, **look)
+    drawn.lines[0].set_clip_on(False)
+    spread = 100 * rows[columns[0]].std()
+    if np.isfinite(spread):
+        band, heights = (value - spread, value + spread), [y - half_band, y + half_band]
+        axes.fill_betweenx(heights, *band, color=line.color, alpha=0.15, lw=0)
+
+
 def caption(axes: Axes, table: pd.DataFrame) -> None:
     """Say under the figure on what it was measured and what the bars and bands are."""
     seeds = table["seed"].nunique()
