@@ -6,6 +6,7 @@ executed copies, their HTML and the page go to `runs/<scale>/`.
 """
 
 import re
+import sys
 import time
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -34,6 +35,7 @@ from gsmlib.plan import (
 from gsmlib.store import Store
 
 EXPORTED = re.compile(r'"([a-z0-9]+_\w+)"')  # a figure's name in a notebook
+NEW_PROCESS = "fork" if sys.platform == "linux" else "spawn"
 LAST = "10_claims"  # reads what the others export
 
 
@@ -187,7 +189,7 @@ def _execute_all(
     workers = min(count_workers(), len(names))
     ended: dict[str, Outcome] = {}
     if workers > 1:
-        with processes(workers) as pool:
+        with processes(workers, NEW_PROCESS) as pool:
             running = [
                 pool.submit(
                     execute, notebook_path(name), run_folder(scale), parameters[name]

@@ -1,4 +1,4 @@
-"""From the scores and answers of a problem's completions to one chosen answer.
+"""From token scores to a completion's, and from completions' to one chosen answer.
 
 Answers are canonical strings (`answers.final_number`). An invalid answer gets no vote
 while any voter has a valid one. All ties go to the answer whose best voter ranks first,
@@ -9,6 +9,25 @@ import numpy as np
 import pandas as pd
 
 from gsmlib.answers import INVALID
+
+AGGREGATIONS = ("last", "mean", "min", "max", "product")
+
+
+def aggregate(token_scores: np.ndarray, how: str = "last") -> float:
+    """One score of a solution from its tokens' scores (tokens,).
+
+    `how` is one of AGGREGATIONS. For "product" scores are clipped to [0, 1] first, for
+    negative ones would change its sign; elsewhere clipping would only make ties.
+    """
+    scores = np.asarray(token_scores, np.float64)
+    assert scores.ndim == 1 and scores.size, "one score per token, at least one token"
+    if how == "last":
+        return float(scores[-1])
+    if how == "product":
+        return float(np.prod(np.clip(scores, 0.0, 1.0)))
+    if how in ("mean", "min", "max"):
+        return float(getattr(scores, how)())
+    raise ValueError(f"There is no aggregation {how!r}; there are {AGGREGATIONS}.")
 
 
 def best_of(scores: np.ndarray) -> np.ndarray:

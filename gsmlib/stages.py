@@ -56,11 +56,10 @@ from gsmlib.models import (
     save_verifier,
 )
 from gsmlib.pretraining import more_text_rows
+from gsmlib.selection import AGGREGATIONS, aggregate
 from gsmlib.store import RESUME, Store
 from gsmlib.training import evaluate_loss, launched, train
 from gsmlib.verifier import (
-    AGGREGATIONS,
-    aggregate,
     make_rows,
     new_verifier,
     score_completions,

@@ -26,7 +26,6 @@ from gsmlib.training import (
     read_prefixes,
 )
 
-AGGREGATIONS = ("last", "mean", "min", "max", "product")
 CENTRED_ROWS = 64  # how many rows the head's first bias is taken from
 
 
@@ -166,20 +165,3 @@ def _score_piece(
         for i, row, line in zip(group.rows, some, scores.float().cpu(), strict=True):
             start = 1 if piece.prefixes else row.prompt_length
             yield int(i), line[start : start + len(row.tokens) - row.prompt_length]
-
-
-def aggregate(token_scores: np.ndarray, how: str = "last") -> float:
-    """One score of a solution from its tokens' scores (tokens,).
-
-    `how` is one of AGGREGATIONS. For "product" scores are clipped to [0, 1] first, for
-    negative ones would change its sign; elsewhere clipping would only make ties.
-    """
-    scores = np.asarray(token_scores, np.float64)
-    assert scores.ndim == 1 and scores.size, "one score per token, at least one token"
-    if how == "last":
-        return float(scores[-1])
-    if how == "product":
-        return float(np.prod(np.clip(scores, 0.0, 1.0)))
-    if how in ("mean", "min", "max"):
-        return float(getattr(scores, how)())
-    raise ValueError(f"There is no aggregation {how!r}; there are {AGGREGATIONS}.")

@@ -33,7 +33,7 @@ CODE = {
         "_train_verifier verifier_rows _joint_rows _verifier_start per_problem",
     ),
     "score": (
-        f"{MODELS} verifier",
+        f"{MODELS} verifier selection",
         "_score _score_shard _merge _checkpoint per_problem",
     ),
 }

@@ -28,9 +28,9 @@ from gsmlib.models import (
     save_language_model,
 )
 from gsmlib.pretraining import more_text_rows, web_rows
+from gsmlib.selection import AGGREGATIONS
 from gsmlib.stages import per_problem
 from gsmlib.store import Store, key_of
-from gsmlib.verifier import AGGREGATIONS
 
 
 def finetune_spec(**changes):

@@ -10,10 +10,9 @@ from gsmlib import verifier as verifier_module
 from gsmlib.batching import collate, encode
 from gsmlib.config import TrainSettings
 from gsmlib.models import LanguageModel, new_mini_gpt
+from gsmlib.selection import AGGREGATIONS, aggregate
 from gsmlib.training import train
 from gsmlib.verifier import (
-    AGGREGATIONS,
-    aggregate,
     make_rows,
     new_verifier,
     score_completions,

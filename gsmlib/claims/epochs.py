@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 from gsmlib.claims.rules import (
     CONTRADICTED,
@@ -43,6 +42,8 @@ def c2(table: pd.DataFrame) -> Verdict:
         return not_testable("C2", table, reason)
     rise = over_seeds(table[table["epoch"] == last], "rise")
     curve = table.groupby("epoch")["test_at_1"].mean()
+    from scipy.stats import kendalltau  # here: it takes a second to import
+
     trend = float(kendalltau(curve.index, curve).statistic)
     word = INCONCLUSIVE
     if rise.low > 0 and trend >= MONOTONE:
