@@ -12,6 +12,7 @@ from gsmlib import calculator as arithmetic
 from gsmlib.batching import encode
 from gsmlib.config import TrainSettings
 from gsmlib.data import load_problems
+from gsmlib.figures import project_root
 from gsmlib.models import load_language_model
 
 
@@ -152,3 +153,13 @@ def test_the_peak_is_a_rate():
 def test_peak_memory_is_at_least_what_is_held_now():
     held = psutil.Process().memory_info().rss / 1e9
     assert 0.9 * held <= bench._peak_memory() < 1000
+
+
+def test_the_page_on_speed_has_the_results_of_the_committed_run():
+    root = project_root()
+    results = json.loads((root / "benchmarks" / "results.json").read_text())
+    text = (root / "docs" / "speed.md").read_text()
+    for name, value in results["ratios"].items():
+        (line,) = [x for x in text.splitlines() if f"`{name}`" in x]
+        told = float(line.split("|")[3])
+        assert told == pytest.approx(value, rel=0.01), name
