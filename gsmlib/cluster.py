@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gsmlib.artifacts import VERSIONS
-from gsmlib.config import SampleSpec, ScoreSpec, SettingsError, Spec
+from gsmlib.config import SampleSpec, ScoreSpec, SettingsError, Spec, count_from
 from gsmlib.pipeline import compute
 from gsmlib.plan import (
     GPU_FLOPS,
@@ -88,10 +88,10 @@ def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[
     processes = count_processes()
 
     def submit(spec: Spec) -> Future[str]:
-        # more than the largest machine has would wait for ever
-        memory = min(int(estimate_memory(spec)), int(room))
         if processes > 1 and not isinstance(spec, SampleSpec | ScoreSpec):
             return together.remote(spec, root, processes, gpus > 0).future()
+        # more than the largest machine has would wait for ever
+        memory = min(int(estimate_memory(spec)), int(room))
         needs = dict(num_cpus=1, num_gpus=min(1, gpus), memory=memory)
         shards = count_shards(needed[spec], workers, on_gpu=gpus > 0)
         parts = []
@@ -105,11 +105,7 @@ def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[
 
 def count_processes() -> int:
     """Return how many processes train one stage: GSMLIB_TRAIN_PROCESSES, else one."""
-    given = os.environ.get("GSMLIB_TRAIN_PROCESSES") or "1"
-    if not given.isdecimal() or int(given) < 1:
-        message = f"GSMLIB_TRAIN_PROCESSES is {given!r}; give a number from 1."
-        raise SettingsError(message)
-    return int(given)
+    return count_from("GSMLIB_TRAIN_PROCESSES") or 1
 
 
 def count_shards(stage: Stage, workers: int, on_gpu: bool) -> int:

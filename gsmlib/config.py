@@ -741,6 +741,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GSMLIB_CACHE") or "~/.cache/gsmlib").expanduser()
 
 
+def count_from(variable: str) -> int | None:
+    """Return the positive number in an environment variable, None where it is unset."""
+    given = os.environ.get(variable, "")
+    if given and (not given.isdecimal() or int(given) < 1):
+        raise SettingsError(f"{variable} is {given!r}; give a number from 1.")
+    return int(given) if given else None
+
+
 def is_launched() -> bool:
     """Whether this is one of the processes of `accelerate launch` or its like."""
     return any(name in os.environ for name in PROCESS_COUNTS)

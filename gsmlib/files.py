@@ -17,7 +17,8 @@ def write_file(
 ) -> None:
     """Write under a temporary name, then rename: a reader never sees half a file.
 
-    Makes the folder. Raises OSError in one sentence, which ends with `remedy`.
+    Makes the folder. Raises OSError in one sentence, which ends with `remedy`, and with
+    the number of its cause.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -25,8 +26,9 @@ def write_file(
         part.write_bytes(data.encode() if isinstance(data, str) else data)
         part.replace(path)
     except OSError as error:
-        message = f"{path} cannot be written ({error.strerror}); {remedy}."
-        raise OSError(message) from None
+        refused = OSError(f"{path} cannot be written ({error.strerror}); {remedy}.")
+        refused.errno = error.errno  # the store tells full from read-only by it
+        raise refused from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -32,9 +32,9 @@ from gsmlib.config import (
     PretrainSpec,
     SampleSpec,
     ScoreSpec,
-    SettingsError,
     Spec,
     VerifierSpec,
+    count_from,
     has_gpu,
     is_launched,
 )
@@ -283,11 +283,9 @@ def count_workers() -> int:
     That is one per core with 3 GiB of free memory, and one where there is a GPU.
     Raises SettingsError where GSMLIB_WORKERS is no positive number.
     """
-    given = os.environ.get("GSMLIB_WORKERS", "")
+    given = count_from("GSMLIB_WORKERS")
     if given:
-        if not given.isdecimal() or int(given) < 1:
-            raise SettingsError(f"GSMLIB_WORKERS is {given!r}; give a number from 1.")
-        return int(given)
+        return given
     if has_gpu() or is_launched():
         return 1  # all of `accelerate launch`'s processes compute the same stage
     room = psutil.virtual_memory().available // WORKER_BYTES

@@ -77,15 +77,20 @@ class LlamaServer:
 
 @pytest.fixture(scope="module")
 def smollm2():
+    return load_language_model("smollm2-135m")
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory):
     try:
-        return load_language_model("smollm2-135m")
+        return find_gguf(tmp_path_factory.mktemp("gguf"))
     except ValueError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
-def server(smollm2, tmp_path_factory):
-    server = LlamaServer(find_gguf(tmp_path_factory.mktemp("gguf")))
+def server(gguf):
+    server = LlamaServer(gguf)
     yield server
     server.kill()
 
@@ -96,7 +101,7 @@ def shared_part(left, right):
     return sum(1 for _ in same) / max(len(left), len(right), 1)
 
 
-def test_greedy_text_is_the_local_models(server, smollm2, record_property):
+def test_greedy_text_is_the_local_models(server, smollm2):
     questions = [question(i) for i in range(20)]
     longest = max(len(encode_prompt(smollm2.tokenizer, q)) for q in questions)
     rules = dict(temperature=0.0, seed=0, max_length=longest + 60)

@@ -176,6 +176,19 @@ def test_a_deleted_store_is_built_again(store):
     assert make.calls == 2
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_manifest_that_cannot_be_written_is_the_stores_sentence(
+    tmp_path, monkeypatch, number
+):
+    def refuse(*_):
+        raise OSError(number, "whatever the system says")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    words = "cannot be written; set GSMLIB_CACHE" if number == errno.EROFS else "full"
+    with pytest.raises(StoreError, match=words):
+        Store(tmp_path / "store").get("stage", {"n": 1}, lambda _: None)
+
+
 def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
     def half(path, data):
         path.open("wb").write(data[:1])
@@ -185,6 +198,9 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypat
     write_file(file, "whole")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", half)
-        with pytest.raises(OSError, match="fig3.csv cannot be written .*free"):
+        with pytest.raises(
+            OSError, match="fig3.csv cannot be written .*free"
+        ) as refusal:
             write_file(file, "other")
+    assert refusal.value.errno == errno.ENOSPC
     assert file.read_text() == "whole" and list(file.parent.iterdir()) == [file]
