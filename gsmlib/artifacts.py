@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gsmlib.config import (
-    MINI_SIZES,
-    TOKENIZER_FILE,
-    WEIGHTS,
+from gsmlib.config import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
+from gsmlib.data import Problem, load_problems
+from gsmlib.files import file_sha256
+from gsmlib.specs import (
     DataSpec,
     FinetuneSpec,
     PretrainSpec,
@@ -21,8 +21,6 @@ from gsmlib.config import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.data import Problem, load_problems
-from gsmlib.files import file_sha256
 from gsmlib.store import Store
 
 VERSIONS: dict[type[Spec], tuple[str, int]] = {

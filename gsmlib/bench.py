@@ -26,7 +26,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from gsmlib import calculator as arithmetic
 from gsmlib.batching import IGNORE, Row, collate, encode
-from gsmlib.config import TrainSettings, best_precision, describe_setup
+from gsmlib.config import best_precision, describe_setup
 from gsmlib.data import Problem, load_problems
 from gsmlib.decoding import decode, encode_prompt, sample_completions
 from gsmlib.files import write_file
@@ -36,6 +36,7 @@ from gsmlib.models import (
     find_reserved_token,
     load_language_model,
 )
+from gsmlib.specs import TrainSettings
 from gsmlib.training import (
     autocast,
     language_loss,

@@ -9,14 +9,8 @@ from typing import Annotated
 import typer
 
 from gsmlib import figures
-from gsmlib.config import (
-    DEFAULT_SCALE,
-    SCALES,
-    SettingsError,
-    best_precision,
-    cache_folder,
-    check_scale,
-)
+from gsmlib.config import SettingsError, best_precision, cache_folder, check_scale
+from gsmlib.scales import DEFAULT_SCALE, SCALES
 from gsmlib.store import StoreError
 
 app = typer.Typer(

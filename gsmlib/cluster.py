@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gsmlib.artifacts import VERSIONS
-from gsmlib.config import SampleSpec, ScoreSpec, SettingsError, Spec, count_from
+from gsmlib.config import SettingsError, count_from
 from gsmlib.pipeline import compute
 from gsmlib.plan import (
     GPU_FLOPS,
@@ -29,6 +29,7 @@ from gsmlib.plan import (
     needed_stages,
     work_off,
 )
+from gsmlib.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.stages import compute_shard
 from gsmlib.store import Store
 

@@ -1,8 +1,8 @@
-"""The dial and what derives from it: the scales as data, frozen specs for every stage.
+"""The dial and what derives from it: every notebook's settings, filled in and checked.
 
-A notebook takes `scale` and a few more names; `settings` fills in the scale's values,
-checks everything and prints what will run. A value of 0, "" or [] means "the scale's
-value". The stages' specs below are what the store's keys are made of.
+A notebook takes `scale` and a few more names; `settings` fills in the scale's values
+(scales.py), checks everything and prints what will run. A value of 0, "" or [] means
+"the scale's value". From the settings the stages' specs are made (specs.py).
 """
 
 import os
@@ -12,20 +12,27 @@ import sys
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from gsmlib.scales import (
+    DEFAULT_SCALE,
+    LEARNING_RATES,
+    OTHER_MODELS_LEARNING_RATE,
+    SCALES,
+)
+from gsmlib.specs import (
+    Count,
+    Dataset,
+    ModelName,
+    Precision,
+    Rate,
+    Seed,
+    Spec,
+    check_problem_counts,
 )
 
-DEFAULT_SCALE = "quick"
-# How many problems there are to draw from; MiniGSM makes as many as one asks for.
-GSM8K_PROBLEMS = {"train": 7473, "test": 1319}
 # The mini-GPTs, shipped in WEIGHTS: (width, layers); a head is 32 wide, and there are
 # at least two.
 MINI_SIZES = {
@@ -41,232 +48,9 @@ INJECTED = "# Parameters\n"  # how the cell begins that papermill adds
 # how accelerate and torchrun, or MPI, tell a process how many of it there are
 PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-Precision = Literal["fp32", "bf16"]
-Dataset = Literal["minigsm", "gsm8k"]
-ModelName = Annotated[str, Field(min_length=1)]
-
 
 class SettingsError(ValueError):
     """Settings that cannot run; the message is one sentence."""
-
-
-class Spec(BaseModel):
-    """A frozen record of settings that refuses names it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def replace(self, **changes: Any) -> Self:
-        """Return the same with some fields changed, checked as a new one is."""
-        return type(self)(**{**dict(self), **changes})
-
-
-# ------------------------------------------------------------------ the stages' specs
-
-
-class DataSpec(Spec):
-    """The training problems, and how many test problems the test loss is taken over.
-
-    `seed` chooses the training problems; the test problems are the same for every seed,
-    so that methods and seeds can be compared problem by problem. With `answers_only` a
-    solution is its last line alone, the final answer without steps (section 4.1).
-    """
-
-    dataset: Dataset
-    n_train: Count
-    n_test: Count
-    seed: Seed = 0
-    answers_only: bool = False
-
-    @model_validator(mode="after")
-    def _enough_problems(self) -> "DataSpec":
-        check_problem_counts(self.dataset, self.n_train, self.n_test)
-        return self
-
-
-class TrainSettings(Spec):
-    """One run of `training.train` (Appendix B); the rate decays linearly to 0.
-
-    `warmup` is the share of the steps over which the rate first rises (the paper names
-    none: 0 everywhere but in our own pretraining). `loss_on_question` None is the
-    paper's: yes for a language model, no for either loss of a verifier.
-    `level`, `loss` and `language_weight` matter for verifiers only; a language weight
-    of 0 trains the verifier term alone. `group_size` says how many completions of one
-    problem are put into the same batch (1: all are shuffled singly), next to as many
-    copies of one language row; then their question is computed once.
-    """
-
-    epochs: Count
-    learning_rate: Rate
-    batch_tokens: Count = 32_000
-    warmup: float = Field(0.0, ge=0, lt=1)
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
-    adam_beta2: float = Field(0.95, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    max_grad_norm: float = Field(1.0, gt=0)
-    precision: Precision = "fp32"
-    seed: Seed = 0
-    loss_on_question: bool | None = None
-    level: Literal["token", "solution"] = "token"
-    loss: Literal["mse", "bce"] = "mse"
-    language_weight: float = Field(1.0, ge=0)
-    group_size: Count = 1
-
-
-class PretrainSpec(Spec):
-    """Additional pretraining of a model on `n_texts` of running text (section 5.2).
-
-    The text is MiniGSM's, or GSM8K's training problems without annotations. It goes
-    before finetuning with dropout, for which the model was not pretrained.
-    """
-
-    model: ModelName
-    dataset: Dataset
-    n_texts: Count
-    training: TrainSettings
-
-    @model_validator(mode="after")
-    def _enough_texts(self) -> "PretrainSpec":
-        check_problem_counts(self.dataset, self.n_texts, 1)
-        return self
-
-
-class FinetuneSpec(Spec):
-    """A finetuned language model; the models after `keep_epochs` are kept.
-
-    It starts from `model` as it is, or as additional `pretraining` left it.
-    """
-
-    model: ModelName
-    data: DataSpec
-    training: TrainSettings
-    keep_epochs: tuple[Count, ...]
-    max_length: Count = 400
-    pretraining: PretrainSpec | None = None
-
-    @model_validator(mode="after")
-    def _same_model(self) -> "FinetuneSpec":
-        if self.pretraining and self.pretraining.model != self.model:
-            raise ValueError(
-                f"pretraining of {self.pretraining.model} cannot start {self.model}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _epochs_exist(self) -> "FinetuneSpec":
-        late = [epoch for epoch in self.keep_epochs if epoch > self.training.epochs]
-        if late or not self.keep_epochs:
-            raise ValueError(
-                f"keep_epochs {list(self.keep_epochs)} must name epochs of a run of "
-                f"{self.training.epochs}"
-            )
-        return self
-
-
-class SampleSpec(Spec):
-    """Completions of a finetuned generator: `n` for each of `n_problems` problems.
-
-    With a `sampler` they are sampled by that verifier's language model instead: one
-    model that generates and verifies.
-    """
-
-    generator: FinetuneSpec
-    epoch: Count
-    split: Literal["train", "dev", "test"]
-    n_problems: Count
-    n: Count
-    temperature: float = Field(ge=0)
-    max_length: Count = 400
-    calculator: bool = True
-    stop_after_answer: bool = False
-    precision: Precision = "fp32"
-    seed: Seed = 0
-    sampler: "VerifierSpec | None" = None
-
-    @model_validator(mode="after")
-    def _can_be_sampled(self) -> "SampleSpec":
-        if self.epoch not in self.generator.keep_epochs:
-            kept = list(self.generator.keep_epochs)
-            raise ValueError(f"epoch {self.epoch} was not kept; kept were {kept}")
-        if self.temperature == 0 and self.n != 1:
-            raise ValueError(f"greedy decoding gives one completion, not {self.n}")
-        drawn = self.generator.data.n_train
-        if self.split == "train" and self.n_problems > drawn:
-            raise ValueError(
-                f"{self.n_problems} training problems asked for, {drawn} were drawn"
-            )
-        if self.split == "test":
-            check_problem_counts(self.generator.data.dataset, 1, self.n_problems)
-        return self
-
-
-class VerifierSpec(Spec):
-    """A verifier trained on labelled completions of training problems (section 4.2).
-
-    It starts from the generator, or from `start`, another finetuned model (its last
-    epoch); with `init` "pretrained" from what that one was before it was finetuned.
-    It learns from the first `per_problem` completions of each problem (None: all), each
-    distinct one once where `deduplicate`. `language_rows` says what the language term
-    is taken over: the problems' own solutions, as in the paper, or the samples.
-    `checkpoints` verifiers are kept, after equal shares of the training.
-    """
-
-    completions: SampleSpec
-    init: Literal["generator", "pretrained"] = "generator"
-    training: TrainSettings
-    start: FinetuneSpec | None = None
-    per_problem: Count | None = None
-    deduplicate: bool = False
-    language_rows: Literal["originals", "samples"] = "originals"
-    checkpoints: Count = 1
-
-    @property
-    def base(self) -> FinetuneSpec:
-        """The finetuned model that decides the verifier's size and first weights."""
-        return self.start or self.completions.generator
-
-    @model_validator(mode="after")
-    def _enough_completions(self) -> "VerifierSpec":
-        if (self.per_problem or 1) > self.completions.n:
-            raise ValueError(
-                f"{self.per_problem} completions of each problem asked for, "
-                f"{self.completions.n} are sampled"
-            )
-        return self
-
-
-class ScoreSpec(Spec):
-    """A verifier's scores of completions; `checkpoint` None is the last."""
-
-    verifier: VerifierSpec
-    completions: SampleSpec
-    checkpoint: Count | None = None
-
-    @model_validator(mode="after")
-    def _checkpoint_exists(self) -> "ScoreSpec":
-        if (self.checkpoint or 1) > self.verifier.checkpoints:
-            raise ValueError(
-                f"checkpoint {self.checkpoint} was not kept; there are "
-                f"{self.verifier.checkpoints}"
-            )
-        return self
-
-
-SampleSpec.model_rebuild()
-
-
-def check_problem_counts(dataset: str, n_train: int, n_test: int) -> None:
-    """Raise ValueError when GSM8K has fewer problems than asked for."""
-    if dataset != "gsm8k":
-        return
-    for split, asked in (("train", n_train), ("test", n_test)):
-        if asked > GSM8K_PROBLEMS[split]:
-            raise ValueError(
-                f"{asked} {split} problems asked for, GSM8K has {GSM8K_PROBLEMS[split]}"
-            )
 
 
 # -------------------------------------------------------------- the notebooks' settings
@@ -521,217 +305,6 @@ SETTINGS: dict[str, type[Spec]] = {
     "09_open_points": OpenPointSettings,
     "10_claims": ClaimSettings,
 }
-
-# --------------------------------------------------------------------- the scales' data
-
-# Finetuning rates by model. GPT-2: Appendix B's rate is a tenth of alpha, and its
-# alphas are a tenth of the pretraining rates in Brown et al. 2020 (Table 2.1); the same
-# table's rows for 125M, 350M, 760M and 1.3B give the rates of GPT-2's four sizes.
-LEARNING_RATES = {
-    "tiny:random": 3e-3,
-    "mini-0.1m": 2e-3,
-    "mini-0.3m": 1.5e-3,
-    "mini-1m": 1e-3,
-    "mini-3m": 1e-3,
-    "smollm2-135m": 1e-4,
-    "gpt2": 6e-6,
-    "gpt2-medium": 3e-6,
-    "gpt2-large": 2.5e-6,
-    "gpt2-xl": 2e-6,
-}
-OTHER_MODELS_LEARNING_RATE = 1e-5
-
-# The regime of MiniGSM and the mini-GPTs, shared by `quick` and `mini`.
-MINI_REGIME: dict[str, Any] = dict(
-    dataset="minigsm",
-    epochs=6,
-    generator_epochs=3,
-    batch_tokens=4_000,
-    dropout=0.0,
-    temperature=0.7,
-    max_length=400,
-    verifier_epochs=1,
-    verifier_learning_rate=1e-3,
-    verifier_batch_tokens=8_000,
-    verifier_group_size=4,
-    sampling_precision="fp32",  # bf16 samples these sizes hardly faster
-    dropout_rate=0.2,
-    pretraining_learning_rate=1e-3,
-    large_batch_factor=4,
-    other_temperature=1.0,
-)
-
-# What 03's verifiers answer at `quick`; notebooks that agree share its completions.
-_QUICK_TEST: dict[str, Any] = dict(test_problems=100, test_completions=16)
-
-# scale -> values for all notebooks, and under a notebook's name its own.
-SCALES: dict[str, dict[str, Any]] = {
-    "smoke": dict(
-        MINI_REGIME,
-        model="tiny:random",
-        models=("tiny:random", "mini-0.1m:random"),
-        n_train=24,
-        sizes=(8, 24),
-        epochs=2,
-        generator_epochs=2,
-        completed_problems=8,
-        completions=4,
-        test_problems=6,
-        test_completions=4,
-        max_length=200,
-        seeds=(0,),
-        precision="fp32",
-        ablation_epochs=1,
-        ablation_completions=4,
-        large_completions=4,
-        checkpoints=2,
-        counts=(2, 4),
-        pretraining_texts=40,
-    ),
-    "quick": {
-        **MINI_REGIME,
-        "model": "mini-1m",
-        "models": ("mini-0.3m", "mini-1m"),
-        "epochs": 4,
-        "n_train": 1500,
-        "sizes": (250, 600, 1500),
-        "completed_problems": 300,
-        "completions": 8,
-        "test_problems": 40,
-        "test_completions": 100,
-        "seeds": (0,),
-        "01_calculator": dict(test_completions=20),
-        "02_test_at_n": dict(test_problems=30),
-        "03_verification": _QUICK_TEST,
-        "04_finetuning_scaling": dict(
-            models=("mini-0.1m", "mini-0.3m", "mini-1m"), test_problems=100
-        ),
-        "05_verifier_ablations": dict(
-            _QUICK_TEST,
-            model="mini-0.3m",
-            ablation_epochs=2,
-            ablation_completions=4,
-            checkpoints=4,
-            sizes=(600, 1500),
-        ),
-        "06_test_time_compute": dict(
-            test_problems=25, test_completions=400, counts=(25, 100, 400)
-        ),
-        "07_dropout": dict(
-            _QUICK_TEST,
-            model="mini-0.3m",
-            sizes=(600, 1500),
-            pretraining_texts=4_000,
-            ablation_completions=4,
-            large_completions=8,
-        ),
-        "08_verifier_scores": _QUICK_TEST,
-        "09_open_points": dict(_QUICK_TEST, model="mini-0.3m", ablation_completions=8),
-    },
-    "mini": {
-        **MINI_REGIME,
-        "model": "mini-3m",
-        "models": ("mini-1m", "mini-3m"),
-        "n_train": 4000,
-        "sizes": (250, 1000, 4000),
-        "completed_problems": 4000,
-        "completions": 8,
-        "test_problems": 200,
-        "test_completions": 100,
-        "seeds": (0, 1, 2),
-        "ablation_completions": 4,
-        "ablation_epochs": 2,
-        "large_completions": 8,
-        "checkpoints": 4,
-        "counts": (25, 50, 100, 200, 400, 800, 1600),
-        "pretraining_texts": 25_000,
-        "01_calculator": dict(test_completions=20),
-        "02_test_at_n": dict(test_problems=80),
-        "04_finetuning_scaling": dict(
-            models=("mini-0.1m", "mini-0.3m", "mini-1m", "mini-3m"),
-            sizes=(250, 500, 1000, 2000, 4000),
-        ),
-        "05_verifier_ablations": dict(model="mini-1m", sizes=(1000, 4000)),
-        "06_test_time_compute": dict(
-            model="mini-1m", test_problems=45, test_completions=1600
-        ),
-        "07_dropout": dict(model="mini-1m", sizes=(1000, 4000)),
-        "08_verifier_scores": dict(model="mini-3m"),
-        "09_open_points": dict(model="mini-1m"),
-    },
-    "smollm2": {
-        "dataset": "gsm8k",
-        "model": "smollm2-135m",
-        "models": ("smollm2-135m",),
-        "n_train": 300,
-        "sizes": (300,),
-        "epochs": 2,
-        "generator_epochs": 2,
-        "batch_tokens": 4_000,
-        "dropout": 0.0,
-        "completed_problems": 20,  # all 300 would take hours on 2 cores
-        "completions": 20,
-        "test_problems": 50,
-        "test_completions": 20,
-        "temperature": 0.7,
-        # the paper: 400; 97.5 % of GSM8K's rows are no longer than 350
-        "max_length": 350,
-        "verifier_epochs": 1,
-        "verifier_learning_rate": 5e-5,
-        "verifier_batch_tokens": 4_000,
-        "verifier_group_size": 4,
-        "seeds": (0,),
-        "ablation_epochs": 1,
-        "ablation_completions": 4,
-        "large_completions": 20,
-        "checkpoints": 2,
-        "counts": (5, 10, 20),
-        "dropout_rate": 0.2,
-        "pretraining_texts": 100,
-        "pretraining_learning_rate": 1e-4,
-        "large_batch_factor": 4,
-        "other_temperature": 1.0,
-        "04_finetuning_scaling": dict(sizes=(75, 150, 300)),
-    },
-    "gpt2": {
-        "dataset": "gsm8k",
-        "model": "gpt2-xl",
-        "models": ("gpt2-medium", "gpt2-xl"),
-        "n_train": 7473,
-        "sizes": (500, 1000, 2000, 4000, 7473),
-        "epochs": 20,
-        "generator_epochs": 2,
-        "batch_tokens": 32_000,
-        "dropout": 0.0,
-        "completed_problems": 7473,
-        "completions": 100,
-        "test_problems": 1319,
-        "test_completions": 100,
-        "temperature": 0.7,
-        "max_length": 400,
-        "verifier_epochs": 1,
-        "verifier_learning_rate": 1e-5,
-        "verifier_batch_tokens": 32_000,
-        "verifier_group_size": 10,
-        "seeds": (0, 1, 2),
-        "ablation_epochs": 2,
-        "ablation_completions": 100,
-        "large_completions": 300,
-        "checkpoints": 8,
-        "counts": (100, 200, 400, 800, 1600, 3200),
-        "dropout_rate": 0.2,
-        "pretraining_texts": 7473,
-        "pretraining_learning_rate": 1e-5,
-        "large_batch_factor": 4,
-        "other_temperature": 1.0,
-        "01_calculator": dict(model="gpt2", test_completions=20),
-        "04_finetuning_scaling": dict(
-            models=("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
-        ),
-        "06_test_time_compute": dict(test_completions=3200),
-    },
-}
-
 
 # ------------------------------------------------------------------------ the machinery
 

@@ -27,14 +27,14 @@ from gsmlib.artifacts import (
     parents,
     parts_of,
 )
-from gsmlib.config import (
+from gsmlib.config import is_launched
+from gsmlib.specs import (
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
     ScoreSpec,
     Spec,
     VerifierSpec,
-    is_launched,
 )
 from gsmlib.store import RESUME, Artifact, Store
 

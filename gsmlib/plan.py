@@ -27,18 +27,16 @@ import psutil
 from tqdm import tqdm
 
 from gsmlib.artifacts import VERSIONS, folder_of, is_done, parents
-from gsmlib.config import (
+from gsmlib.config import count_from, has_gpu, is_launched
+from gsmlib.pipeline import compute
+from gsmlib.specs import (
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
     ScoreSpec,
     Spec,
     VerifierSpec,
-    count_from,
-    has_gpu,
-    is_launched,
 )
-from gsmlib.pipeline import compute
 from gsmlib.store import MANIFEST, Store
 
 

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gsmlib.batching import Row
-from gsmlib.config import TOKENIZER_FILE, WEIGHTS, TrainSettings, describe_setup
+from gsmlib.config import TOKENIZER_FILE, WEIGHTS, describe_setup
 from gsmlib.data import load_problems
 from gsmlib.data.minigsm import make_problems, make_web_text
 from gsmlib.models import POSITIONS, new_mini_gpt
+from gsmlib.specs import TrainSettings
 from gsmlib.tokenizer import build_tokenizer, load_tokenizer
 from gsmlib.training import train
 

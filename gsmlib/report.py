@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 
 from gsmlib.claims import LEDGER
-from gsmlib.config import PARAMETER, SETTINGS, SettingsError, Spec, resolve
+from gsmlib.config import PARAMETER, SETTINGS, SettingsError, resolve
 from gsmlib.experiments import stages
 from gsmlib.figures import figures_folder, project_root
 from gsmlib.page import Chapter, Outcome, execute, write_index
@@ -32,6 +32,7 @@ from gsmlib.plan import (
     prepare,
     processes,
 )
+from gsmlib.specs import Spec
 from gsmlib.store import Store
 
 EXPORTED = re.compile(r'"([a-z0-9]+_\w+)"')  # a figure's name in a notebook

@@ -35,14 +35,6 @@ from gsmlib.artifacts import (
     verifier_name,
 )
 from gsmlib.batching import Row, encode
-from gsmlib.config import (
-    FinetuneSpec,
-    PretrainSpec,
-    SampleSpec,
-    ScoreSpec,
-    Spec,
-    VerifierSpec,
-)
 from gsmlib.data import Problem, load_problems
 from gsmlib.decoding import Completion, stream_completions
 from gsmlib.files import write_file
@@ -57,6 +49,14 @@ from gsmlib.models import (
 )
 from gsmlib.pretraining import more_text_rows
 from gsmlib.selection import AGGREGATIONS, aggregate
+from gsmlib.specs import (
+    FinetuneSpec,
+    PretrainSpec,
+    SampleSpec,
+    ScoreSpec,
+    Spec,
+    VerifierSpec,
+)
 from gsmlib.store import RESUME, Store
 from gsmlib.training import evaluate_loss, launched, train
 from gsmlib.verifier import (

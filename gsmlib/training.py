@@ -44,13 +44,13 @@ from gsmlib.batching import (
     pad_prefixes,
     plan_training,
 )
-from gsmlib.config import TrainSettings
 from gsmlib.models import (
     RESIDUAL_DROPOUTS,
     LanguageModel,
     Verifier,
     keep_freed_memory,
 )
+from gsmlib.specs import TrainSettings
 
 CHECKPOINT = "training.safetensors"
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ import torch
 from gsmlib import bench
 from gsmlib import calculator as arithmetic
 from gsmlib.batching import encode
-from gsmlib.config import TrainSettings
 from gsmlib.data import load_problems
 from gsmlib.figures import project_root
 from gsmlib.models import load_language_model
+from gsmlib.specs import TrainSettings
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from gsmlib import config
-from gsmlib.config import SCALES, SETTINGS, SettingsError, resolve
+from gsmlib import config, specs
+from gsmlib.config import SETTINGS, SettingsError, resolve
+from gsmlib.scales import SCALES
 
 
 @pytest.fixture(autouse=True)
@@ -81,15 +82,15 @@ def test_settings_prints_versions_and_every_value(capsys):
 
 
 def make_finetune(**changes):
-    data = config.DataSpec(dataset="minigsm", n_train=8, n_test=4)
-    training = config.TrainSettings(epochs=2, learning_rate=1e-3)
+    data = specs.DataSpec(dataset="minigsm", n_train=8, n_test=4)
+    training = specs.TrainSettings(epochs=2, learning_rate=1e-3)
     values = dict(model="tiny:random", data=data, training=training, keep_epochs=(1, 2))
-    return config.FinetuneSpec(**{**values, **changes})
+    return specs.FinetuneSpec(**{**values, **changes})
 
 
 def make_sample(**changes):
     values = dict(generator=make_finetune(), epoch=2, split="train", n_problems=4, n=2)
-    return config.SampleSpec(**{**values, "temperature": 0.7, **changes})
+    return specs.SampleSpec(**{**values, "temperature": 0.7, **changes})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_specs_are_frozen():
 
 def test_gsm8k_has_only_so_many_problems():
     with pytest.raises(ValidationError, match="GSM8K has 7473"):
-        config.DataSpec(dataset="gsm8k", n_train=7474, n_test=1)
+        specs.DataSpec(dataset="gsm8k", n_train=7474, n_test=1)
 
 
 def test_the_papers_hyperparameters_at_scale_gpt2():
@@ -130,7 +131,7 @@ def test_the_papers_hyperparameters_at_scale_gpt2():
     assert verification.verifier_learning_rate == 1e-5
     assert verification.completions == verification.test_completions == 100
     assert verification.temperature == 0.7
-    training = config.TrainSettings(epochs=1, learning_rate=1e-5)
+    training = specs.TrainSettings(epochs=1, learning_rate=1e-5)
     assert (training.adam_beta1, training.adam_beta2) == (0.9, 0.95)
     assert training.language_weight == 1.0 and training.loss == "mse"
 

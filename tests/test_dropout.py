@@ -7,8 +7,9 @@ from matplotlib import pyplot as plt
 
 from gsmlib import claims, experiments, figures, pipeline, stages
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.config import ScoreSpec, resolve
+from gsmlib.config import resolve
 from gsmlib.experiments.dropout import COMPARED, solution_arms, token_arms
+from gsmlib.specs import ScoreSpec
 from gsmlib.store import Store
 
 SIZES = (250, 1000, 4000)

@@ -15,8 +15,8 @@ from test_pipeline import finetune_spec, score_spec
 
 from gsmlib import artifacts, pipeline, stages
 from gsmlib.batching import encode
-from gsmlib.config import TrainSettings
 from gsmlib.data import load_problems
+from gsmlib.specs import TrainSettings
 from gsmlib.store import Store
 from gsmlib.training import _own_share, _random_numbers, add_gradients, new_run
 

@@ -11,7 +11,7 @@ import nbformat
 import papermill
 import pytest
 
-from gsmlib import config
+from gsmlib import config, scales
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -98,11 +98,11 @@ def test_in_the_order_of_the_house(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_the_settings(name):
     given = parameters_of(name)
-    assert list(given)[0] == "scale" and given["scale"] == config.DEFAULT_SCALE
+    assert list(given)[0] == "scale" and given["scale"] == scales.DEFAULT_SCALE
     fields = set(config.SETTINGS[name].model_fields)
     hidden = fields - set(given)
     assert set(given) - fields == ({"more"} if hidden else set())
-    for scale in config.SCALES:
+    for scale in scales.SCALES:
         resolved = config.resolve(name, **(given | {"scale": scale}))
         assert resolved.scale == scale
 

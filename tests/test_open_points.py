@@ -9,8 +9,9 @@ from matplotlib import pyplot as plt
 from gsmlib import artifacts, claims, experiments, figures, metrics, pipeline
 from gsmlib.claims import open_points as judged
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.config import SCALES, resolve
+from gsmlib.config import resolve
 from gsmlib.experiments import open_points, verification
+from gsmlib.scales import SCALES
 from gsmlib.store import Store
 
 matplotlib.use("agg")
@@ -48,7 +49,7 @@ def flat(spec, path=""):
     """All settings of a spec by their paths, parents included."""
     rows = {}
     for name, value in spec:
-        inner = type(value).__module__ == "gsmlib.config"
+        inner = type(value).__module__ == "gsmlib.specs"
         rows |= flat(value, f"{path}{name}.") if inner else {path + name: value}
     return rows
 

@@ -11,7 +11,15 @@ import torch
 from gsmlib import artifacts, pipeline, stages, verifier
 from gsmlib.answers import is_correct
 from gsmlib.artifacts import identity
-from gsmlib.config import (
+from gsmlib.data import load_problems
+from gsmlib.models import (
+    load_language_model,
+    load_saved_verifier,
+    save_language_model,
+)
+from gsmlib.pretraining import more_text_rows, web_rows
+from gsmlib.selection import AGGREGATIONS
+from gsmlib.specs import (
     DataSpec,
     FinetuneSpec,
     PretrainSpec,
@@ -21,14 +29,6 @@ from gsmlib.config import (
     TrainSettings,
     VerifierSpec,
 )
-from gsmlib.data import load_problems
-from gsmlib.models import (
-    load_language_model,
-    load_saved_verifier,
-    save_language_model,
-)
-from gsmlib.pretraining import more_text_rows, web_rows
-from gsmlib.selection import AGGREGATIONS
 from gsmlib.stages import per_problem
 from gsmlib.store import Store, key_of
 

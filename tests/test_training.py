@@ -29,7 +29,6 @@ from gsmlib.batching import (
     plan_training,
     split_by_length,
 )
-from gsmlib.config import TrainSettings
 from gsmlib.models import (
     Verifier,
     add_residual_dropout,
@@ -37,6 +36,7 @@ from gsmlib.models import (
     new_mini_gpt,
     set_dropout,
 )
+from gsmlib.specs import TrainSettings
 from gsmlib.training import (
     batch_losses,
     can_share,

@@ -8,9 +8,9 @@ import torch
 
 from gsmlib import verifier as verifier_module
 from gsmlib.batching import collate, encode
-from gsmlib.config import TrainSettings
 from gsmlib.models import LanguageModel, new_mini_gpt
 from gsmlib.selection import AGGREGATIONS, aggregate
+from gsmlib.specs import TrainSettings
 from gsmlib.training import train
 from gsmlib.verifier import (
     make_rows,

@@ -11,7 +11,6 @@ from gsmlib.config import (
     DropoutSettings,
     OpenPointSettings,
     ScalingSettings,
-    Spec,
     TestAtNSettings,
     TestTimeSettings,
     TokenScoreSettings,
@@ -77,6 +76,7 @@ from gsmlib.experiments.verification import (
     verification_curve,
     verification_stages,
 )
+from gsmlib.specs import Spec
 
 __all__ = [
     "calculator_value",

@@ -7,12 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import metrics
-from gsmlib.config import (
-    FinetuneSpec,
-    ScoreSpec,
-    Spec,
-    VerifierAblationSettings,
-)
+from gsmlib.config import VerifierAblationSettings
 from gsmlib.experiments.shared import (
     difference,
     finetune_spec,
@@ -25,6 +20,7 @@ from gsmlib.experiments.shared import (
 )
 from gsmlib.pipeline import parameter_count
 from gsmlib.plan import prepare
+from gsmlib.specs import FinetuneSpec, ScoreSpec, Spec
 from gsmlib.store import Store
 
 # Level and objective of the verifiers of Fig 6a and 6b; the first is the paper's.

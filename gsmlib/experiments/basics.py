@@ -10,12 +10,8 @@ import pandas as pd
 
 from gsmlib import metrics
 from gsmlib.config import (
-    GSM8K_PROBLEMS,
-    SCALES,
     CalculatorSettings,
     DatasetSettings,
-    FinetuneSpec,
-    Spec,
     TestAtNSettings,
     cache_folder,
 )
@@ -31,6 +27,8 @@ from gsmlib.experiments.shared import (
 )
 from gsmlib.pipeline import epoch_losses, sample
 from gsmlib.plan import prepare
+from gsmlib.scales import SCALES
+from gsmlib.specs import GSM8K_PROBLEMS, FinetuneSpec, Spec
 from gsmlib.store import Store
 
 

@@ -12,16 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import metrics
-from gsmlib.config import (
-    DropoutSettings,
-    FinetuneSpec,
-    PretrainSpec,
-    SampleSpec,
-    ScoreSpec,
-    Spec,
-    TrainSettings,
-    VerifierSpec,
-)
+from gsmlib.config import DropoutSettings
 from gsmlib.experiments.shared import (
     difference,
     finetune_spec,
@@ -33,6 +24,15 @@ from gsmlib.experiments.shared import (
     verifier_spec,
 )
 from gsmlib.plan import prepare
+from gsmlib.specs import (
+    FinetuneSpec,
+    PretrainSpec,
+    SampleSpec,
+    ScoreSpec,
+    Spec,
+    TrainSettings,
+    VerifierSpec,
+)
 from gsmlib.store import Store
 
 PRETRAINING_SEED = 0  # one additional pretraining serves all seeds

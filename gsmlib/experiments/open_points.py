@@ -10,13 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import metrics
-from gsmlib.config import (
-    FinetuneSpec,
-    OpenPointSettings,
-    SampleSpec,
-    ScoreSpec,
-    Spec,
-)
+from gsmlib.config import OpenPointSettings
 from gsmlib.experiments.shared import (
     difference,
     finetune_spec,
@@ -28,6 +22,7 @@ from gsmlib.experiments.shared import (
     verifier_spec,
 )
 from gsmlib.plan import prepare
+from gsmlib.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
 from gsmlib.store import Store
 
 BASE = 0  # the point of the rows that the others are compared with

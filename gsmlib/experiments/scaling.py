@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import metrics
-from gsmlib.config import FinetuneSpec, ScalingSettings, Spec
+from gsmlib.config import ScalingSettings
 from gsmlib.experiments.shared import (
     as_columns,
     difference,
@@ -20,6 +20,7 @@ from gsmlib.experiments.shared import (
 from gsmlib.metrics import Interval
 from gsmlib.pipeline import parameter_count
 from gsmlib.plan import prepare
+from gsmlib.specs import FinetuneSpec, Spec
 from gsmlib.store import Store
 
 

@@ -10,18 +10,20 @@ from gsmlib import metrics, selection
 from gsmlib.answers import final_number
 from gsmlib.artifacts import sampled_problems
 from gsmlib.config import (
+    ScalingSettings,
+    StudySettings,
+    VerificationSettings,
+    VerifierSettings,
+)
+from gsmlib.pipeline import sample, score
+from gsmlib.specs import (
     DataSpec,
     FinetuneSpec,
     SampleSpec,
-    ScalingSettings,
     ScoreSpec,
-    StudySettings,
     TrainSettings,
-    VerificationSettings,
-    VerifierSettings,
     VerifierSpec,
 )
-from gsmlib.pipeline import sample, score
 from gsmlib.store import Store
 
 TEST_LOSS_PROBLEMS = 100

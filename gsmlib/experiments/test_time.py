@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import metrics, selection
-from gsmlib.config import ScoreSpec, Spec, TestTimeSettings
+from gsmlib.config import TestTimeSettings
 from gsmlib.experiments.shared import (
     difference,
     finetune_spec,
@@ -19,6 +19,7 @@ from gsmlib.experiments.shared import (
 )
 from gsmlib.pipeline import sample, score
 from gsmlib.plan import prepare
+from gsmlib.specs import ScoreSpec, Spec
 from gsmlib.store import Store
 
 METHODS = ("verification", "majority vote", "weighted vote", "test@n")  # Fig 7a

@@ -11,13 +11,7 @@ import pandas as pd
 
 from gsmlib import metrics, selection
 from gsmlib.artifacts import sampled_problems
-from gsmlib.config import (
-    FinetuneSpec,
-    SampleSpec,
-    ScoreSpec,
-    Spec,
-    TokenScoreSettings,
-)
+from gsmlib.config import TokenScoreSettings
 from gsmlib.experiments.shared import (
     finetune_spec,
     limits,
@@ -29,6 +23,7 @@ from gsmlib.experiments.shared import (
 )
 from gsmlib.pipeline import load_finetuned, sample, score
 from gsmlib.plan import prepare
+from gsmlib.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
 from gsmlib.store import Store
 
 THRESHOLD = 0.5  # a score from here on says "right"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import metrics
-from gsmlib.config import SampleSpec, ScoreSpec, Spec, VerificationSettings
+from gsmlib.config import VerificationSettings
 from gsmlib.experiments.shared import (
     difference,
     finetune_spec,
@@ -22,6 +22,7 @@ from gsmlib.experiments.shared import (
 )
 from gsmlib.pipeline import parameter_count, sample
 from gsmlib.plan import prepare
+from gsmlib.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.store import Store
 
 REGIME_SAMPLES, REGIME_VOTERS = 100, 32

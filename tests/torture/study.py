@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch
 
 from gsmlib import experiments, figures, stages, training
-from gsmlib.config import Spec, VerificationSettings, resolve
+from gsmlib.config import VerificationSettings, resolve
+from gsmlib.specs import Spec
 from gsmlib.store import Store
 
 INTERVAL = 0.2  # seconds between checkpoints in a campaign; 30 and 60 in earnest

@@ -1,0 +1,232 @@
+"""The stages' specs: frozen records of what each stage computes, and from what.
+
+The store's keys are made of them. A score names its verifier and its completions, a
+verifier its completions, these their generator, and that its problems.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# How many problems there are to draw from; MiniGSM makes as many as one asks for.
+GSM8K_PROBLEMS = {"train": 7473, "test": 1319}
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["fp32", "bf16"]
+Dataset = Literal["minigsm", "gsm8k"]
+ModelName = Annotated[str, Field(min_length=1)]
+
+
+class Spec(BaseModel):
+    """A frozen record of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any) -> Self:
+        """Return the same with some fields changed, checked as a new one is."""
+        return type(self)(**{**dict(self), **changes})
+
+
+class DataSpec(Spec):
+    """The training problems, and how many test problems the test loss is taken over.
+
+    `seed` chooses the training problems; the test problems are the same for every seed,
+    so that methods and seeds can be compared problem by problem. With `answers_only` a
+    solution is its last line alone, the final answer without steps (section 4.1).
+    """
+
+    dataset: Dataset
+    n_train: Count
+    n_test: Count
+    seed: Seed = 0
+    answers_only: bool = False
+
+    @model_validator(mode="after")
+    def _enough_problems(self) -> "DataSpec":
+        check_problem_counts(self.dataset, self.n_train, self.n_test)
+        return self
+
+
+class TrainSettings(Spec):
+    """One run of `training.train` (Appendix B); the rate decays linearly to 0.
+
+    `warmup` is the share of the steps over which the rate first rises (the paper names
+    none: 0 everywhere but in our own pretraining). `loss_on_question` None is the
+    paper's: yes for a language model, no for either loss of a verifier.
+    `level`, `loss` and `language_weight` matter for verifiers only; a language weight
+    of 0 trains the verifier term alone. `group_size` says how many completions of one
+    problem are put into the same batch (1: all are shuffled singly), next to as many
+    copies of one language row; then their question is computed once.
+    """
+
+    epochs: Count
+    learning_rate: Rate
+    batch_tokens: Count = 32_000
+    warmup: float = Field(0.0, ge=0, lt=1)
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta2: float = Field(0.95, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: Precision = "fp32"
+    seed: Seed = 0
+    loss_on_question: bool | None = None
+    level: Literal["token", "solution"] = "token"
+    loss: Literal["mse", "bce"] = "mse"
+    language_weight: float = Field(1.0, ge=0)
+    group_size: Count = 1
+
+
+class PretrainSpec(Spec):
+    """Additional pretraining of a model on `n_texts` of running text (section 5.2).
+
+    The text is MiniGSM's, or GSM8K's training problems without annotations. It goes
+    before finetuning with dropout, for which the model was not pretrained.
+    """
+
+    model: ModelName
+    dataset: Dataset
+    n_texts: Count
+    training: TrainSettings
+
+    @model_validator(mode="after")
+    def _enough_texts(self) -> "PretrainSpec":
+        check_problem_counts(self.dataset, self.n_texts, 1)
+        return self
+
+
+class FinetuneSpec(Spec):
+    """A finetuned language model; the models after `keep_epochs` are kept.
+
+    It starts from `model` as it is, or as additional `pretraining` left it.
+    """
+
+    model: ModelName
+    data: DataSpec
+    training: TrainSettings
+    keep_epochs: tuple[Count, ...]
+    max_length: Count = 400
+    pretraining: PretrainSpec | None = None
+
+    @model_validator(mode="after")
+    def _same_model(self) -> "FinetuneSpec":
+        if self.pretraining and self.pretraining.model != self.model:
+            raise ValueError(
+                f"pretraining of {self.pretraining.model} cannot start {self.model}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_exist(self) -> "FinetuneSpec":
+        late = [epoch for epoch in self.keep_epochs if epoch > self.training.epochs]
+        if late or not self.keep_epochs:
+            raise ValueError(
+                f"keep_epochs {list(self.keep_epochs)} must name epochs of a run of "
+                f"{self.training.epochs}"
+            )
+        return self
+
+
+class SampleSpec(Spec):
+    """Completions of a finetuned generator: `n` for each of `n_problems` problems.
+
+    With a `sampler` they are sampled by that verifier's language model instead: one
+    model that generates and verifies.
+    """
+
+    generator: FinetuneSpec
+    epoch: Count
+    split: Literal["train", "dev", "test"]
+    n_problems: Count
+    n: Count
+    temperature: float = Field(ge=0)
+    max_length: Count = 400
+    calculator: bool = True
+    stop_after_answer: bool = False
+    precision: Precision = "fp32"
+    seed: Seed = 0
+    sampler: "VerifierSpec | None" = None
+
+    @model_validator(mode="after")
+    def _can_be_sampled(self) -> "SampleSpec":
+        if self.epoch not in self.generator.keep_epochs:
+            kept = list(self.generator.keep_epochs)
+            raise ValueError(f"epoch {self.epoch} was not kept; kept were {kept}")
+        if self.temperature == 0 and self.n != 1:
+            raise ValueError(f"greedy decoding gives one completion, not {self.n}")
+        drawn = self.generator.data.n_train
+        if self.split == "train" and self.n_problems > drawn:
+            raise ValueError(
+                f"{self.n_problems} training problems asked for, {drawn} were drawn"
+            )
+        if self.split == "test":
+            check_problem_counts(self.generator.data.dataset, 1, self.n_problems)
+        return self
+
+
+class VerifierSpec(Spec):
+    """A verifier trained on labelled completions of training problems (section 4.2).
+
+    It starts from the generator, or from `start`, another finetuned model (its last
+    epoch); with `init` "pretrained" from what that one was before it was finetuned.
+    It learns from the first `per_problem` completions of each problem (None: all), each
+    distinct one once where `deduplicate`. `language_rows` says what the language term
+    is taken over: the problems' own solutions, as in the paper, or the samples.
+    `checkpoints` verifiers are kept, after equal shares of the training.
+    """
+
+    completions: SampleSpec
+    init: Literal["generator", "pretrained"] = "generator"
+    training: TrainSettings
+    start: FinetuneSpec | None = None
+    per_problem: Count | None = None
+    deduplicate: bool = False
+    language_rows: Literal["originals", "samples"] = "originals"
+    checkpoints: Count = 1
+
+    @property
+    def base(self) -> FinetuneSpec:
+        """The finetuned model that decides the verifier's size and first weights."""
+        return self.start or self.completions.generator
+
+    @model_validator(mode="after")
+    def _enough_completions(self) -> "VerifierSpec":
+        if (self.per_problem or 1) > self.completions.n:
+            raise ValueError(
+                f"{self.per_problem} completions of each problem asked for, "
+                f"{self.completions.n} are sampled"
+            )
+        return self
+
+
+class ScoreSpec(Spec):
+    """A verifier's scores of completions; `checkpoint` None is the last."""
+
+    verifier: VerifierSpec
+    completions: SampleSpec
+    checkpoint: Count | None = None
+
+    @model_validator(mode="after")
+    def _checkpoint_exists(self) -> "ScoreSpec":
+        if (self.checkpoint or 1) > self.verifier.checkpoints:
+            raise ValueError(
+                f"checkpoint {self.checkpoint} was not kept; there are "
+                f"{self.verifier.checkpoints}"
+            )
+        return self
+
+
+SampleSpec.model_rebuild()
+
+
+def check_problem_counts(dataset: str, n_train: int, n_test: int) -> None:
+    """Raise ValueError when GSM8K has fewer problems than asked for."""
+    if dataset != "gsm8k":
+        return
+    for split, asked in (("train", n_train), ("test", n_test)):
+        if asked > GSM8K_PROBLEMS[split]:
+            raise ValueError(
+                f"{asked} {split} problems asked for, GSM8K has {GSM8K_PROBLEMS[split]}"
+            )
