@@ -20,15 +20,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import LogitsProcessor, LogitsProcessorList
 
-from gsmlib import calculator as arithmetic
-from gsmlib.batching import IGNORE, Row, collate, encode
+from gsmlib.baselines import (
+    STEPS,
+    PaddedLoop,
+    generate,
+    sample_as_released,
+    score_padded,
+)
+from gsmlib.batching import Row, encode
 from gsmlib.config import best_precision, describe_setup
 from gsmlib.data import Problem, load_problems
-from gsmlib.decoding import decode, encode_prompt, sample_completions
+from gsmlib.decoding import encode_prompt, sample_completions
 from gsmlib.files import write_file
 from gsmlib.models import (
     LanguageModel,
@@ -38,12 +43,9 @@ from gsmlib.models import (
 )
 from gsmlib.specs import TrainSettings
 from gsmlib.training import (
-    autocast,
-    language_loss,
     new_run,
     take_step,
     train,
-    verifier_loss,
 )
 from gsmlib.verifier import make_rows, score_completions
 
@@ -51,9 +53,7 @@ SAMPLES, PROBLEMS = 100, 3  # completions a problem, problems sampled together
 SMOLLM2_ROWS, SMOLLM2_TOKENS = 64, 48
 RELEASED_TOKENS = 40  # of the released sampler's algorithm, in a round
 MAX_LENGTH = 400
-PADDED_ROWS = 32  # rows a batch of the padded loops
 BATCH_TOKENS = 8_000
-STEPS = 6  # updates of a training contender in a round
 GEMM_SIZE = 1536
 SCALING = (100, 1_000, 10_000)  # completions, for time and memory
 RATIOS = {
@@ -203,7 +203,7 @@ def bench_sampling(
         return tokens, tokens * flops
 
     def theirs(calculator: bool) -> tuple[float, float]:
-        tokens = _generate(lm, questions, samples, limit - longest, calculator)
+        tokens = generate(lm, questions, samples, limit - longest, calculator)
         return tokens, tokens * flops
 
     def released() -> tuple[float, float]:
@@ -218,77 +218,6 @@ def bench_sampling(
         Contender("released algorithm", released, "fp32"),
     ]
     return compare(f"sample {name}", "token", contenders, rounds)
-
-
-@torch.inference_mode()
-def _generate(
-    lm: LanguageModel, questions: list[str], samples: int, new: int, calculator: bool
-) -> int:
-    """Sample by transformers' `generate`, all rows together; return real tokens."""
-    encoded = [encode_prompt(lm.tokenizer, question) for question in questions]
-    prompts = [prompt for prompt in encoded for _ in range(samples)]
-    longest = max(map(len, prompts))
-    pad, end = lm.tokenizer.pad_token_id, lm.tokenizer.eos_token_id
-    ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts])
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-    output = lm.model.generate(
-        ids,
-        attention_mask=mask,
-        do_sample=True,
-        temperature=0.7,
-        top_k=0,
-        max_new_tokens=new,
-        pad_token_id=pad,
-        logits_processor=LogitsProcessorList(
-            [PlainCalculator(lm, longest)] if calculator else []
-        ),
-    )[:, longest:]
-    ended = (output == end).int().cumsum(1)
-    return int(((ended == 0) | ((ended == 1) & (output == end))).sum())
-
-
-class PlainCalculator(LogitsProcessor):
-    """The calculator as one writes it for `generate`: every row's text, every step."""
-
-    def __init__(self, lm: LanguageModel, start: int):
-        self.lm, self.start = lm, start
-        self.pending: dict[int, list[int]] = {}
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Leave only the value's next token where a row's text asks for it."""
-        for i, row in enumerate(input_ids[:, self.start :].tolist()):
-            if not self.pending.get(i):
-                text = decode(self.lm.tokenizer, row)
-                value = arithmetic.completion(text) if text.endswith("=") else None
-                encoded = self.lm.tokenizer.encode(
-                    value or "", add_special_tokens=False
-                )
-                self.pending[i] = encoded
-            if self.pending[i]:
-                token = self.pending[i].pop(0)
-                scores[i] = -torch.inf
-                scores[i, token] = 0.0
-        return scores
-
-
-@torch.inference_mode()
-def sample_as_released(lm: LanguageModel, question: str, n: int) -> int:
-    """Sample as the released code does: one token a call, no cache, one row.
-
-    Greedy there; here at temperature 0.7, which costs the same. A `<<expr=` is computed
-    once the text ends in `=`, and its value appended as text. Returns tokens made.
-    """
-    ids = encode_prompt(lm.tokenizer, question)
-    start = len(ids)
-    while len(ids) - start < n:
-        logits = lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
-        chosen = torch.multinomial(torch.softmax(logits.float() / 0.7, -1), 1)
-        ids.append(int(chosen))
-        text = decode(lm.tokenizer, ids[start:])
-        value = arithmetic.completion(text) if text.endswith("=") else None
-        if value is not None:
-            ids += lm.tokenizer.encode(value, add_special_tokens=False)
-    return len(ids) - start
 
 
 # ---------------------------------------------------------------------------- training
@@ -385,63 +314,6 @@ class Steps:
         return sum(int((self._step() < self.n_rows).sum()) for _ in range(STEPS))
 
 
-class PaddedLoop:
-    """The loop one writes first: shuffled rows, each whole, padded to the longest."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        rows: Sequence[Row],
-        language_rows: Sequence[Row],
-        settings: TrainSettings,
-        pad_token: int,
-    ):
-        self.model, self.rows, self.language_rows = model, rows, language_rows
-        self.settings, self.pad_token = settings, pad_token
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-        self.draw = np.random.default_rng(0)
-        mean = np.mean([len(row.tokens) for row in rows])
-        share = 2 if language_rows else 1
-        self.n = max(1, round(settings.batch_tokens / mean / share))
-        model.train()
-
-    def _step(self) -> list[Row]:
-        picked = [self.rows[i] for i in self.draw.integers(len(self.rows), size=self.n)]
-        if self.language_rows:
-            places = self.draw.integers(len(self.language_rows), size=self.n)
-            picked += [self.language_rows[i] for i in places]
-        for start in range(0, len(picked), PADDED_ROWS):
-            self._backward(picked[start : start + PADDED_ROWS])
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return picked
-
-    def _backward(self, rows: list[Row]) -> None:
-        verifies = isinstance(self.model, Verifier)
-        batch = collate(rows, self.pad_token, loss_on_question=not verifies)
-        lengths = torch.tensor([len(row.tokens) for row in rows])
-        mask = torch.arange(batch.input_ids.shape[1]) < lengths[:, None]
-        with autocast(torch.device("cpu"), self.settings.precision):
-            output = self.model(batch.input_ids, attention_mask=mask.long())
-            logits = output[1] if verifies else output.logits
-            loss = torch.zeros(())
-            if (batch.language_targets != IGNORE).any():
-                loss = loss + language_loss(logits, batch.language_targets)
-            if verifies and not batch.verifier_targets.isnan().all():
-                loss = loss + verifier_loss(output[0], batch.verifier_targets)
-        loss.backward()
-
-    def tokens(self) -> int:
-        """Take steps; return how many real tokens they saw."""
-        return sum(len(row.tokens) for _ in range(STEPS) for row in self._step())
-
-    def completions(self) -> int:
-        """Take steps; return how many labelled rows they saw."""
-        labels = [row.label for _ in range(STEPS) for row in self._step()]
-        return int((~np.isnan(labels)).sum())
-
-
 # ----------------------------------------------------------------------------- scoring
 
 
@@ -472,7 +344,7 @@ def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, A
         return len(flat), flops
 
     def padded() -> tuple[float, float]:
-        _score_padded(verifier, [flat[i] for i in order], pad_token, precision)
+        score_padded(verifier, [flat[i] for i in order], pad_token, precision)
         return len(flat), flops
 
     contenders = [
@@ -480,19 +352,6 @@ def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, A
         Contender("padded", padded, precision),
     ]
     return compare(f"score {name}", "completion", contenders, rounds)
-
-
-@torch.inference_mode()
-def _score_padded(
-    verifier: Verifier, texts: list[list[int]], pad_token: int, precision: str
-) -> None:
-    for start in range(0, len(texts), PADDED_ROWS):
-        some = texts[start : start + PADDED_ROWS]
-        ids = collate([Row(tokens, 1) for tokens in some], pad_token).input_ids
-        lengths = torch.tensor([len(tokens) for tokens in some])
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
-        with autocast(torch.device("cpu"), precision):
-            verifier(ids, attention_mask=mask.long())
 
 
 def _completions(

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from gsmlib import bench
+from gsmlib import baselines, bench
 from gsmlib import calculator as arithmetic
 from gsmlib.batching import encode
 from gsmlib.data import load_problems
@@ -82,13 +82,13 @@ def test_generate_is_counted_up_to_the_end_token(tiny, monkeypatch):
         return torch.cat([ids, made], 1)
 
     monkeypatch.setattr(tiny.model, "generate", fake)
-    assert bench._generate(tiny, ["One question?"], 2, 3, calculator=False) == 2 + 3
+    assert baselines.generate(tiny, ["One question?"], 2, 3, calculator=False) == 2 + 3
 
 
 def test_both_plain_calculators_write_the_value(tiny, monkeypatch):
     text = "<<2+3="
     wanted = tiny.tokenizer.encode(arithmetic.completion(text))
-    processor = bench.PlainCalculator(tiny, start=0)
+    processor = baselines.PlainCalculator(tiny, start=0)
     ids = torch.tensor([tiny.tokenizer.encode(text)])
     for token in wanted:
         scores = processor(ids, torch.zeros(1, len(tiny.tokenizer)))
@@ -109,7 +109,7 @@ def test_the_loops_count_what_they_saw(small):
     total = sum(len(row.tokens) for row in rows)
     assert bench.Steps(lm.model, rows, (), settings, pad).tokens() == total
     few = settings.replace(batch_tokens=300)
-    padded = bench.PaddedLoop(lm.model, rows, (), few, pad)
+    padded = baselines.PaddedLoop(lm.model, rows, (), few, pad)
     assert padded.n < len(rows) and 0 < padded.tokens() <= 400 * padded.n
 
 
