@@ -26,6 +26,7 @@ def small(monkeypatch):
     """Sizes that take a second."""
     for name, value in dict(SAMPLES=3, STEPS=1, RELEASED_TOKENS=3).items():
         monkeypatch.setattr(bench, name, value)
+    monkeypatch.setattr(baselines, "STEPS", 1)
 
 
 def test_rates_are_medians_of_rounds_that_take_turns():
