@@ -26,7 +26,7 @@ LAUNCH = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no"
 COMPUTE = """
 import sys
 from gsmlib import pipeline
-from gsmlib.config import ScoreSpec
+from gsmlib.specs import ScoreSpec
 from gsmlib.store import Store
 pipeline.compute(ScoreSpec.model_validate_json(sys.argv[1]), Store(sys.argv[2]))
 """

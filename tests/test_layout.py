@@ -14,11 +14,12 @@ from gsmlib.figures import project_root
 # A module imports only modules before it (data: its folder's modules in this order). Of
 # a package whose modules stand beside each other, each also imports its first one.
 ORDER = """
-    files config answers data data.gsm8k data.minigsm calculator tokenizer smollm2
-    models engine decoding serving batching training pretraining verifier selection
-    metrics store artifacts stages pipeline plan cluster experiments.shared
-    experiments.* experiments paper claims.rules claims.* claims figures.style
-    figures.pages figures.* figures.export figures page bench report cli
+    files specs scales config answers data data.gsm8k data.minigsm calculator
+    tokenizer smollm2 models engine decoding serving batching training pretraining
+    verifier selection metrics store artifacts stages pipeline plan cluster
+    experiments.shared experiments.* experiments paper claims.rules claims.* claims
+    figures.style figures.pages figures.* figures.export figures page baselines bench
+    report cli
 """.split()
 ROOT = project_root()
 MODULES = sorted((ROOT / "gsmlib").rglob("*.py"))
