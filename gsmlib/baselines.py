@@ -60,12 +60,7 @@ class PlainCalculator(LogitsProcessor):
         """Leave only the value's next token where a row's text asks for it."""
         for i, row in enumerate(input_ids[:, self.start :].tolist()):
             if not self.pending.get(i):
-                text = decode(self.lm.tokenizer, row)
-                value = arithmetic.completion(text) if text.endswith("=") else None
-                encoded = self.lm.tokenizer.encode(
-                    value or "", add_special_tokens=False
-                )
-                self.pending[i] = encoded
+                self.pending[i] = _value_tokens(self.lm, row)
             if self.pending[i]:
                 token = self.pending[i].pop(0)
                 scores[i] = -torch.inf
@@ -86,11 +81,15 @@ def sample_as_released(lm: LanguageModel, question: str, n: int) -> int:
         logits = lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
         chosen = torch.multinomial(torch.softmax(logits.float() / 0.7, -1), 1)
         ids.append(int(chosen))
-        text = decode(lm.tokenizer, ids[start:])
-        value = arithmetic.completion(text) if text.endswith("=") else None
-        if value is not None:
-            ids += lm.tokenizer.encode(value, add_special_tokens=False)
+        ids += _value_tokens(lm, ids[start:])
     return len(ids) - start
+
+
+def _value_tokens(lm: LanguageModel, tokens: list[int]) -> list[int]:
+    """Return what the calculator writes behind a text; nothing where it does not."""
+    text = decode(lm.tokenizer, tokens)
+    value = arithmetic.completion(text) if text.endswith("=") else None
+    return lm.tokenizer.encode(value or "", add_special_tokens=False)
 
 
 class PaddedLoop:
@@ -128,10 +127,9 @@ class PaddedLoop:
     def _backward(self, rows: list[Row]) -> None:
         verifies = isinstance(self.model, Verifier)
         batch = collate(rows, self.pad_token, loss_on_question=not verifies)
-        lengths = torch.tensor([len(row.tokens) for row in rows])
-        mask = torch.arange(batch.input_ids.shape[1]) < lengths[:, None]
+        mask = _mask(rows, batch.input_ids)
         with autocast(torch.device("cpu"), self.settings.precision):
-            output = self.model(batch.input_ids, attention_mask=mask.long())
+            output = self.model(batch.input_ids, attention_mask=mask)
             logits = output[1] if verifies else output.logits
             loss = torch.zeros(())
             if (batch.language_targets != IGNORE).any():
@@ -156,9 +154,13 @@ def score_padded(
 ) -> None:
     """Run the verifier over texts in their order, padded batch by batch."""
     for start in range(0, len(texts), PADDED_ROWS):
-        some = texts[start : start + PADDED_ROWS]
-        ids = collate([Row(tokens, 1) for tokens in some], pad_token).input_ids
-        lengths = torch.tensor([len(tokens) for tokens in some])
-        mask = torch.arange(ids.shape[1]) < lengths[:, None]
+        rows = [Row(tokens, 1) for tokens in texts[start : start + PADDED_ROWS]]
+        ids = collate(rows, pad_token).input_ids
         with autocast(torch.device("cpu"), precision):
-            verifier(ids, attention_mask=mask.long())
+            verifier(ids, attention_mask=_mask(rows, ids))
+
+
+def _mask(rows: Sequence[Row], ids: Tensor) -> Tensor:
+    """Return 1 where padded `ids` (rows, length) hold a row's token, else 0."""
+    lengths = torch.tensor([len(row.tokens) for row in rows])
+    return (torch.arange(ids.shape[1]) < lengths[:, None]).long()

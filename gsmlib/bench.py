@@ -33,7 +33,7 @@ from gsmlib.baselines import (
 from gsmlib.batching import Row, encode
 from gsmlib.config import best_precision, describe_setup
 from gsmlib.data import Problem, load_problems
-from gsmlib.decoding import encode_prompt, sample_completions
+from gsmlib.decoding import encode_prompt, sample_completions, stream_completions
 from gsmlib.files import write_file
 from gsmlib.models import (
     LanguageModel,
@@ -42,11 +42,7 @@ from gsmlib.models import (
     load_language_model,
 )
 from gsmlib.specs import TrainSettings
-from gsmlib.training import (
-    new_run,
-    take_step,
-    train,
-)
+from gsmlib.training import new_run, take_step, train
 from gsmlib.verifier import make_rows, score_completions
 
 SAMPLES, PROBLEMS = 100, 3  # completions a problem, problems sampled together
@@ -383,8 +379,6 @@ def bench_scaling() -> list[dict[str, Any]]:
 
 def _sample_many(count: int) -> tuple[float, float]:
     """Sample in a process of its own, and keep nothing: seconds and peak memory."""
-    from gsmlib.decoding import stream_completions
-
     lm = load_language_model("mini-0.3m")
     questions = [p.question for p in _problems(max(1, count // SAMPLES))]
     start = time.perf_counter()
