@@ -112,6 +112,16 @@ def test_c5(first, half, verdict):
     assert verification.c5(verification_table(gains, half)).verdict == verdict
 
 
+def test_what_cannot_be_judged_is_measured_all_the_same():
+    table = test_at_n_table(rise=0.1).assign(test_loss=lambda t: -t["epoch"])
+    verdict = epochs.c2(table)
+    assert verdict.verdict == NOT_TESTABLE
+    assert verdict.low < verdict.value < verdict.high
+    never = {"small": (-0.1, -0.1, -0.3), "large": (-0.1, -0.1, -0.2)}
+    sentence = verification.c7(verification_table(never)).sentence
+    assert "small -30.0 points" in sentence and "large -20.0 points" in sentence
+
+
 def test_one_model_that_is_helped_contradicts_c5():
     gains = {"small": (-0.05, 0, 0.1), "large": (0.1, 0.1, 0.1)}
     assert verification.c5(verification_table(gains)).verdict == CONTRADICTED

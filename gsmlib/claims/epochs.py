@@ -33,14 +33,17 @@ def c2(table: pd.DataFrame) -> Verdict:
     curve about monotone. Contradicted: it is surely below NEGLIGIBLE.
     """
     reason = _untestable_epochs(table, "test_at_1")
-    best = _least_loss_epochs(table)
-    last = int(table["epoch"].max())
-    if not reason and np.median(best) > last - 2:
-        reason = f"the test loss is least at epoch {np.median(best):.0f} of {last}: "
-        reason += "too little overfitting to look at"
     if reason:
         return not_testable("C2", table, reason)
+    best = _least_loss_epochs(table)
+    last = int(table["epoch"].max())
     rise = over_seeds(table[table["epoch"] == last], "rise")
+    if np.median(best) > last - 2:
+        reason = (
+            f"the test loss is least at epoch {np.median(best):.0f} of {last}, too "
+            f"late to look at what follows (test@1 changes by {in_points(rise)})"
+        )
+        return not_testable("C2", table, reason, rise)
     curve = table.groupby("epoch")["test_at_1"].mean()
     from scipy.stats import kendalltau  # here: it takes a second to import
 

@@ -37,6 +37,7 @@ MIN_VOTERS = 3  # a vote of two is the better-scored one's answer
 MIN_COUNTS = 3  # numbers of completions for a best k that grows with them
 Z = 1.959964  # half the width of a 95 % interval, in standard errors
 DRAWS = 2000
+NOTHING = Interval(np.nan, np.nan, np.nan)  # nothing was measured
 
 
 class Verdict(NamedTuple):
@@ -114,11 +115,15 @@ def untestable(table: pd.DataFrame, best: float) -> str:
     return ""
 
 
-def not_testable(claim_id: str, table: pd.DataFrame, reason: str) -> Verdict:
-    """Return the verdict of a claim that this table cannot test, and why."""
-    nothing = (np.nan, np.nan, np.nan)
+def not_testable(
+    claim_id: str, table: pd.DataFrame, reason: str, measured: Interval = NOTHING
+) -> Verdict:
+    """Return the verdict of a claim that this table cannot test, and why.
+
+    measured: the claim's quantity all the same, where there is one.
+    """
     sentence = f"{reason}."
-    return Verdict(claim_id, NOT_TESTABLE, *nothing, count_seeds(table), sentence)
+    return Verdict(claim_id, NOT_TESTABLE, *measured, count_seeds(table), sentence)
 
 
 def in_points(interval: Interval) -> str:

@@ -17,6 +17,7 @@ from gsmlib.claims.rules import (
     LINEAR,
     MIN_MODELS,
     NEGLIGIBLE,
+    NOTHING,
     REPRODUCED,
     Verdict,
     Z,
@@ -30,7 +31,6 @@ from gsmlib.claims.rules import (
 from gsmlib.metrics import Interval
 
 GOAL = 0.8  # the accuracy that the paper extrapolates to
-NOTHING = Interval(np.nan, np.nan, np.nan)
 
 
 class LogLinear(NamedTuple):

@@ -89,7 +89,11 @@ def c7(table: pd.DataFrame) -> Verdict:
     means, errors = _gain_grid(table, [models[0], models[-1]], sizes)
     crossings = [take_off(sizes, gains) for gains in means]
     if not np.isfinite(crossings).any():
-        text = "verification overtakes finetuning for neither model"
+        gains = _gains_at(table, int(sizes[-1]))
+        text = (
+            f"verification overtakes finetuning for neither model (at {sizes[-1]:,} "
+            f"problems {_in_models(gains)})"
+        )
         return not_testable("C7", table, text)
     ratio = _crossing_ratio(sizes, means)
     rng = np.random.default_rng(0)
@@ -169,13 +173,16 @@ def _gain_verdict(
     word = words[0] if len(set(words)) == 1 else INCONCLUSIVE
     if CONTRADICTED in words:
         word = CONTRADICTED
-    texts = ", ".join(f"{model} {in_points(gain)}" for model, gain in gains.items())
     sentence = (
-        f"verification minus finetuning at {size:,} training problems: {texts}; "
-        f"{in_seeds(table)}."
+        f"verification minus finetuning at {size:,} training problems: "
+        f"{_in_models(gains)}; {in_seeds(table)}."
     )
     largest = list(gains.values())[-1]
     return Verdict(claim_id, word, *largest, count_seeds(table), sentence)
+
+
+def _in_models(gains: dict[str, Interval]) -> str:
+    return ", ".join(f"{model} {in_points(gain)}" for model, gain in gains.items())
 
 
 def _untestable_sizes(table: pd.DataFrame, least: int) -> str:
