@@ -36,7 +36,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig3",
         "test@1 rises about monotonically over epochs while the test loss already "
         "overfits.",
-        "epochs by which test@1 keeps rising after the minimum of the test loss",
+        "change of test@1 from the least test loss to the end",
     ),
     Claim(
         "C3",
@@ -98,7 +98,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig6c",
         "A large generator with a small verifier beats a small generator with a large "
         "verifier.",
-        "accuracy of the former minus that of the latter",
+        "accuracy of large generator, small verifier minus that of the reverse",
     ),
     Claim(
         "C11",
@@ -114,7 +114,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig7b",
         "A vote among the top few helps; the best k grows with the completions: 3-5 of "
         "100, about 30 of 3,200.",
-        "best k at 3,200 completions",
+        "best k of the most completions (the paper: 3,200)",
         30,
     ),
     Claim(
@@ -152,7 +152,7 @@ CLAIMS: tuple[Claim, ...] = (
         "text",
         "A verifier that starts from the generator is slightly better than one that "
         "starts from the pretrained model.",
-        "accuracy of the former minus that of the latter",
+        "accuracy started from the generator minus that from the pretrained",
     ),
 )
 
