@@ -223,6 +223,19 @@ def test_c8(settings, verdict):
     assert (found.id, found.verdict) == ("C8", verdict)
 
 
+def test_c8_is_judged_by_the_joint_objective_alone():
+    table = training_table()
+    joint = table["objective"] == "joint"
+    table.loc[~joint, ["slope", "slope_low", "slope_high"]] += 0.5
+    assert judge_level(table) == judge_level(table[joint])
+
+
+def test_c9_is_judged_by_the_token_level_alone():
+    table = training_table()
+    table.loc[table["level"] == "solution", ["gain", "gain_low", "gain_high"]] += 0.5
+    assert judge_objective(table) == judge_objective(table[table["level"] == "token"])
+
+
 @pytest.mark.parametrize(
     ("settings", "verdict"),
     [

@@ -1,12 +1,17 @@
 """The ledger: a row for each claim from exported tables, whatever is missing."""
 
 import json
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from gsmlib import claims, cli, config, figures, paper
 from gsmlib.claims.rules import INCONCLUSIVE, NOT_TESTABLE, Verdict, ledger_row
+
+ROOT = Path(__file__).parents[1]
+NUMBER = re.compile(r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 def gains(value, seeds=3):
@@ -133,3 +138,25 @@ def test_the_chart_has_a_mark_per_claim(folder):
     assert dict(marks) == dict(enumerate(table["verdict"].map(places)))
     assert len(marks) == 17
     assert len({line.get_marker() for line in axes.lines}) == 4
+
+
+def test_the_readme_has_the_verdicts_of_mini():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = {
+        cells[1]: cells[2:5]
+        for cells in (
+            [cell.strip(" *") for cell in line.split("|")]
+            for line in text.splitlines()
+            if re.match(r"\| C\d+ \|", line)
+        )
+    }
+    folder = ROOT / "figures" / "mini"
+    rows = json.loads((folder / claims.LEDGER).read_text(encoding="utf-8"))
+    sentences = [row["sentence"] for row in claims.ledger(folder)]
+    assert [row["sentence"] for row in rows] == sentences
+    assert list(table) == [row["id"] for row in rows]
+    for row in rows:
+        brief, verdict, ours = table[row["id"]]
+        assert brief == paper.IN_BRIEF[row["id"]]
+        assert verdict == row["verdict"].removesuffix(" at this scale")
+        assert set(NUMBER.findall(ours)) <= set(NUMBER.findall(row["sentence"])), row

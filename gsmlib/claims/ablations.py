@@ -41,6 +41,7 @@ def c8(table: pd.DataFrame) -> Verdict:
     late slope of the token-level curve is the larger one. Contradicted: the value is
     surely below NEGLIGIBLE.
     """
+    table = table[table["objective"] == "joint"]
     rows = table[table["level"] == "solution"]
     found = rows["checkpoint"].nunique()
     reason = _untestable(table, rows)
