@@ -367,6 +367,7 @@ class _Progress:
         # a log, unlike a terminal, keeps every line: one in half a minute is enough
         pause = 1 if sys.stderr.isatty() else 30
         look = dict(bar_format=left, smoothing=0, mininterval=pause, maxinterval=pause)
+        look |= dict(miniters=0)  # the clock goes on when a stage takes longer
         self.bar = tqdm(total=total, desc="stages", **look)
 
     def __enter__(self) -> "_Progress":

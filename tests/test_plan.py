@@ -293,3 +293,14 @@ def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
     with plan.processes(2):
         raise BrokenProcessPool
     assert "A process died" in capsys.readouterr().out
+
+
+def test_a_stage_that_outlasts_its_estimate_still_shows_the_time(capsys):
+    needed = {"long": plan.Stage("long", 1e-6, False, True)}
+    with plan._Progress(needed) as progress:
+        progress.bar.mininterval = 0
+        progress.show(["long"])
+        capsys.readouterr()
+        for _ in range(3):
+            progress.show(["long"])
+        assert capsys.readouterr().err.count("so far") == 3
