@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from gsmlib import calculator as arithmetic
-from gsmlib.batching import IGNORE, Row, collate
-from gsmlib.decoding import decode, encode_prompt
-from gsmlib.models import LanguageModel, Verifier
-from gsmlib.specs import TrainSettings
-from gsmlib.training import autocast, language_loss, verifier_loss
+from gsmlib.method import calculator as arithmetic
+from gsmlib.method.batching import IGNORE, Row, collate
+from gsmlib.method.decoding import decode, encode_prompt
+from gsmlib.method.models import LanguageModel, Verifier
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.training import autocast, language_loss, verifier_loss
 
 PADDED_ROWS = 32  # rows a batch of the padded loops
 STEPS = 6  # updates of a training contender in a round

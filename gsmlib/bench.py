@@ -30,20 +30,20 @@ from gsmlib.baselines import (
     sample_as_released,
     score_padded,
 )
-from gsmlib.batching import Row, encode
-from gsmlib.config import best_precision, describe_setup
 from gsmlib.data import Problem, load_problems
-from gsmlib.decoding import encode_prompt, sample_completions, stream_completions
+from gsmlib.environment import best_precision, describe_setup
 from gsmlib.files import write_file
-from gsmlib.models import (
+from gsmlib.method.batching import Row, encode
+from gsmlib.method.decoding import encode_prompt, sample_completions, stream_completions
+from gsmlib.method.models import (
     LanguageModel,
     Verifier,
     find_reserved_token,
     load_language_model,
 )
-from gsmlib.specs import TrainSettings
-from gsmlib.training import new_run, take_step, train
-from gsmlib.verifier import make_rows, score_completions
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.training import new_run, take_step, train
+from gsmlib.method.verifier import make_rows, score_completions
 
 SAMPLES, PROBLEMS = 100, 3  # completions a problem, problems sampled together
 SMOLLM2_ROWS, SMOLLM2_TOKENS = 64, 48

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from gsmlib import figures
-from gsmlib.config import SettingsError, best_precision, cache_folder, check_scale
+from gsmlib import environment, figures
+from gsmlib.config import check_scale
+from gsmlib.environment import best_precision, cache_folder
+from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
-from gsmlib.store import StoreError
+from gsmlib.study.store import StoreError
 
 app = typer.Typer(
     help="GSM8K's verifier paper, figure by figure.",
@@ -79,7 +81,7 @@ def redraw_figures(
     if venue not in ("", *figures.VENUES):
         known = ", ".join(figures.VENUES)
         raise SettingsError(f"There is no venue {venue!r}; there are {known}.")
-    folder = folder or figures.project_root() / "figures"
+    folder = folder or environment.project_root() / "figures"
     tables = [
         csv
         for csv in sorted(folder.rglob("*.csv"))
@@ -113,7 +115,7 @@ def plan(scale: Scale = DEFAULT_SCALE) -> None:
 def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
     """Measure, on development problems, what docs/regime.md reports of a scale."""
     from gsmlib import config, experiments
-    from gsmlib.store import Store
+    from gsmlib.study.store import Store
 
     given = dict(item.split("=", 1) for item in p)
     settings = config.settings("03_verification", **{**given, "scale": scale})
@@ -135,7 +137,7 @@ def bench(
 
     with _interruptible():
         results = bench.run_benchmarks(rounds, smollm2)
-    path = figures.project_root() / "benchmarks" / "results.json"
+    path = environment.project_root() / "benchmarks" / "results.json"
     bench.write_results(results, path)
     print(bench.as_table(results).round(3).to_string(index=False))
     for name, value in results["ratios"].items():
@@ -151,7 +153,7 @@ def pretrain(
 
     What is shipped was made so: copy the two files to gsmlib/weights to ship others.
     """
-    from gsmlib import pretraining  # torch is not needed to redraw figures
+    from gsmlib.method import pretraining  # torch is not needed to redraw figures
 
     folder = cache_folder() / "pretrained"
     with _interruptible():

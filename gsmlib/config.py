@@ -6,51 +6,34 @@ A notebook takes `scale` and a few more names; `settings` fills in the scale's v
 """
 
 import os
-import platform
 import re
 import sys
-from importlib import metadata
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from gsmlib.data import check_problem_counts
+from gsmlib.environment import best_precision, describe_setup
+from gsmlib.records import (
+    Count,
+    Dataset,
+    ModelName,
+    Precision,
+    Rate,
+    Record,
+    Seed,
+    SettingsError,
+)
 from gsmlib.scales import (
     DEFAULT_SCALE,
     LEARNING_RATES,
     OTHER_MODELS_LEARNING_RATE,
     SCALES,
 )
-from gsmlib.specs import (
-    Count,
-    Dataset,
-    ModelName,
-    Precision,
-    Rate,
-    Seed,
-    Spec,
-    check_problem_counts,
-)
 
-# The mini-GPTs, shipped in WEIGHTS: (width, layers); a head is 32 wide, and there are
-# at least two.
-MINI_SIZES = {
-    "mini-0.1m": (32, 4),
-    "mini-0.3m": (64, 4),
-    "mini-1m": (128, 4),
-    "mini-3m": (192, 6),
-}
-WEIGHTS = Path(__file__).parent / "weights"
-TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)  # in a notebook's cell
 INJECTED = "# Parameters\n"  # how the cell begins that papermill adds
-# how accelerate and torchrun, or MPI, tell a process how many of it there are
-PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
-
-
-class SettingsError(ValueError):
-    """Settings that cannot run; the message is one sentence."""
 
 
 # -------------------------------------------------------------- the notebooks' settings
@@ -71,7 +54,7 @@ Models = Annotated[
 ]
 
 
-class DatasetSettings(Spec):
+class DatasetSettings(Record):
     """00_dataset: how many MiniGSM problems are described."""
 
     scale: str
@@ -79,7 +62,7 @@ class DatasetSettings(Spec):
     test_problems: Count
 
 
-class StudySettings(Spec):
+class StudySettings(Record):
     """What every notebook that trains a model has."""
 
     scale: str
@@ -268,7 +251,7 @@ class OpenPointSettings(OneVerifierSettings):
         return check_ablation(self)
 
 
-class ClaimSettings(Spec):
+class ClaimSettings(Record):
     """10_claims: the ledger of a scale, from its exported tables."""
 
     scale: str
@@ -292,7 +275,7 @@ def check_ablation(settings: Any) -> Any:
     return settings
 
 
-SETTINGS: dict[str, type[Spec]] = {
+SETTINGS: dict[str, type[Record]] = {
     "00_dataset": DatasetSettings,
     "01_calculator": CalculatorSettings,
     "02_test_at_n": TestAtNSettings,
@@ -307,54 +290,6 @@ SETTINGS: dict[str, type[Spec]] = {
 }
 
 # ------------------------------------------------------------------------ the machinery
-
-
-def cache_folder() -> Path:
-    """Where downloads and the store live: GSMLIB_CACHE, else ~/.cache/gsmlib."""
-    return Path(os.environ.get("GSMLIB_CACHE") or "~/.cache/gsmlib").expanduser()
-
-
-def count_from(variable: str) -> int | None:
-    """Return the positive number in an environment variable, None where it is unset."""
-    given = os.environ.get(variable, "")
-    if given and (not given.isdecimal() or int(given) < 1):
-        raise SettingsError(f"{variable} is {given!r}; give a number from 1.")
-    return int(given) if given else None
-
-
-def is_launched() -> bool:
-    """Whether this is one of the processes of `accelerate launch` or its like."""
-    return any(name in os.environ for name in PROCESS_COUNTS)
-
-
-def has_gpu() -> bool:
-    """Whether torch has a GPU; a build for CPUs alone need not be imported to know."""
-    if metadata.version("torch").endswith("+cpu"):
-        return False
-    import torch  # here, so that drawing figures does not need torch
-
-    return torch.cuda.is_available()
-
-
-def best_precision() -> Precision:
-    """ "bf16" on a GPU or a CPU with bfloat16 instructions, else "fp32"."""
-    if has_gpu():
-        return "bf16"
-    flags = Path("/proc/cpuinfo")
-    known = flags.read_text() if flags.exists() else ""
-    return "bf16" if "avx512_bf16" in known or "amx_bf16" in known else "fp32"
-
-
-def describe_setup() -> str:
-    """One line: versions of what matters to a result, and the device."""
-    names = ("gsmlib", "torch", "transformers")
-    versions = " · ".join(f"{name} {metadata.version(name)}" for name in names)
-    device = f"CPU, {os.cpu_count()} cores"
-    if has_gpu():
-        import torch
-
-        device = torch.cuda.get_device_name()
-    return f"Python {platform.python_version()} · {versions} · {device}"
 
 
 def parse_more(more: str) -> dict[str, str]:
@@ -376,7 +311,7 @@ def check_scale(scale: str) -> str:
     return scale
 
 
-def check_names(notebook: str, names: list[str]) -> type[Spec]:
+def check_names(notebook: str, names: list[str]) -> type[Record]:
     """Return the notebook's settings class, or raise a sentence listing what exists."""
     if notebook not in SETTINGS:
         known = ", ".join(SETTINGS)
@@ -450,7 +385,7 @@ def _is_empty(value: Any) -> bool:
     return value is None or (not isinstance(value, bool) and value in (0, "", [], ()))
 
 
-def _derived(kind: type[Spec], values: dict[str, Any]) -> dict[str, Any]:
+def _derived(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
     """Values that follow from others: a model's own learning rate, the precision."""
     derived: dict[str, Any] = {}
     for name in ("precision", "sampling_precision"):

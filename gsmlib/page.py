@@ -29,8 +29,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
 from gsmlib import claims, paper
-from gsmlib.config import describe_setup
-from gsmlib.figures import provenance
+from gsmlib.environment import describe_setup, provenance
 from gsmlib.files import write_file
 
 FIGURES = "figures"  # the folder of images beside the wall

@@ -15,12 +15,14 @@ from typing import Any
 import nbformat
 
 from gsmlib.claims import LEDGER
-from gsmlib.config import PARAMETER, SETTINGS, SettingsError, resolve
+from gsmlib.config import PARAMETER, SETTINGS, resolve
+from gsmlib.environment import project_root
 from gsmlib.experiments import stages
-from gsmlib.figures import figures_folder, project_root
+from gsmlib.figures import figures_folder
 from gsmlib.page import Chapter, Outcome, execute, write_index
-from gsmlib.pipeline import compute
-from gsmlib.plan import (
+from gsmlib.records import SettingsError
+from gsmlib.study.pipeline import compute
+from gsmlib.study.plan import (
     GPU,
     GPU_FLOPS,
     GPU_SHARE,
@@ -32,8 +34,8 @@ from gsmlib.plan import (
     prepare,
     processes,
 )
-from gsmlib.specs import Spec
-from gsmlib.store import Store
+from gsmlib.study.specs import Spec
+from gsmlib.study.store import Store
 
 EXPORTED = re.compile(r'"([a-z0-9]+_\w+)"')  # a figure's name in a notebook
 NEW_PROCESS = "fork" if sys.platform == "linux" else "spawn"
@@ -134,7 +136,7 @@ def fill_store(scale: str, ray: str = "") -> list[Spec]:
     """
     specs, store = _report_stages(scale), Store()
     if ray:
-        from gsmlib.cluster import prepare_on_ray  # an extra
+        from gsmlib.study.cluster import prepare_on_ray  # an extra
 
         return prepare_on_ray(specs, store, ray)
     prepare(specs, store)

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from urllib3 import PoolManager, Retry
 from urllib3.exceptions import HTTPError
 
-from gsmlib import calculator as arithmetic
-from gsmlib.decoding import (
+from gsmlib.method import calculator as arithmetic
+from gsmlib.method.decoding import (
     ANSWER_LINE,
     Completion,
     Done,

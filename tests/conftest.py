@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from gsmlib.models import LanguageModel
+from gsmlib.method.models import LanguageModel
 
 SENTENCES = (
     "Tom has 3 apples. Ann has 4 times as many apples as Tom.",

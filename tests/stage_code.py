@@ -11,8 +11,8 @@ import json
 import tokenize
 from pathlib import Path
 
-from gsmlib.artifacts import VERSIONS
-from gsmlib.figures import project_root
+from gsmlib.environment import project_root
+from gsmlib.study.artifacts import VERSIONS
 
 FILE = Path(__file__).with_suffix(".json")
 MODELS = "tokenizer smollm2 models batching data data.gsm8k data.minigsm"

@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import artifacts, experiments, figures
+from gsmlib import experiments, figures
 from gsmlib.claims import ablations as judged
 from gsmlib.claims import judge_level, judge_objective, judge_sizes
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.config import resolve
 from gsmlib.experiments import ablations
-from gsmlib.metrics import paired_difference
-from gsmlib.plan import list_stages
-from gsmlib.store import Store
+from gsmlib.method.metrics import paired_difference
+from gsmlib.study import artifacts
+from gsmlib.study.plan import list_stages
+from gsmlib.study.store import Store
 
 TINY = dict(scale="smoke", sizes=[24], test_problems=3, test_completions=3)
 OTHERS = (("solution", "joint"), ("token", "verification only"))

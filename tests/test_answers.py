@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gsmlib.answers import (
+from gsmlib.data.gsm8k import load_gsm8k
+from gsmlib.method.answers import (
     INVALID,
     MAX_DIGITS,
     decimal_places,
@@ -17,7 +18,6 @@ from gsmlib.answers import (
     is_correct,
     to_number,
 )
-from gsmlib.data.gsm8k import load_gsm8k
 
 # Machines that run tests may be busy: no time limit on single examples.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

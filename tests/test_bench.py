@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from gsmlib import baselines, bench
-from gsmlib import calculator as arithmetic
-from gsmlib.batching import encode
 from gsmlib.data import load_problems
-from gsmlib.figures import project_root
-from gsmlib.models import load_language_model
-from gsmlib.specs import TrainSettings
+from gsmlib.environment import project_root
+from gsmlib.method import calculator as arithmetic
+from gsmlib.method.batching import encode
+from gsmlib.method.models import load_language_model
+from gsmlib.method.recipe import TrainSettings
 
 
 @pytest.fixture(scope="module")

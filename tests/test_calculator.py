@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from gsmlib.calculator import (
+from gsmlib.data import Problem
+from gsmlib.data.gsm8k import load_gsm8k
+from gsmlib.method.calculator import (
     MAX_DEPTH,
     MAX_LENGTH,
     MAX_PLACES,
@@ -23,8 +25,6 @@ from gsmlib.calculator import (
     format_value,
     pending_expression,
 )
-from gsmlib.data import Problem
-from gsmlib.data.gsm8k import load_gsm8k
 
 # Machines that run tests may be busy: no time limit on single examples.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from test_pipeline import finetune_spec, sample_spec, score_spec
 
-from gsmlib import cluster, pipeline, plan
-from gsmlib.cluster import count_shards, prepare_on_ray
-from gsmlib.config import SettingsError
-from gsmlib.plan import Stage, estimate_seconds, list_stages, needed_stages
-from gsmlib.store import Store
+from gsmlib.records import SettingsError
+from gsmlib.study import cluster, pipeline, plan
+from gsmlib.study.cluster import count_shards, prepare_on_ray
+from gsmlib.study.plan import Stage, estimate_seconds, list_stages, needed_stages
+from gsmlib.study.store import Store
 
 ray = pytest.importorskip("ray", reason="Ray, an extra, is not installed")
 from ray.cluster_utils import Cluster  # noqa: E402

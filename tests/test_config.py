@@ -3,9 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
-from gsmlib import config, specs
-from gsmlib.config import SETTINGS, SettingsError, resolve
+from gsmlib import config, environment
+from gsmlib.config import SETTINGS, resolve
+from gsmlib.method import recipe
+from gsmlib.records import SettingsError
 from gsmlib.scales import SCALES
+from gsmlib.study import specs
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +86,7 @@ def test_settings_prints_versions_and_every_value(capsys):
 
 def make_finetune(**changes):
     data = specs.DataSpec(dataset="minigsm", n_train=8, n_test=4)
-    training = specs.TrainSettings(epochs=2, learning_rate=1e-3)
+    training = recipe.TrainSettings(epochs=2, learning_rate=1e-3)
     values = dict(model="tiny:random", data=data, training=training, keep_epochs=(1, 2))
     return specs.FinetuneSpec(**{**values, **changes})
 
@@ -131,13 +134,13 @@ def test_the_papers_hyperparameters_at_scale_gpt2():
     assert verification.verifier_learning_rate == 1e-5
     assert verification.completions == verification.test_completions == 100
     assert verification.temperature == 0.7
-    training = specs.TrainSettings(epochs=1, learning_rate=1e-5)
+    training = recipe.TrainSettings(epochs=1, learning_rate=1e-5)
     assert (training.adam_beta1, training.adam_beta2) == (0.9, 0.95)
     assert training.language_weight == 1.0 and training.loss == "mse"
 
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
-    assert config.cache_folder() == tmp_path
+    assert environment.cache_folder() == tmp_path
     monkeypatch.delenv("GSMLIB_CACHE")
-    assert config.cache_folder().name == "gsmlib"
+    assert environment.cache_folder().name == "gsmlib"

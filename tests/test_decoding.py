@@ -16,9 +16,9 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from gsmlib import decoding
-from gsmlib.config import cache_folder
-from gsmlib.decoding import (
+from gsmlib.environment import cache_folder
+from gsmlib.method import decoding
+from gsmlib.method.decoding import (
     choose_batch_size,
     choose_tokens,
     decode,
@@ -30,8 +30,8 @@ from gsmlib.decoding import (
     stream_completions,
     uniform,
 )
-from gsmlib.engine import Engine, PlainEngine, new_engine
-from gsmlib.models import WEIGHTS, LanguageModel, load_language_model
+from gsmlib.method.engine import Engine, PlainEngine, new_engine
+from gsmlib.method.models import WEIGHTS, LanguageModel, load_language_model
 
 QUESTIONS = [
     "Tom has 3 apples.",

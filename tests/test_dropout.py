@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures, pipeline, stages
+from gsmlib import claims, experiments, figures
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.config import resolve
 from gsmlib.experiments.dropout import COMPARED, solution_arms, token_arms
-from gsmlib.specs import ScoreSpec
-from gsmlib.store import Store
+from gsmlib.study import pipeline, stages
+from gsmlib.study.specs import ScoreSpec
+from gsmlib.study.store import Store
 
 SIZES = (250, 1000, 4000)
 ARMS = {

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsmlib import experiments, stages
+from gsmlib import experiments
 from gsmlib.config import resolve
 from gsmlib.experiments import basics
-from gsmlib.store import Store
+from gsmlib.study import stages
+from gsmlib.study.store import Store
 
 TINY = dict(scale="smoke", test_problems=3, test_completions=3, max_length=200)
 

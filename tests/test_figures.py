@@ -16,7 +16,7 @@ from test_scaling import direct_rows, fig2_table
 from test_test_time import completions_table, voters_table
 from test_token_scores import bins_table, cases_table, solutions_table
 
-from gsmlib import claims, figures, paper
+from gsmlib import claims, environment, figures, paper
 from gsmlib.config import resolve
 from gsmlib.figures import pages, style
 
@@ -289,7 +289,7 @@ def test_line_breaks_keep_every_character():
 def test_where_figures_go(monkeypatch, tmp_path):
     monkeypatch.delenv("GSMLIB_FIGURES", raising=False)
     monkeypatch.chdir(tmp_path)
-    root = figures.project_root()
+    root = environment.project_root()
     assert figures.figures_folder("mini") == root / "figures" / "mini"
     assert figures.figures_folder("smoke") == root / "runs" / "smoke" / "figures"
     monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path / "env"))
@@ -298,7 +298,7 @@ def test_where_figures_go(monkeypatch, tmp_path):
 
 
 def test_provenance_names_commit_and_versions():
-    found = figures.provenance({"scale": "quick"})
+    found = environment.provenance({"scale": "quick"})
     assert found["settings"] == {"scale": "quick"}
     assert found["versions"]["matplotlib"] == matplotlib.__version__
 

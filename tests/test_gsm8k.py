@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gsmlib.answers import is_correct
 from gsmlib.data import DEV_PROBLEMS, Problem, gsm8k, load_problems
 from gsmlib.data.gsm8k import (
     FILES,
@@ -18,6 +17,7 @@ from gsmlib.data.gsm8k import (
     load_released_solutions,
     with_answer_mark,
 )
+from gsmlib.method.answers import is_correct
 
 needs_gsm8k = pytest.mark.skipif(
     not os.environ.get("GSM8K_DIR"),

@@ -13,21 +13,21 @@ import torch
 from accelerate import Accelerator
 from test_pipeline import finetune_spec, score_spec
 
-from gsmlib import artifacts, pipeline, stages
-from gsmlib.batching import encode
 from gsmlib.data import load_problems
-from gsmlib.specs import TrainSettings
-from gsmlib.store import Store
-from gsmlib.training import _own_share, _random_numbers, add_gradients, new_run
+from gsmlib.method.batching import encode
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.training import _own_share, _random_numbers, add_gradients, new_run
+from gsmlib.study import artifacts, pipeline, stages
+from gsmlib.study.store import Store
 
 # A sum over processes adds float32 numbers in another order; steps carry it on.
 TOLERANCE = 1e-4
 LAUNCH = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no"
 COMPUTE = """
 import sys
-from gsmlib import pipeline
-from gsmlib.specs import ScoreSpec
-from gsmlib.store import Store
+from gsmlib.study import pipeline
+from gsmlib.study.specs import ScoreSpec
+from gsmlib.study.store import Store
 pipeline.compute(ScoreSpec.model_validate_json(sys.argv[1]), Store(sys.argv[2]))
 """
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 import pytest
 
-from gsmlib.figures import project_root
+from gsmlib.environment import project_root
 
 # A module imports only modules before it (data: its folder's modules in this order). Of
 # a package whose modules stand beside each other, each also imports its first one.
@@ -134,7 +134,7 @@ def test_only_the_pipeline_and_its_callers_touch_the_store():
     users = {
         name_of(path)
         for path in MODULES
-        if "gsmlib.store" in set(imports_of(ast.parse(path.read_text())))
+        if "gsmlib.study.store" in set(imports_of(ast.parse(path.read_text())))
     }
     users = {name.partition(".")[0] for name in users}
     assert users <= {

@@ -16,10 +16,10 @@ from itertools import takewhile
 import pytest
 import urllib3
 
-from gsmlib.decoding import encode_prompt, sample_completions
-from gsmlib.models import load_language_model
+from gsmlib.method.decoding import encode_prompt, sample_completions
+from gsmlib.method.models import load_language_model
+from gsmlib.method.smollm2 import find_gguf
 from gsmlib.serving import Server, stream_served
-from gsmlib.smollm2 import find_gguf
 
 PROGRAM = os.environ.get("LLAMA_SERVER") or shutil.which("llama-server")
 SLOTS, CONTEXT = 8, 512

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gsmlib import metrics, selection
-from gsmlib.answers import INVALID
+from gsmlib.method import metrics, selection
+from gsmlib.method.answers import INVALID
 
 RNG = np.random.default_rng(0)
 CORRECT = RNG.random((40, 7)) < RNG.random((40, 1))

@@ -9,8 +9,6 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from gsmlib.answers import extract_answer
-from gsmlib.calculator import evaluate, find_annotations
 from gsmlib.data import load_problems, minigsm
 from gsmlib.data.minigsm import (
     BASE,
@@ -27,6 +25,8 @@ from gsmlib.data.minigsm import (
     make_problems,
     make_web_text,
 )
+from gsmlib.method.answers import extract_answer
+from gsmlib.method.calculator import evaluate, find_annotations
 
 SIZES = {"train": 1600, "dev": 1000, "test": 1000}
 # Of the text that the shipped weights were trained on; other text needs new weights.

@@ -11,10 +11,10 @@ from conftest import make_tiny_gpt2
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
-from gsmlib import models, smollm2
-from gsmlib.config import cache_folder
-from gsmlib.decoding import encode_prompt, greedy
-from gsmlib.models import (
+from gsmlib.environment import cache_folder
+from gsmlib.method import models, smollm2
+from gsmlib.method.decoding import encode_prompt, greedy
+from gsmlib.method.models import (
     LanguageModel,
     Verifier,
     find_reserved_token,

@@ -6,13 +6,16 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import artifacts, claims, experiments, figures, metrics, pipeline
+from gsmlib import claims, experiments, figures
 from gsmlib.claims import open_points as judged
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.config import resolve
 from gsmlib.experiments import open_points, verification
+from gsmlib.method import metrics
+from gsmlib.records import Record
 from gsmlib.scales import SCALES
-from gsmlib.store import Store
+from gsmlib.study import artifacts, pipeline
+from gsmlib.study.store import Store
 
 matplotlib.use("agg")
 
@@ -49,7 +52,7 @@ def flat(spec, path=""):
     """All settings of a spec by their paths, parents included."""
     rows = {}
     for name, value in spec:
-        inner = type(value).__module__ == "gsmlib.specs"
+        inner = isinstance(value, Record)
         rows |= flat(value, f"{path}{name}.") if inner else {path + name: value}
     return rows
 

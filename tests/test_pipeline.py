@@ -8,29 +8,30 @@ import pandas as pd
 import pytest
 import torch
 
-from gsmlib import artifacts, pipeline, stages, verifier
-from gsmlib.answers import is_correct
-from gsmlib.artifacts import identity
 from gsmlib.data import load_problems
-from gsmlib.models import (
+from gsmlib.method import verifier
+from gsmlib.method.answers import is_correct
+from gsmlib.method.models import (
     load_language_model,
     load_saved_verifier,
     save_language_model,
 )
-from gsmlib.pretraining import more_text_rows, web_rows
-from gsmlib.selection import AGGREGATIONS
-from gsmlib.specs import (
+from gsmlib.method.pretraining import more_text_rows, web_rows
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.selection import AGGREGATIONS
+from gsmlib.records import Record
+from gsmlib.study import artifacts, pipeline, stages
+from gsmlib.study.artifacts import identity
+from gsmlib.study.specs import (
     DataSpec,
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
     ScoreSpec,
-    Spec,
-    TrainSettings,
     VerifierSpec,
 )
-from gsmlib.stages import per_problem
-from gsmlib.store import Store, key_of
+from gsmlib.study.stages import per_problem
+from gsmlib.study.store import Store, key_of
 
 
 def finetune_spec(**changes):
@@ -79,7 +80,7 @@ def full_store(tmp_path_factory):
 def variants(spec):
     """Every spec that differs from `spec` in one field, at any depth, with its path."""
     for name, value in spec:
-        if isinstance(value, Spec):
+        if isinstance(value, Record):
             for path, changed in variants(value):
                 yield f"{name}.{path}", spec.model_copy(update={name: changed})
         else:

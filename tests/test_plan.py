@@ -8,9 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 import pandas as pd
 import pytest
 
-from gsmlib import artifacts, config, experiments, pipeline, plan, report
-from gsmlib.config import SettingsError
-from gsmlib.plan import (
+from gsmlib import config, experiments, report
+from gsmlib.records import SettingsError
+from gsmlib.study import artifacts, pipeline, plan
+from gsmlib.study.plan import (
     SIZES,
     cost_table,
     count_tokens,
@@ -26,7 +27,7 @@ from gsmlib.plan import (
     prepare,
     work_off,
 )
-from gsmlib.store import Store
+from gsmlib.study.store import Store
 
 NOTEBOOKS = [
     "01_calculator",

@@ -8,11 +8,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from gsmlib import cli, models, pretraining, training
+from gsmlib import cli
 from gsmlib.data.minigsm import make_web_text
-from gsmlib.models import MINI_SIZES, WEIGHTS, load_language_model, new_mini_gpt
-from gsmlib.pretraining import RECIPES, pretrain, web_rows
-from gsmlib.tokenizer import load_tokenizer
+from gsmlib.method import models, pretraining, training
+from gsmlib.method.models import MINI_SIZES, WEIGHTS, load_language_model, new_mini_gpt
+from gsmlib.method.pretraining import RECIPES, pretrain, web_rows
+from gsmlib.method.tokenizer import load_tokenizer
 
 NAME = "mini-0.1m"
 SHIPPED = sorted(WEIGHTS.glob("*.safetensors"))

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, config, figures, page, report
-from gsmlib.config import SettingsError
-from gsmlib.store import Store
+from gsmlib import claims, config, environment, figures, page, report
+from gsmlib.records import SettingsError
+from gsmlib.study.store import Store
 
 matplotlib.use("agg")
 
@@ -149,7 +149,7 @@ def test_formulas_become_mathml_and_money_does_not():
 
 @pytest.mark.parametrize(
     "path",
-    sorted((figures.project_root() / "notebooks").glob("*.ipynb")),
+    sorted((environment.project_root() / "notebooks").glob("*.ipynb")),
     ids=lambda path: path.stem,
 )
 def test_every_formula_of_the_notebooks_is_drawn(path):

@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures, pipeline, plan, stages
+from gsmlib import claims, experiments, figures
 from gsmlib.claims import scaling
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.claims.scaling import fit_line, parameters_for, ratio, size_factor
 from gsmlib.config import resolve
 from gsmlib.experiments.scaling import paired_slope
-from gsmlib.metrics import Interval
-from gsmlib.store import Store
+from gsmlib.method.metrics import Interval
+from gsmlib.study import pipeline, plan, stages
+from gsmlib.study.store import Store
 
 MODELS = {"tiny": 1e5, "small": 1e6, "large": 1e7}
 SIZES = (250, 1000, 4000)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gsmlib.answers import INVALID
-from gsmlib.selection import (
+from gsmlib.method.answers import INVALID
+from gsmlib.method.selection import (
     answer_numbers,
     best_of,
     majority,

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import urllib3
 
-from gsmlib import decoding, serving
-from gsmlib.decoding import decode, sample_completions
+from gsmlib import serving
+from gsmlib.method import decoding
+from gsmlib.method.decoding import decode, sample_completions
 from gsmlib.serving import Server, read_reply, stream_served
 
 WRONG = "Ann has 4*3=<<4*3=13>>12 apples.\nThey are <<(2+=5>><<12+3=14>>15.\n#### 15"

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from test_pipeline import finetune_spec, sample_spec, score_spec
 
-from gsmlib import artifacts, pipeline, report, stages
-from gsmlib.stages import compute_shard
-from gsmlib.store import Store
+from gsmlib import report
+from gsmlib.study import artifacts, pipeline, stages
+from gsmlib.study.stages import compute_shard
+from gsmlib.study.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gsmlib import store as store_module
 from gsmlib.files import file_sha256, write_file
-from gsmlib.store import MANIFEST, RESUME, Store, StoreError, key_of
+from gsmlib.study import store as store_module
+from gsmlib.study.store import MANIFEST, RESUME, Store, StoreError, key_of
 
 IDENTITY = {"n": 3, "parent": {"version": 1}}
 

@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import artifacts, experiments, figures, metrics
+from gsmlib import experiments, figures
 from gsmlib.claims import judge_completions, judge_voters
 from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.config import resolve
 from gsmlib.experiments import test_time as more
-from gsmlib.plan import list_stages
-from gsmlib.store import Store
+from gsmlib.method import metrics
+from gsmlib.study import artifacts
+from gsmlib.study.plan import list_stages
+from gsmlib.study.store import Store
 
 NS = (1, 5, 25, 100, 400, 1600)
 COUNTS, KS = (100, 400, 1600), (1, 3, 10, 30, 100)

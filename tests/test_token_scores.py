@@ -9,13 +9,15 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from gsmlib import experiments, figures, metrics, pipeline
+from gsmlib import experiments, figures
 from gsmlib.config import resolve
 from gsmlib.experiments import token_scores, verification
 from gsmlib.experiments.token_scores import find_cases, readable, reliability
 from gsmlib.figures import pages
 from gsmlib.figures import token_scores as drawn
-from gsmlib.store import Store
+from gsmlib.method import metrics
+from gsmlib.study import pipeline
+from gsmlib.study.store import Store
 
 matplotlib.use("agg")
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gsmlib.data import minigsm
-from gsmlib.tokenizer import END, PIECES, SCORE, build_tokenizer, load_tokenizer
+from gsmlib.method.tokenizer import END, PIECES, SCORE, build_tokenizer, load_tokenizer
 
 # Fresh texts: other seeds than the vocabulary's and the pretraining's.
 TEXTS = [

@@ -15,9 +15,9 @@ from torture.campaigns import CAMPAIGNS
 from torture.expressions import shunting_yard
 from torture.inputs import Mistake
 
-from gsmlib import answers, calculator
-from gsmlib.decoding import Completion
-from gsmlib.figures import project_root
+from gsmlib.environment import project_root
+from gsmlib.method import answers, calculator
+from gsmlib.method.decoding import Completion
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from gsmlib import training
-from gsmlib.batching import (
+from gsmlib.method import training
+from gsmlib.method.batching import (
     IGNORE,
     Row,
     collate,
@@ -29,15 +29,15 @@ from gsmlib.batching import (
     plan_training,
     split_by_length,
 )
-from gsmlib.models import (
+from gsmlib.method.models import (
     Verifier,
     add_residual_dropout,
     find_reserved_token,
     new_mini_gpt,
     set_dropout,
 )
-from gsmlib.specs import TrainSettings
-from gsmlib.training import (
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.training import (
     batch_losses,
     can_share,
     evaluate_loss,

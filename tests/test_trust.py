@@ -17,12 +17,13 @@ import torch
 from jupyter_client.manager import start_new_kernel
 from test_pipeline import finetune_spec, score_spec
 
-from gsmlib import artifacts, page, pipeline, report
-from gsmlib import store as store_module
+from gsmlib import page, report
 from gsmlib.data import load_problems
-from gsmlib.decoding import sample_completions
-from gsmlib.models import load_language_model
-from gsmlib.store import MANIFEST, RESUME, Store, StoreError, find_fault
+from gsmlib.method.decoding import sample_completions
+from gsmlib.method.models import load_language_model
+from gsmlib.study import artifacts, pipeline
+from gsmlib.study import store as store_module
+from gsmlib.study.store import MANIFEST, RESUME, Store, StoreError, find_fault
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_a_store_that_vanishes_is_one_sentence(store, error):
 def test_a_store_of_somebody_else_is_read_but_not_written(store):
     store.get("stage", {"n": 1}, lambda work: (work / "f").write_text("x"))
     code = (
-        "import os, sys; from gsmlib.store import *; os.setuid(65534)\n"
+        "import os, sys; from gsmlib.study.store import *; os.setuid(65534)\n"
         "store = Store(sys.argv[1])\n"
         "print(store.get('stage', {'n': 1}, None).cached)\n"
         "try: store.get('stage', {'n': 2}, None)\n"
@@ -94,8 +95,9 @@ CELL = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_pipeline import finetune_spec
-from gsmlib import pipeline, training
-from gsmlib.store import Store
+from gsmlib.method import training
+from gsmlib.study import pipeline
+from gsmlib.study.store import Store
 take_step = training.__dict__.setdefault("plain", training.take_step)
 training.take_step = lambda run: time.sleep({seconds}) or take_step(run)
 print("computed", not pipeline.finetune(finetune_spec(), Store({root!r})).cached)

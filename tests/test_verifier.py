@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gsmlib import verifier as verifier_module
-from gsmlib.batching import collate, encode
-from gsmlib.models import LanguageModel, new_mini_gpt
-from gsmlib.selection import AGGREGATIONS, aggregate
-from gsmlib.specs import TrainSettings
-from gsmlib.training import train
-from gsmlib.verifier import (
+from gsmlib.method import verifier as verifier_module
+from gsmlib.method.batching import collate, encode
+from gsmlib.method.models import LanguageModel, new_mini_gpt
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.selection import AGGREGATIONS, aggregate
+from gsmlib.method.training import train
+from gsmlib.method.verifier import (
     make_rows,
     new_verifier,
     score_completions,

@@ -15,7 +15,7 @@ from gsmlib.claims.rules import (
     over_seeds,
     untestable,
 )
-from gsmlib.metrics import Interval
+from gsmlib.method.metrics import Interval
 
 BASE, LOSS, START, TEMPERATURE = 0, 2, 3, 5  # open points, as the table numbers them
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import paper
-from gsmlib.metrics import Interval
+from gsmlib.method.metrics import Interval
 
 REPRODUCED = "reproduced"
 CONTRADICTED = "contradicted"

@@ -28,7 +28,7 @@ from gsmlib.claims.rules import (
     over_seeds,
     untestable,
 )
-from gsmlib.metrics import Interval
+from gsmlib.method.metrics import Interval
 
 GOAL = 0.8  # the accuracy that the paper extrapolates to
 

@@ -20,7 +20,7 @@ from gsmlib.claims.rules import (
     over_seeds,
     untestable,
 )
-from gsmlib.metrics import Interval
+from gsmlib.method.metrics import Interval
 
 
 def judge_verification(table: pd.DataFrame) -> list[Verdict]:

@@ -3,6 +3,10 @@
 import hashlib
 from typing import Literal, NamedTuple
 
+from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
+
+# How many problems there are to draw from; MiniGSM makes as many as one asks for.
+GSM8K_PROBLEMS = {"train": TRAIN_PROBLEMS, "test": TEST_PROBLEMS}
 DEV_PROBLEMS = 500  # held out of GSM8K's training set, which has no dev set
 
 
@@ -57,3 +61,14 @@ def _shuffled(indices: range | list[int], key: str) -> list[int]:
     return sorted(
         indices, key=lambda index: hashlib.sha256(f"{key} {index}".encode()).digest()
     )
+
+
+def check_problem_counts(dataset: str, n_train: int, n_test: int) -> None:
+    """Raise ValueError when GSM8K has fewer problems than asked for."""
+    if dataset != "gsm8k":
+        return
+    for split, asked in (("train", n_train), ("test", n_test)):
+        if asked > GSM8K_PROBLEMS[split]:
+            raise ValueError(
+                f"{asked} {split} problems asked for, GSM8K has {GSM8K_PROBLEMS[split]}"
+            )

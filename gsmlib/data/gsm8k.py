@@ -18,8 +18,8 @@ from urllib.error import URLError
 import pandas as pd
 from tqdm.auto import tqdm
 
-from gsmlib.config import cache_folder
 from gsmlib.data import Problem
+from gsmlib.environment import cache_folder
 from gsmlib.files import write_file
 
 SOURCE = (

@@ -76,7 +76,7 @@ from gsmlib.experiments.verification import (
     verification_curve,
     verification_stages,
 )
-from gsmlib.specs import Spec
+from gsmlib.study.specs import Spec
 
 __all__ = [
     "calculator_value",

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics
 from gsmlib.config import VerifierAblationSettings
 from gsmlib.experiments.shared import (
     difference,
@@ -18,10 +17,11 @@ from gsmlib.experiments.shared import (
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import parameter_count
-from gsmlib.plan import prepare
-from gsmlib.specs import FinetuneSpec, ScoreSpec, Spec
-from gsmlib.store import Store
+from gsmlib.method import metrics
+from gsmlib.study.pipeline import parameter_count
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import FinetuneSpec, ScoreSpec, Spec
+from gsmlib.study.store import Store
 
 # Level and objective of the verifiers of Fig 6a and 6b; the first is the paper's.
 VARIANTS = (("token", "joint"), ("solution", "joint"), ("token", "verification only"))

@@ -8,14 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics
-from gsmlib.config import (
-    CalculatorSettings,
-    DatasetSettings,
-    TestAtNSettings,
-    cache_folder,
-)
-from gsmlib.data import Problem, load_problems
+from gsmlib.config import CalculatorSettings, DatasetSettings, TestAtNSettings
+from gsmlib.data import GSM8K_PROBLEMS, Problem, load_problems
+from gsmlib.environment import cache_folder
 from gsmlib.experiments.shared import (
     difference,
     finetune_spec,
@@ -25,11 +20,12 @@ from gsmlib.experiments.shared import (
     solved_greedily,
     test_spec,
 )
-from gsmlib.pipeline import epoch_losses, sample
-from gsmlib.plan import prepare
+from gsmlib.method import metrics
 from gsmlib.scales import SCALES
-from gsmlib.specs import GSM8K_PROBLEMS, FinetuneSpec, Spec
-from gsmlib.store import Store
+from gsmlib.study.pipeline import epoch_losses, sample
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import FinetuneSpec, Spec
+from gsmlib.study.store import Store
 
 
 def dataset_table(settings: DatasetSettings) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics
 from gsmlib.config import DropoutSettings
 from gsmlib.experiments.shared import (
     difference,
@@ -23,17 +22,18 @@ from gsmlib.experiments.shared import (
     test_spec,
     verifier_spec,
 )
-from gsmlib.plan import prepare
-from gsmlib.specs import (
+from gsmlib.method import metrics
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import (
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
     ScoreSpec,
     Spec,
-    TrainSettings,
     VerifierSpec,
 )
-from gsmlib.store import Store
+from gsmlib.study.store import Store
 
 PRETRAINING_SEED = 0  # one additional pretraining serves all seeds
 # What an arm is compared with, problem by problem: column -> the other arm.

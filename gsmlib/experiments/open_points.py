@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics
 from gsmlib.config import OpenPointSettings
 from gsmlib.experiments.shared import (
     difference,
@@ -21,9 +20,10 @@ from gsmlib.experiments.shared import (
     test_spec,
     verifier_spec,
 )
-from gsmlib.plan import prepare
-from gsmlib.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
-from gsmlib.store import Store
+from gsmlib.method import metrics
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
+from gsmlib.study.store import Store
 
 BASE = 0  # the point of the rows that the others are compared with
 AGGREGATED = {

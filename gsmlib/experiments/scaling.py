@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics
 from gsmlib.config import ScalingSettings
 from gsmlib.experiments.shared import (
     as_columns,
@@ -17,11 +16,12 @@ from gsmlib.experiments.shared import (
     solved_greedily,
     test_spec,
 )
-from gsmlib.metrics import Interval
-from gsmlib.pipeline import parameter_count
-from gsmlib.plan import prepare
-from gsmlib.specs import FinetuneSpec, Spec
-from gsmlib.store import Store
+from gsmlib.method import metrics
+from gsmlib.method.metrics import Interval
+from gsmlib.study.pipeline import parameter_count
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import FinetuneSpec, Spec
+from gsmlib.study.store import Store
 
 
 def scaling_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:

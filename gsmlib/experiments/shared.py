@@ -6,25 +6,25 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from gsmlib import metrics, selection
-from gsmlib.answers import final_number
-from gsmlib.artifacts import sampled_problems
 from gsmlib.config import (
     ScalingSettings,
     StudySettings,
     VerificationSettings,
     VerifierSettings,
 )
-from gsmlib.pipeline import sample, score
-from gsmlib.specs import (
+from gsmlib.method import metrics, selection
+from gsmlib.method.answers import final_number
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.study.artifacts import sampled_problems
+from gsmlib.study.pipeline import sample, score
+from gsmlib.study.specs import (
     DataSpec,
     FinetuneSpec,
     SampleSpec,
     ScoreSpec,
-    TrainSettings,
     VerifierSpec,
 )
-from gsmlib.store import Store
+from gsmlib.study.store import Store
 
 TEST_LOSS_PROBLEMS = 100
 # Models whose every epoch is kept, so that figures share one run; a hub model's files

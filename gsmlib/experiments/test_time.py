@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics, selection
 from gsmlib.config import TestTimeSettings
 from gsmlib.experiments.shared import (
     difference,
@@ -17,10 +16,11 @@ from gsmlib.experiments.shared import (
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import sample, score
-from gsmlib.plan import prepare
-from gsmlib.specs import ScoreSpec, Spec
-from gsmlib.store import Store
+from gsmlib.method import metrics, selection
+from gsmlib.study.pipeline import sample, score
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import ScoreSpec, Spec
+from gsmlib.study.store import Store
 
 METHODS = ("verification", "majority vote", "weighted vote", "test@n")  # Fig 7a
 TOP_K_VOTE = "vote of the top k"  # Fig 7b

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics, selection
-from gsmlib.artifacts import sampled_problems
 from gsmlib.config import TokenScoreSettings
 from gsmlib.experiments.shared import (
     finetune_spec,
@@ -21,10 +19,12 @@ from gsmlib.experiments.shared import (
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import load_finetuned, sample, score
-from gsmlib.plan import prepare
-from gsmlib.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
-from gsmlib.store import Store
+from gsmlib.method import metrics, selection
+from gsmlib.study.artifacts import sampled_problems
+from gsmlib.study.pipeline import load_finetuned, sample, score
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
+from gsmlib.study.store import Store
 
 THRESHOLD = 0.5  # a score from here on says "right"
 BINS = 10  # of equal width, for the calibration
@@ -97,7 +97,7 @@ def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     solution's score), question (on a case's first row, else empty), reference (the
     right answer's line), token (its text), score.
     """
-    from gsmlib.decoding import decode  # here: it imports torch
+    from gsmlib.method.decoding import decode  # here: it imports torch
 
     prepare(token_score_stages(settings), store)
     spec = scores_spec(settings, settings.seeds[0])

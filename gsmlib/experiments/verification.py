@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gsmlib import metrics
 from gsmlib.config import VerificationSettings
 from gsmlib.experiments.shared import (
     difference,
@@ -20,10 +19,11 @@ from gsmlib.experiments.shared import (
     test_spec,
     verifier_spec,
 )
-from gsmlib.pipeline import parameter_count, sample
-from gsmlib.plan import prepare
-from gsmlib.specs import SampleSpec, ScoreSpec, Spec
-from gsmlib.store import Store
+from gsmlib.method import metrics
+from gsmlib.study.pipeline import parameter_count, sample
+from gsmlib.study.plan import prepare
+from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
+from gsmlib.study.store import Store
 
 REGIME_SAMPLES, REGIME_VOTERS = 100, 32
 REGIME_GOALS = (

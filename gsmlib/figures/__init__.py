@@ -1,20 +1,12 @@
 """The figures: one style, a function per figure (table + axes in, axes out), export."""
 
+from gsmlib.environment import project_root, provenance
 from gsmlib.figures.ablations import fig6a, fig6b, fig6c
 from gsmlib.figures.curves import calculator, fig3, fig5
 from gsmlib.figures.data import dataset, distributions, released, released_table
 from gsmlib.figures.diagram import fig4, pipeline_boxes
 from gsmlib.figures.dropout import fig8a, fig8b, fig8c
-from gsmlib.figures.export import (
-    DRAW,
-    draw,
-    export,
-    figures_folder,
-    is_figure,
-    project_root,
-    provenance,
-    redraw,
-)
+from gsmlib.figures.export import DRAW, draw, export, figures_folder, is_figure, redraw
 from gsmlib.figures.ledger import ledger
 from gsmlib.figures.open_points import open_points
 from gsmlib.figures.pages import fig1, fig9, fig12

@@ -15,7 +15,7 @@ from gsmlib.figures.style import (
     note,
     styled,
 )
-from gsmlib.metrics import Interval, bootstrap_interval, paired_difference
+from gsmlib.method.metrics import Interval, bootstrap_interval, paired_difference
 from gsmlib.paper import RELEASED_ACCURACY
 
 MOST_STEPS = 7  # fewer than 30 test problems have more: they are taken together

@@ -5,8 +5,6 @@
 
 import json
 import os
-import subprocess
-from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.errors import EmptyDataError, ParserError
 
+from gsmlib.environment import project_root
 from gsmlib.figures.ablations import fig6a, fig6b, fig6c
 from gsmlib.figures.curves import calculator, fig3, fig5
 from gsmlib.figures.data import dataset, released
@@ -71,12 +70,6 @@ FORMATS = {
 }
 
 
-def project_root() -> Path:
-    """Return the checkout's folder, or the current one for an installed package."""
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
-
-
 def figures_folder(scale: str, root: Path | str | None = None) -> Path:
     """Return where a scale's figures go: under `root`, else GSMLIB_FIGURES, else ours.
 
@@ -89,29 +82,6 @@ def figures_folder(scale: str, root: Path | str | None = None) -> Path:
     if scale == "smoke":
         return project_root() / "runs" / "smoke" / "figures"
     return project_root() / "figures" / scale
-
-
-def provenance(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what a figure came from: the settings, the commit, the versions."""
-    packages = ("gsmlib", "torch", "transformers", "numpy", "matplotlib")
-    versions = {name: metadata.version(name) for name in packages}
-    return {"settings": settings, "commit": _commit(), "versions": versions}
-
-
-def _commit() -> str | None:
-    """The checkout's commit, marked -dirty where code or notebooks differ from it."""
-    try:
-        commit = _git("rev-parse", "--short", "HEAD")
-        changed = _git("status", "--porcelain", "--", "gsmlib", "notebooks")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}-dirty" if changed else commit
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(project_root()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def export(

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from gsmlib.calculator import find_annotations
 from gsmlib.figures.style import (
     BLACK,
     BLUE,
@@ -20,6 +19,7 @@ from gsmlib.figures.style import (
     YELLOW,
     styled,
 )
+from gsmlib.method.calculator import find_annotations
 
 TEXT_SIZE = 6.5  # points
 ADVANCE = 0.60205  # width of a character of DejaVu Sans Mono, in em

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gsmlib.figures import project_root
+from gsmlib.environment import project_root
 from torture import page
 from torture.campaigns import CAMPAIGNS, FULL, SHARES, SHORT
 

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gsmlib.store import MANIFEST, Store, list_files, read_manifest
+from gsmlib.study.store import MANIFEST, Store, list_files, read_manifest
 from torture import study
 
 REAL = 40  # one case in so many is repaired by the stages themselves

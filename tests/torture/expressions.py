@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from gsmlib import answers, calculator
+from gsmlib.method import answers, calculator
 
 SLOW = 0.010  # seconds that no expression may take
 BATCH = 2_000  # expressions between two looks at the clock

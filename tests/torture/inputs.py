@@ -22,14 +22,15 @@ from tokenizers.models import WordLevel
 from traitlets.config import Config
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from gsmlib import cli, plan, report
+from gsmlib import cli, report
 from gsmlib.config import resolve
 from gsmlib.data import gsm8k
-from gsmlib.decoding import sample_completions
-from gsmlib.figures import project_root
-from gsmlib.models import load_language_model
-from gsmlib.pipeline import compute
-from gsmlib.store import Store
+from gsmlib.environment import project_root
+from gsmlib.method.decoding import sample_completions
+from gsmlib.method.models import load_language_model
+from gsmlib.study import plan
+from gsmlib.study.pipeline import compute
+from gsmlib.study.store import Store
 from torture import study
 
 ENVIRONMENT = ("GSMLIB_SCALE", "GSMLIB_CACHE", "GSMLIB_WORKERS", "GSM8K_DIR")
@@ -207,7 +208,7 @@ def _finetune(name: str, folder: Path) -> None:
     while hasattr(spec, "generator") or hasattr(spec, "completions"):
         spec = getattr(spec, "generator", None) or spec.completions
     with (
-        mock.patch("gsmlib.training.take_step", _computed),
+        mock.patch("gsmlib.method.training.take_step", _computed),
         redirect_stdout(io.StringIO()),
         redirect_stderr(io.StringIO()),
     ):

@@ -6,9 +6,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from gsmlib import pipeline
 from gsmlib.config import VerificationSettings
-from gsmlib.store import Store
+from gsmlib.study import pipeline
+from gsmlib.study.store import Store
 from torture import study
 
 PATIENCE = 240  # seconds after which a race counts as deadlocked

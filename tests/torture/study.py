@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 import torch
 
-from gsmlib import experiments, figures, stages, training
+from gsmlib import experiments, figures
 from gsmlib.config import VerificationSettings, resolve
-from gsmlib.specs import Spec
-from gsmlib.store import Store
+from gsmlib.method import training
+from gsmlib.study import stages
+from gsmlib.study.specs import Spec
+from gsmlib.study.store import Store
 
 INTERVAL = 0.2  # seconds between checkpoints in a campaign; 30 and 60 in earnest
 LIMIT = 300  # seconds after which a child is taken for deadlocked

@@ -8,9 +8,9 @@ from conftest import make_bpe_tokenizer, make_byte_tokenizer
 from test_decoding import ScriptedModel, with_tokens
 from transformers import PreTrainedTokenizerBase
 
-from gsmlib import answers, calculator
-from gsmlib.decoding import Completion, decode, encode_prompt, sample_completions
-from gsmlib.models import LanguageModel
+from gsmlib.method import answers, calculator
+from gsmlib.method.decoding import Completion, decode, encode_prompt, sample_completions
+from gsmlib.method.models import LanguageModel
 from torture.expressions import SLOW, STRANGE
 
 PIECES = [*"0123456789.,-$# \n", "####", "#### ", "#### -", "#### $", "<<", ">>", "="]

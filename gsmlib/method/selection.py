@@ -8,7 +8,7 @@ and among equal scores the earlier sample ranks first: every choice is determini
 import numpy as np
 import pandas as pd
 
-from gsmlib.answers import INVALID
+from gsmlib.method.answers import INVALID
 
 AGGREGATIONS = ("last", "mean", "min", "max", "product")
 

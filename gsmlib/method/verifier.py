@@ -14,10 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from gsmlib.batching import Batch, Piece, Row, collate, cut_pieces, make_row
-from gsmlib.decoding import encode_prompt
-from gsmlib.models import LanguageModel, Verifier, find_reserved_token
-from gsmlib.training import (
+from gsmlib.method.batching import Batch, Piece, Row, collate, cut_pieces, make_row
+from gsmlib.method.decoding import encode_prompt
+from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
+from gsmlib.method.training import (
     autocast,
     can_share,
     check_lengths,

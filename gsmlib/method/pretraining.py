@@ -16,14 +16,15 @@ from torch import float16, nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from gsmlib.batching import Row
-from gsmlib.config import TOKENIZER_FILE, WEIGHTS, describe_setup
 from gsmlib.data import load_problems
 from gsmlib.data.minigsm import make_problems, make_web_text
-from gsmlib.models import POSITIONS, new_mini_gpt
-from gsmlib.specs import TrainSettings
-from gsmlib.tokenizer import build_tokenizer, load_tokenizer
-from gsmlib.training import train
+from gsmlib.environment import describe_setup
+from gsmlib.method.batching import Row
+from gsmlib.method.models import POSITIONS, new_mini_gpt
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.sizes import TOKENIZER_FILE, WEIGHTS
+from gsmlib.method.tokenizer import build_tokenizer, load_tokenizer
+from gsmlib.method.training import train
 
 # Passages (about 87 tokens each) and learning rate of each size; docs/regime.md says
 # what was tried.

@@ -2,7 +2,7 @@
 
 A stage takes a spec and a store; the spec holds its parents' specs, so asking for the
 last stage builds whatever is missing before it. What is in the store is read without
-torch: only computing (`gsmlib.stages`) needs it.
+torch: only computing (`gsmlib.study.stages`) needs it.
 """
 
 import json
@@ -15,7 +15,8 @@ import pandas as pd
 from safetensors import safe_open
 from tqdm import tqdm
 
-from gsmlib.artifacts import (
+from gsmlib.environment import is_launched
+from gsmlib.study.artifacts import (
     COMPLETIONS,
     HISTORY,
     LOSSES,
@@ -27,8 +28,7 @@ from gsmlib.artifacts import (
     parents,
     parts_of,
 )
-from gsmlib.config import is_launched
-from gsmlib.specs import (
+from gsmlib.study.specs import (
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
@@ -36,10 +36,10 @@ from gsmlib.specs import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.store import RESUME, Artifact, Store
+from gsmlib.study.store import RESUME, Artifact, Store
 
 if TYPE_CHECKING:
-    from gsmlib.models import LanguageModel
+    from gsmlib.method.models import LanguageModel
 
 
 def compute(spec: Spec, store: Store) -> None:
@@ -76,13 +76,15 @@ def _get(spec: Spec, store: Store) -> tuple[Artifact, bool]:
     stage, _ = VERSIONS[type(spec)]
 
     def make(work: Path) -> None:
-        from gsmlib import stages  # here: what is in the store is read without torch
+        from gsmlib.study import (
+            stages,  # here: what is in the store is read without torch
+        )
 
         stages.make(spec, store, work)
 
     if not is_launched():
         return store.get(stage, identity(spec), make), True
-    from gsmlib.training import launched
+    from gsmlib.method.training import launched
 
     state, done = launched(), is_done(spec, store)
     state.wait_for_everyone()  # all have looked before one begins
@@ -117,7 +119,7 @@ def finetune(spec: FinetuneSpec, store: Store) -> Artifact:
 
 def load_finetuned(spec: FinetuneSpec, epoch: int, store: Store) -> "LanguageModel":
     """Return the model after `epoch`, finetuned first where it is not in the store."""
-    from gsmlib.models import load_saved_language_model
+    from gsmlib.method.models import load_saved_language_model
 
     finetune(spec, store)
     return load_saved_language_model(epoch_folder(spec, epoch, store))

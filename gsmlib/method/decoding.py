@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gsmlib import calculator as arithmetic
-from gsmlib.engine import new_engine
-from gsmlib.models import LanguageModel
+from gsmlib.method import calculator as arithmetic
+from gsmlib.method.engine import new_engine
+from gsmlib.method.models import LanguageModel
 
 ANSWER_LINE = re.compile(r"####[^\n]*\S[^\n]*\n")
 TAIL = 256  # tokens decoded to look for an expression or an answer line

@@ -1,6 +1,6 @@
 """The stages, computed: from pretraining to scores, each out of its parents' folders.
 
-`gsmlib.pipeline` calls `make` where the store lacks an artifact.
+`gsmlib.study.pipeline` calls `make` where the store lacks an artifact.
 """
 
 import hashlib
@@ -19,8 +19,29 @@ from pyarrow.dataset import dataset
 from pyarrow.parquet import write_table
 from tqdm import tqdm
 
-from gsmlib.answers import final_number, is_correct
-from gsmlib.artifacts import (
+from gsmlib.data import Problem, load_problems
+from gsmlib.files import write_file
+from gsmlib.method.answers import final_number, is_correct
+from gsmlib.method.batching import Row, encode
+from gsmlib.method.decoding import Completion, stream_completions
+from gsmlib.method.models import (
+    LanguageModel,
+    keep_freed_memory,
+    load_language_model,
+    load_saved_language_model,
+    load_saved_verifier,
+    save_language_model,
+    save_verifier,
+)
+from gsmlib.method.pretraining import more_text_rows
+from gsmlib.method.selection import AGGREGATIONS, aggregate
+from gsmlib.method.training import evaluate_loss, launched, train
+from gsmlib.method.verifier import (
+    make_rows,
+    new_verifier,
+    score_completions,
+)
+from gsmlib.study.artifacts import (
     COMPLETIONS,
     HISTORY,
     LOSSES,
@@ -34,22 +55,7 @@ from gsmlib.artifacts import (
     training_problems,
     verifier_name,
 )
-from gsmlib.batching import Row, encode
-from gsmlib.data import Problem, load_problems
-from gsmlib.decoding import Completion, stream_completions
-from gsmlib.files import write_file
-from gsmlib.models import (
-    LanguageModel,
-    keep_freed_memory,
-    load_language_model,
-    load_saved_language_model,
-    load_saved_verifier,
-    save_language_model,
-    save_verifier,
-)
-from gsmlib.pretraining import more_text_rows
-from gsmlib.selection import AGGREGATIONS, aggregate
-from gsmlib.specs import (
+from gsmlib.study.specs import (
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
@@ -57,13 +63,7 @@ from gsmlib.specs import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.store import RESUME, Store
-from gsmlib.training import evaluate_loss, launched, train
-from gsmlib.verifier import (
-    make_rows,
-    new_verifier,
-    score_completions,
-)
+from gsmlib.study.store import RESUME, Store
 
 DONE = "done"  # among what a scoring is resumed from: whole problems
 SAVE_SECONDS = 30  # an interruption loses about this much sampling

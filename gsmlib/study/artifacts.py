@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gsmlib.config import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
 from gsmlib.data import Problem, load_problems
 from gsmlib.files import file_sha256
-from gsmlib.specs import (
+from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
+from gsmlib.records import Record
+from gsmlib.study.specs import (
     DataSpec,
     FinetuneSpec,
     PretrainSpec,
@@ -21,7 +22,7 @@ from gsmlib.specs import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.store import Store
+from gsmlib.study.store import Store
 
 VERSIONS: dict[type[Spec], tuple[str, int]] = {
     PretrainSpec: ("pretrain", 1),
@@ -41,7 +42,7 @@ def identity(spec: Spec) -> dict[str, Any]:
     fingerprinted, so a changed file is never mistaken for its predecessor.
     """
     values = {
-        name: identity(value) if isinstance(value, Spec) else value
+        name: identity(value) if isinstance(value, Record) else value
         for name, value in spec
     }
     if isinstance(spec, FinetuneSpec | PretrainSpec):

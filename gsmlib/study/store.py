@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from gsmlib.config import cache_folder
+from gsmlib.environment import cache_folder
 from gsmlib.files import file_sha256, write_file
 
 MANIFEST = "manifest.json"

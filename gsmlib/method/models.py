@@ -30,9 +30,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gsmlib.config import MINI_SIZES, WEIGHTS
-from gsmlib.smollm2 import converted_folder, no_progress_bars
-from gsmlib.tokenizer import SCORE, load_tokenizer
+from gsmlib.method.sizes import MINI_SIZES, WEIGHTS
+from gsmlib.method.smollm2 import converted_folder, no_progress_bars
+from gsmlib.method.tokenizer import SCORE, load_tokenizer
 
 HEAD_FILE = "verifier_head.safetensors"
 TINY_SIZE = (32, 2)

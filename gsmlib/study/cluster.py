@@ -15,10 +15,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from gsmlib.artifacts import VERSIONS
-from gsmlib.config import SettingsError, count_from
-from gsmlib.pipeline import compute
-from gsmlib.plan import (
+from gsmlib.environment import count_from
+from gsmlib.records import SettingsError
+from gsmlib.study.artifacts import VERSIONS
+from gsmlib.study.pipeline import compute
+from gsmlib.study.plan import (
     GPU_FLOPS,
     GPU_SHARE,
     Stage,
@@ -29,9 +30,9 @@ from gsmlib.plan import (
     needed_stages,
     work_off,
 )
-from gsmlib.specs import SampleSpec, ScoreSpec, Spec
-from gsmlib.stages import compute_shard
-from gsmlib.store import Store
+from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
+from gsmlib.study.stages import compute_shard
+from gsmlib.study.store import Store
 
 try:
     import ray

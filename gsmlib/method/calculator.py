@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
-from gsmlib.answers import decimal_places, format_number
 from gsmlib.data import Problem
+from gsmlib.method.answers import decimal_places, format_number
 
 MAX_LENGTH = 200  # characters of an expression; GSM8K's longest annotation has 36
 MAX_DEPTH = 20  # nested parentheses

@@ -26,10 +26,10 @@ import pandas as pd
 import psutil
 from tqdm import tqdm
 
-from gsmlib.artifacts import VERSIONS, folder_of, is_done, parents
-from gsmlib.config import count_from, has_gpu, is_launched
-from gsmlib.pipeline import compute
-from gsmlib.specs import (
+from gsmlib.environment import count_from, has_gpu, is_launched
+from gsmlib.study.artifacts import VERSIONS, folder_of, is_done, parents
+from gsmlib.study.pipeline import compute
+from gsmlib.study.specs import (
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
@@ -37,7 +37,7 @@ from gsmlib.specs import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.store import MANIFEST, Store
+from gsmlib.study.store import MANIFEST, Store
 
 
 class Size(NamedTuple):
@@ -164,8 +164,8 @@ def estimate_memory(spec: Spec) -> float:
     Training: weights, gradients, Adam's states, and what the backward pass needs of
     the tokens computed at once. Sampling: weights, and the cache of the rows in work.
     """
-    from gsmlib.decoding import BATCH_BYTES, MAX_ROWS  # here: they import torch
-    from gsmlib.stages import EVALUATION_TOKENS
+    from gsmlib.method.decoding import BATCH_BYTES, MAX_ROWS  # here: they import torch
+    from gsmlib.study.stages import EVALUATION_TOKENS
 
     size = _size_of(spec)
     parameters = 1e6 * size.millions

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from gsmlib.decoding import encode_prompt
-from gsmlib.specs import TrainSettings
+from gsmlib.method.decoding import encode_prompt
+from gsmlib.method.recipe import TrainSettings
 
 IGNORE = -100  # a language target that no loss looks at; for verifier targets it is nan
 SLICES = 2  # a batch is this many slices, each of items of similar length

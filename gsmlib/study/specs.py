@@ -4,29 +4,17 @@ The store's keys are made of them. A score names its verifier and its completion
 verifier its completions, these their generator, and that its problems.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-# How many problems there are to draw from; MiniGSM makes as many as one asks for.
-GSM8K_PROBLEMS = {"train": 7473, "test": 1319}
-
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-Precision = Literal["fp32", "bf16"]
-Dataset = Literal["minigsm", "gsm8k"]
-ModelName = Annotated[str, Field(min_length=1)]
+from gsmlib.data import check_problem_counts
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.records import Count, Dataset, ModelName, Precision, Record, Seed
 
 
-class Spec(BaseModel):
-    """A frozen record of settings that refuses names it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def replace(self, **changes: Any) -> Self:
-        """Return the same with some fields changed, checked as a new one is."""
-        return type(self)(**{**dict(self), **changes})
+class Spec(Record):
+    """What a stage's result depends on, or a part of that."""
 
 
 class DataSpec(Spec):
@@ -47,36 +35,6 @@ class DataSpec(Spec):
     def _enough_problems(self) -> "DataSpec":
         check_problem_counts(self.dataset, self.n_train, self.n_test)
         return self
-
-
-class TrainSettings(Spec):
-    """One run of `training.train` (Appendix B); the rate decays linearly to 0.
-
-    `warmup` is the share of the steps over which the rate first rises (the paper names
-    none: 0 everywhere but in our own pretraining). `loss_on_question` None is the
-    paper's: yes for a language model, no for either loss of a verifier.
-    `level`, `loss` and `language_weight` matter for verifiers only; a language weight
-    of 0 trains the verifier term alone. `group_size` says how many completions of one
-    problem are put into the same batch (1: all are shuffled singly), next to as many
-    copies of one language row; then their question is computed once.
-    """
-
-    epochs: Count
-    learning_rate: Rate
-    batch_tokens: Count = 32_000
-    warmup: float = Field(0.0, ge=0, lt=1)
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
-    adam_beta2: float = Field(0.95, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    max_grad_norm: float = Field(1.0, gt=0)
-    precision: Precision = "fp32"
-    seed: Seed = 0
-    loss_on_question: bool | None = None
-    level: Literal["token", "solution"] = "token"
-    loss: Literal["mse", "bce"] = "mse"
-    language_weight: float = Field(1.0, ge=0)
-    group_size: Count = 1
 
 
 class PretrainSpec(Spec):
@@ -219,14 +177,3 @@ class ScoreSpec(Spec):
 
 
 SampleSpec.model_rebuild()
-
-
-def check_problem_counts(dataset: str, n_train: int, n_test: int) -> None:
-    """Raise ValueError when GSM8K has fewer problems than asked for."""
-    if dataset != "gsm8k":
-        return
-    for split, asked in (("train", n_train), ("test", n_test)):
-        if asked > GSM8K_PROBLEMS[split]:
-            raise ValueError(
-                f"{asked} {split} problems asked for, GSM8K has {GSM8K_PROBLEMS[split]}"
-            )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from gsmlib.config import TOKENIZER_FILE
+from gsmlib.method.sizes import TOKENIZER_FILE
 
 END, SCORE = "<|endoftext|>", "<|score|>"
 # A token candidate: word or sign with its leading space, a number without it.

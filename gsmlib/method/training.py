@@ -34,7 +34,7 @@ from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from gsmlib.batching import (
+from gsmlib.method.batching import (
     IGNORE,
     Batch,
     Row,
@@ -44,13 +44,13 @@ from gsmlib.batching import (
     pad_prefixes,
     plan_training,
 )
-from gsmlib.models import (
+from gsmlib.method.models import (
     RESIDUAL_DROPOUTS,
     LanguageModel,
     Verifier,
     keep_freed_memory,
 )
-from gsmlib.specs import TrainSettings
+from gsmlib.method.recipe import TrainSettings
 
 CHECKPOINT = "training.safetensors"
 log = logging.getLogger(__name__)

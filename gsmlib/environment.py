@@ -1,0 +1,90 @@
+"""Where this process runs: folders, devices, processes, versions, the checkout."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gsmlib.records import Precision, SettingsError
+
+# how accelerate and torchrun, or MPI, tell a process how many of it there are
+PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+
+
+def cache_folder() -> Path:
+    """Where downloads and the store live: GSMLIB_CACHE, else ~/.cache/gsmlib."""
+    return Path(os.environ.get("GSMLIB_CACHE") or "~/.cache/gsmlib").expanduser()
+
+
+def project_root() -> Path:
+    """Return the checkout's folder, or the current one for an installed package."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def count_from(variable: str) -> int | None:
+    """Return the positive number in an environment variable, None where it is unset."""
+    given = os.environ.get(variable, "")
+    if given and (not given.isdecimal() or int(given) < 1):
+        raise SettingsError(f"{variable} is {given!r}; give a number from 1.")
+    return int(given) if given else None
+
+
+def is_launched() -> bool:
+    """Whether this is one of the processes of `accelerate launch` or its like."""
+    return any(name in os.environ for name in PROCESS_COUNTS)
+
+
+def has_gpu() -> bool:
+    """Whether torch has a GPU; a build for CPUs alone need not be imported to know."""
+    if metadata.version("torch").endswith("+cpu"):
+        return False
+    import torch  # here, so that drawing figures does not need torch
+
+    return torch.cuda.is_available()
+
+
+def best_precision() -> Precision:
+    """ "bf16" on a GPU or a CPU with bfloat16 instructions, else "fp32"."""
+    if has_gpu():
+        return "bf16"
+    flags = Path("/proc/cpuinfo")
+    known = flags.read_text() if flags.exists() else ""
+    return "bf16" if "avx512_bf16" in known or "amx_bf16" in known else "fp32"
+
+
+def describe_setup() -> str:
+    """One line: versions of what matters to a result, and the device."""
+    names = ("gsmlib", "torch", "transformers")
+    versions = " · ".join(f"{name} {metadata.version(name)}" for name in names)
+    device = f"CPU, {os.cpu_count()} cores"
+    if has_gpu():
+        import torch
+
+        device = torch.cuda.get_device_name()
+    return f"Python {platform.python_version()} · {versions} · {device}"
+
+
+def provenance(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what a result came from: the settings, the commit, the versions."""
+    packages = ("gsmlib", "torch", "transformers", "numpy", "matplotlib")
+    versions = {name: metadata.version(name) for name in packages}
+    return {"settings": settings, "commit": _commit(), "versions": versions}
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked -dirty where code or notebooks differ from it."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--", "gsmlib", "notebooks")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(project_root()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""The paper's mechanisms; they know no paths and no caches."""

@@ -1,0 +1,26 @@
+"""Records of settings, frozen and checked: the base of settings, specs and recipes."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["fp32", "bf16"]
+Dataset = Literal["minigsm", "gsm8k"]
+ModelName = Annotated[str, Field(min_length=1)]
+
+
+class SettingsError(ValueError):
+    """Settings that cannot run; the message is one sentence."""
+
+
+class Record(BaseModel):
+    """A frozen record of values that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any) -> Self:
+        """Return the same with some fields changed, checked as a new one is."""
+        return type(self)(**{**dict(self), **changes})

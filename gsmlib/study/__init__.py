@@ -1,0 +1,1 @@
+"""What is computed once and kept: specs, stages, store, estimates, workers."""
