@@ -1,6 +1,11 @@
-"""The scales as data: for each the values of every setting (see config.py)."""
+"""The scales as data: for each the values that its chapters share.
+
+A chapter's folder holds what is its own (`SCALES` in its settings.py).
+"""
 
 from typing import Any
+
+from gsmlib.paper import HYPERPARAMETERS, TEST_PROBLEMS, TRAIN_PROBLEMS
 
 DEFAULT_SCALE = "quick"
 
@@ -21,7 +26,7 @@ LEARNING_RATES = {
 }
 OTHER_MODELS_LEARNING_RATE = 1e-5
 
-# The regime of MiniGSM and the mini-GPTs, shared by `quick` and `mini`.
+# The regime of MiniGSM and the mini-GPTs, shared by `smoke`, `quick` and `mini`.
 MINI_REGIME: dict[str, Any] = dict(
     dataset="minigsm",
     epochs=6,
@@ -35,16 +40,15 @@ MINI_REGIME: dict[str, Any] = dict(
     verifier_batch_tokens=8_000,
     verifier_group_size=4,
     sampling_precision="fp32",  # bf16 samples these sizes hardly faster
-    dropout_rate=0.2,
-    pretraining_learning_rate=1e-3,
-    large_batch_factor=4,
-    other_temperature=1.0,
 )
 
-# What 03's verifiers answer at `quick`; notebooks that agree share its completions.
-_QUICK_TEST: dict[str, Any] = dict(test_problems=100, test_completions=16)
+# What 03's verifiers answer at `quick`; chapters that agree share its completions.
+QUICK_TEST: dict[str, Any] = dict(test_problems=100, test_completions=16)
 
-# scale -> values for all notebooks, and under a notebook's name its own.
+GENERAL, FINETUNING, VERIFICATION = (
+    HYPERPARAMETERS[name] for name in ("general", "finetuning", "verification")
+)
+
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
         MINI_REGIME,
@@ -61,153 +65,80 @@ SCALES: dict[str, dict[str, Any]] = {
         max_length=200,
         seeds=(0,),
         precision="fp32",
-        ablation_epochs=1,
         ablation_completions=4,
-        large_completions=4,
-        checkpoints=2,
-        counts=(2, 4),
-        pretraining_texts=40,
     ),
-    "quick": {
-        **MINI_REGIME,
-        "model": "mini-1m",
-        "models": ("mini-0.3m", "mini-1m"),
-        "epochs": 4,
-        "n_train": 1500,
-        "sizes": (250, 600, 1500),
-        "completed_problems": 300,
-        "completions": 8,
-        "test_problems": 40,
-        "test_completions": 100,
-        "seeds": (0,),
-        "01_calculator": dict(test_completions=20),
-        "02_test_at_n": dict(test_problems=30),
-        "03_verification": _QUICK_TEST,
-        "04_finetuning_scaling": dict(
-            models=("mini-0.1m", "mini-0.3m", "mini-1m"), test_problems=100
-        ),
-        "05_verifier_ablations": dict(
-            _QUICK_TEST,
-            model="mini-0.3m",
-            ablation_epochs=2,
-            ablation_completions=4,
-            checkpoints=4,
-            sizes=(600, 1500),
-        ),
-        "06_test_time_compute": dict(
-            test_problems=25, test_completions=400, counts=(25, 100, 400)
-        ),
-        "07_dropout": dict(
-            _QUICK_TEST,
-            model="mini-0.3m",
-            sizes=(600, 1500),
-            pretraining_texts=4_000,
-            ablation_completions=4,
-            large_completions=8,
-        ),
-        "08_verifier_scores": _QUICK_TEST,
-        "09_open_points": dict(_QUICK_TEST, model="mini-0.3m", ablation_completions=8),
-    },
-    "mini": {
-        **MINI_REGIME,
-        "model": "mini-3m",
-        "models": ("mini-1m", "mini-3m"),
-        "n_train": 4000,
-        "sizes": (250, 1000, 4000),
-        "completed_problems": 4000,
-        "completions": 8,
-        "test_problems": 200,
-        "test_completions": 100,
-        "seeds": (0, 1, 2),
-        "ablation_completions": 4,
-        "ablation_epochs": 2,
-        "large_completions": 8,
-        "checkpoints": 4,
-        "counts": (25, 50, 100, 200, 400, 800, 1600),
-        "pretraining_texts": 25_000,
-        "01_calculator": dict(test_completions=20),
-        "02_test_at_n": dict(test_problems=80),
-        "04_finetuning_scaling": dict(
-            models=("mini-0.1m", "mini-0.3m", "mini-1m", "mini-3m"),
-            sizes=(250, 500, 1000, 2000, 4000),
-        ),
-        "05_verifier_ablations": dict(model="mini-1m", sizes=(1000, 4000)),
-        "06_test_time_compute": dict(
-            model="mini-1m", test_problems=45, test_completions=1600
-        ),
-        "07_dropout": dict(model="mini-1m", sizes=(1000, 4000)),
-        "08_verifier_scores": dict(model="mini-3m"),
-        "09_open_points": dict(model="mini-1m"),
-    },
-    "smollm2": {
-        "dataset": "gsm8k",
-        "model": "smollm2-135m",
-        "models": ("smollm2-135m",),
-        "n_train": 300,
-        "sizes": (300,),
-        "epochs": 2,
-        "generator_epochs": 2,
-        "batch_tokens": 4_000,
-        "dropout": 0.0,
-        "completed_problems": 20,  # all 300 would take hours on 2 cores
-        "completions": 20,
-        "test_problems": 50,
-        "test_completions": 20,
-        "temperature": 0.7,
+    "quick": dict(
+        MINI_REGIME,
+        model="mini-1m",
+        models=("mini-0.3m", "mini-1m"),
+        epochs=4,
+        n_train=1500,
+        sizes=(250, 600, 1500),
+        completed_problems=300,
+        completions=8,
+        test_problems=40,
+        test_completions=100,
+        seeds=(0,),
+        ablation_completions=4,
+    ),
+    "mini": dict(
+        MINI_REGIME,
+        model="mini-3m",
+        models=("mini-1m", "mini-3m"),
+        n_train=4000,
+        sizes=(250, 1000, 4000),
+        completed_problems=4000,
+        completions=8,
+        test_problems=200,
+        test_completions=100,
+        seeds=(0, 1, 2),
+        ablation_completions=4,
+    ),
+    "smollm2": dict(
+        dataset="gsm8k",
+        model="smollm2-135m",
+        models=("smollm2-135m",),
+        n_train=300,
+        sizes=(300,),
+        epochs=2,
+        generator_epochs=2,
+        batch_tokens=4_000,
+        dropout=0.0,
+        completed_problems=20,  # all 300 would take hours on 2 cores
+        completions=20,
+        test_problems=50,
+        test_completions=20,
+        temperature=0.7,
         # the paper: 400; 97.5 % of GSM8K's rows are no longer than 350
-        "max_length": 350,
-        "verifier_epochs": 1,
-        "verifier_learning_rate": 5e-5,
-        "verifier_batch_tokens": 4_000,
-        "verifier_group_size": 4,
-        "seeds": (0,),
-        "ablation_epochs": 1,
-        "ablation_completions": 4,
-        "large_completions": 20,
-        "checkpoints": 2,
-        "counts": (5, 10, 20),
-        "dropout_rate": 0.2,
-        "pretraining_texts": 100,
-        "pretraining_learning_rate": 1e-4,
-        "large_batch_factor": 4,
-        "other_temperature": 1.0,
-        "04_finetuning_scaling": dict(sizes=(75, 150, 300)),
-    },
-    "gpt2": {
-        "dataset": "gsm8k",
-        "model": "gpt2-xl",
-        "models": ("gpt2-medium", "gpt2-xl"),
-        "n_train": 7473,
-        "sizes": (500, 1000, 2000, 4000, 7473),
-        "epochs": 20,
-        "generator_epochs": 2,
-        "batch_tokens": 32_000,
-        "dropout": 0.0,
-        "completed_problems": 7473,
-        "completions": 100,
-        "test_problems": 1319,
-        "test_completions": 100,
-        "temperature": 0.7,
-        "max_length": 400,
-        "verifier_epochs": 1,
-        "verifier_learning_rate": 1e-5,
-        "verifier_batch_tokens": 32_000,
-        "verifier_group_size": 10,
-        "seeds": (0, 1, 2),
-        "ablation_epochs": 2,
-        "ablation_completions": 100,
-        "large_completions": 300,
-        "checkpoints": 8,
-        "counts": (100, 200, 400, 800, 1600, 3200),
-        "dropout_rate": 0.2,
-        "pretraining_texts": 7473,
-        "pretraining_learning_rate": 1e-5,
-        "large_batch_factor": 4,
-        "other_temperature": 1.0,
-        "01_calculator": dict(model="gpt2", test_completions=20),
-        "04_finetuning_scaling": dict(
-            models=("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
-        ),
-        "06_test_time_compute": dict(test_completions=3200),
-    },
+        max_length=350,
+        verifier_epochs=1,
+        verifier_learning_rate=5e-5,
+        verifier_batch_tokens=4_000,
+        verifier_group_size=4,
+        seeds=(0,),
+        ablation_completions=4,
+    ),
+    "gpt2": dict(
+        dataset="gsm8k",
+        model="gpt2-xl",
+        models=("gpt2-medium", "gpt2-xl"),
+        n_train=TRAIN_PROBLEMS,
+        sizes=(500, 1000, 2000, 4000, TRAIN_PROBLEMS),
+        epochs=FINETUNING["epochs"],
+        generator_epochs=VERIFICATION["generator_epochs"],
+        batch_tokens=GENERAL["batch_tokens"],
+        dropout=GENERAL["dropout"],
+        completed_problems=TRAIN_PROBLEMS,
+        completions=VERIFICATION["completions_train"],
+        test_problems=TEST_PROBLEMS,
+        test_completions=VERIFICATION["completions_test"],
+        temperature=VERIFICATION["temperature"],
+        max_length=GENERAL["max_length"],
+        verifier_epochs=VERIFICATION["verifier_epochs"],
+        verifier_learning_rate=VERIFICATION["learning_rate"],
+        verifier_batch_tokens=GENERAL["batch_tokens"],
+        verifier_group_size=10,
+        seeds=(0, 1, 2),
+        ablation_completions=VERIFICATION["completions_train"],
+    ),
 }

@@ -1,7 +1,11 @@
-"""What each stage computes, as digests of its code: the reminder to raise a version.
+"""What each stage is made of, found from its maker: the reminder to raise a version.
 
 `python tests/stage_code.py` (or `make versions`) notes the code as it is now in
-tests/stage_code.json. Comments, docstrings and layout do not count.
+tests/stage_code.json, and the defaults of the stages' records in
+gsmlib/study/defaults.json. Comments, docstrings and layout do not count.
+
+A stage is made of its maker in gsmlib/study/making.py and of all that this calls: the
+functions, classes and constants of gsmlib that its code names, and so on from these.
 """
 
 import ast
@@ -9,38 +13,137 @@ import hashlib
 import io
 import json
 import tokenize
+import typing
+from functools import cache
 from pathlib import Path
 
 from gsmlib.environment import project_root
-from gsmlib.study.artifacts import VERSIONS
+from gsmlib.records import Record
+from gsmlib.study.stages import STAGES
 
 FILE = Path(__file__).with_suffix(".json")
-MODELS = "tokenizer smollm2 models batching data data.gsm8k data.minigsm"
-# stage -> the modules that decide its result, and the functions that compute it
-CODE = {
-    "pretrain": (f"{MODELS} training pretraining", "_pretrain"),
-    "finetune": (
-        f"{MODELS} training",
-        "_finetune _load_pretrained training_problems shortened language_rows",
-    ),
-    "sample": (
-        f"{MODELS} answers calculator engine decoding",
-        "_sample _sample_shard _sampler_folder sampled_problems _complete _merge "
-        "_label",
-    ),
-    "train_verifier": (
-        f"{MODELS} training verifier",
-        "_train_verifier verifier_rows _joint_rows _verifier_start per_problem",
-    ),
-    "score": (
-        f"{MODELS} verifier selection",
-        "_score _score_shard _merge _checkpoint per_problem",
-    ),
-}
+DEFAULTS = project_root() / "gsmlib" / "study" / "defaults.json"
+MAKERS = "gsmlib.study.making"
+# What is asked for, and where it lies, are not how it is made.
+ROOMS_APART = {f"gsmlib.{name}" for name in ("study.specs", "study.store", "records")}
+APART = {("gsmlib.study.stages", "locate"), ("gsmlib.environment", "cache_folder")}
+
+Sources = dict[str, str]  # by the module's name
+Name = tuple[str, str]  # a module, and what it defines
+
+
+def read_sources() -> Sources:
+    """Return the source of all modules of gsmlib."""
+    found = {}
+    for path in sorted((project_root() / "gsmlib").rglob("*.py")):
+        parts = path.relative_to(project_root()).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+# ------------------------------------------------------------------------- the closure
+
+
+class Module(typing.NamedTuple):
+    """A module's definitions by name, and what its imports call by which name."""
+
+    defined: dict[str, list[ast.stmt]]
+    imported: dict[str, Name]
+
+
+@cache
+def parse(source: str) -> Module:
+    """Return what a module defines at its top level, and all that it imports."""
+    tree = ast.parse(source)
+    defined: dict[str, list[ast.stmt]] = {}
+    for node in statements(tree.body):
+        for name in names_defined(node):
+            defined.setdefault(name, []).append(node)
+    imported: dict[str, Name] = {}
+    for node in ast.walk(tree):  # those inside functions too
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                imported[alias.asname or alias.name] = (node.module, alias.name)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                imported[alias.asname or alias.name] = (alias.name, "")
+    return Module(defined, imported)
+
+
+def statements(body: list[ast.stmt]) -> typing.Iterator[ast.stmt]:
+    """Yield a module's statements, those under its `if` and `try` one by one."""
+    for node in body:
+        inner = [getattr(node, part, []) for part in ("body", "orelse", "finalbody")]
+        inner += [handler.body for handler in getattr(node, "handlers", [])]
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            yield from statements(sum(inner, []))
+        else:
+            yield node
+
+
+def names_defined(node: ast.stmt) -> list[str]:
+    """Return the names that a top-level statement defines or changes."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return []
+    # assignments; also `NAMES["x"] = 1` and `Class.method(...)` after a definition
+    stored = (ast.Store, ast.Del)
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    wanted = [n.id for n in names if isinstance(n.ctx, stored)]
+    return wanted or [n.id for n in names]
+
+
+def resolve(sources: Sources, module: str, name: str) -> Name | None:
+    """Return where gsmlib defines what a module calls `name`, None if it does not."""
+    for _ in range(len(sources)):
+        known = parse(sources[module])
+        if name in known.defined:
+            return module, name
+        origin, original = known.imported.get(name, ("", ""))
+        if f"{origin}.{original}" in sources:
+            return f"{origin}.{original}", ""  # a whole module
+        if origin not in sources:
+            return None
+        module, name = origin, original
+    return None
+
+
+def mentions(node: ast.AST) -> typing.Iterator[tuple[str, str]]:
+    """Yield the names in a piece of code, with the attribute taken of them, if any."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
+            yield part.value.id, part.attr
+        elif isinstance(part, ast.Name):
+            yield part.id, ""
+
+
+def made_of(sources: Sources, maker: Name) -> set[Name]:
+    """Return all definitions of gsmlib that a maker's result may depend on."""
+    found: set[Name] = set()
+    waiting = [maker]
+    while waiting:
+        name = waiting.pop()
+        if name in found | APART or name[0] in ROOMS_APART:
+            continue
+        found.add(name)
+        module = name[0]
+        for node in parse(sources[module]).defined[name[1]]:
+            for word, attribute in mentions(node):
+                target = resolve(sources, module, word)
+                if target and not target[1]:  # a module: what is taken of it
+                    target = resolve(sources, target[0], attribute)
+                if target and target[1]:
+                    waiting.append(target)
+    return found
+
+
+# ------------------------------------------------------------------------- the digests
 
 
 def without_words(source: str) -> str:
-    """Return a module's source without comments, docstrings and white space."""
+    """Return a source without comments, docstrings and white space."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -60,30 +163,25 @@ def digest(source: str) -> str:
     return hashlib.sha256(without_words(source).encode()).hexdigest()[:8]
 
 
-def module_source(name: str) -> str:
-    """Return the source of one of gsmlib's modules."""
-    path = project_root() / "gsmlib" / name.replace(".", "/")
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return file.read_text(encoding="utf-8")
+def digest_of(sources: Sources, name: Name) -> str:
+    """Return the digest of a definition, decorators included."""
+    source, parts = sources[name[0]], []
+    for node in parse(source).defined[name[1]]:
+        decorators = getattr(node, "decorator_list", [])
+        parts += [f"@{ast.unparse(decorator)}\n" for decorator in decorators]
+        parts.append(ast.get_source_segment(source, node) + "\n")
+    return digest("".join(parts) if name[1] else source)
 
 
-def function_sources() -> dict[str, str]:
-    """Return the source of each function of artifacts.py and stages.py, by name."""
-    sources = {}
-    for source in map(module_source, ("artifacts", "stages")):
-        found = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
-        sources |= {node.name: ast.get_source_segment(source, node) for node in found}
-    return sources
-
-
-def current_code() -> dict[str, dict]:
-    """Return each stage's version, and the digests of what decides its result."""
-    functions, stages = function_sources(), {}
-    for stage, version in VERSIONS.values():
-        modules, names = (text.split() for text in CODE[stage])
-        code = {name: digest(module_source(name)) for name in modules}
-        code |= {f"{name}()": digest(functions[name]) for name in names}
-        stages[stage] = {"version": version, "code": code}
+def current_code(sources: Sources | None = None) -> dict[str, dict]:
+    """Return each stage's version, and the digests of what it is made of."""
+    sources = sources or read_sources()
+    stages = {}
+    for stage in STAGES.values():
+        names = sorted(made_of(sources, (MAKERS, stage.name)))
+        code = {f"{m.removeprefix('gsmlib.')}.{n}": (m, n) for m, n in names}
+        code = {name: digest_of(sources, where) for name, where in code.items()}
+        stages[stage.name] = {"version": stage.version, "code": code}
     return stages
 
 
@@ -99,12 +197,91 @@ def complaints(known: dict[str, dict], now: dict[str, dict]) -> list[str]:
         said.append(
             f"The code of stage {stage} has changed ({', '.join(other) or 'version'}): "
             "if the same settings now give another result, raise its version in "
-            "artifacts.VERSIONS; in any case run `make versions` and commit "
+            "study.stages.STAGES; in any case run `make versions` and commit "
             f"{FILE.name}."
         )
     return said
 
 
-if __name__ == "__main__":
+# ------------------------------------------------------------------------ the defaults
+
+
+def records_of(kind: type[Record]) -> list[type[Record]]:
+    """Return a stage's spec and the records inside it that are no stages themselves."""
+    found, waiting = [], [kind]
+    while waiting:
+        record = waiting.pop()
+        found.append(record)
+        for field in record.model_fields.values():
+            waiting += [
+                inner
+                for inner in inner_types(field.annotation)
+                if issubclass(inner, Record) and inner not in (*STAGES, *found)
+            ]
+    return found
+
+
+def inner_types(annotation: object) -> list[type]:
+    """Return the classes that an annotation names."""
+    parts = typing.get_args(annotation) or (annotation,)
+    if parts == (annotation,):
+        return [annotation] if isinstance(annotation, type) else []
+    return [kind for part in parts for kind in inner_types(part)]
+
+
+def current_defaults() -> dict[str, dict]:
+    """Return each stage's version, and the defaults of its records' fields."""
+    return {
+        stage.name: {
+            "version": stage.version,
+            "defaults": {
+                record.__name__: {
+                    name: field.default
+                    for name, field in record.model_fields.items()
+                    if not field.is_required()
+                }
+                for record in sorted(records_of(kind), key=lambda r: r.__name__)
+            },
+        }
+        for kind, stage in STAGES.items()
+    }
+
+
+def changed_defaults(known: dict[str, dict], now: dict[str, dict]) -> list[str]:
+    """Return a sentence for each default that is another, or not noted.
+
+    Refused without a new version: the keys of what is stored leave defaults out.
+    """
+    said = []
+    for stage, entry in now.items():
+        before = known.get(stage, {"version": None, "defaults": {}})
+        for record, fields in entry["defaults"].items():
+            noted = before["defaults"].get(record, {})
+            for name in fields.keys() - noted.keys():
+                said.append(f"{record}.{name} is new: run `make versions`.")
+            if entry["version"] != before["version"]:
+                continue
+            for name in noted.keys() & fields.keys():
+                if noted[name] != fields[name]:
+                    said.append(
+                        f"The default of {record}.{name} was {noted[name]!r} in this "
+                        f"version of stage {stage} and is {fields[name]!r}: raise the "
+                        "version in study.stages.STAGES, or keep it."
+                    )
+    return said
+
+
+def main() -> None:
+    """Note code and defaults as they are; refuse defaults that changed in silence."""
+    known = json.loads(DEFAULTS.read_text())
+    defaults = current_defaults()
+    refused = [s for s in changed_defaults(known, defaults) if "raise" in s]
+    if refused:
+        raise SystemExit("\n".join(refused))
+    DEFAULTS.write_text(json.dumps(defaults, indent=1) + "\n")
     FILE.write_text(json.dumps(current_code(), indent=1) + "\n")
-    print(f"Noted in {FILE.name}.")
+    print(f"Noted in {FILE.name} and {DEFAULTS.name}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,20 @@
-"""The models that have a name here: their shapes, and the files of those shipped."""
+"""The models that have a name here: their sizes, and the files of those shipped."""
 
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from gsmlib.records import SettingsError
+
+
+class Size(NamedTuple):
+    """A model's size: parameters in millions, layers, width, entries of vocabulary."""
+
+    millions: float
+    layers: int
+    width: int
+    vocabulary: int
+
 
 # The mini-GPTs, shipped in WEIGHTS: (width, layers); a head is 32 wide, and there are
 # at least two.
@@ -12,3 +26,46 @@ MINI_SIZES = {
 }
 WEIGHTS = Path(__file__).parents[1] / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
+MINI_VOCABULARY = 1400  # about
+
+SIZES = {
+    "tiny": Size(0.1, 2, 32, MINI_VOCABULARY),
+    **{
+        name: Size(float(name[5:-1]), layers, width, MINI_VOCABULARY)
+        for name, (width, layers) in MINI_SIZES.items()
+    },
+    "smollm2-135m": Size(135, 30, 576, 49_152),
+    "gpt2": Size(124, 12, 768, 50_257),
+    "gpt2-medium": Size(355, 24, 1024, 50_257),
+    "gpt2-large": Size(774, 36, 1280, 50_257),
+    "gpt2-xl": Size(1558, 48, 1600, 50_257),
+}
+
+
+def size_of(model: str) -> Size:
+    """Return a model's size; that of a folder or of the hub's is read off its config.
+
+    Raises SettingsError where there is no such model, or its config is not at hand.
+    """
+    name = model.removesuffix(":random")
+    return SIZES.get(name) or _read_size(name)
+
+
+@cache
+def _read_size(model: str) -> Size:
+    from accelerate import init_empty_weights  # here: both import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+        with init_empty_weights():
+            empty = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"No config of a model {model!r} could be read "
+            f"({str(error).splitlines()[0]}); known names: {', '.join(SIZES)}, or a "
+            "folder or a name of the hub."
+        ) from error
+    text = config.get_text_config()
+    millions = empty.num_parameters() / 1e6
+    return Size(millions, text.num_hidden_layers, text.hidden_size, text.vocab_size)

@@ -50,7 +50,10 @@ def make_rows(
 
 
 def new_verifier(
-    lm: LanguageModel, rows: Sequence[Row], loss: Literal["mse", "bce"] = "mse"
+    lm: LanguageModel,
+    rows: Sequence[Row],
+    loss: Literal["mse", "bce"] = "mse",
+    head: Literal["logit", "linear"] = "logit",
 ) -> Verifier:
     """A verifier on `lm` whose untrained head gives scores of mean P = 0.5 and SD 1.
 
@@ -60,7 +63,7 @@ def new_verifier(
     model's expense (docs/regime.md). The head trains the language model it is given:
     pass a model of its own.
     """
-    verifier = Verifier(lm.model, find_reserved_token(lm.tokenizer)).eval()
+    verifier = Verifier(lm.model, find_reserved_token(lm.tokenizer), head=head).eval()
     batch = collate(rows[:CENTRED_ROWS], lm.tokenizer.pad_token_id)
     ids, middle = batch.input_ids.to(lm.model.device), 0.5 if loss == "mse" else 0.0
     with torch.no_grad():

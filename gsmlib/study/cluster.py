@@ -17,21 +17,11 @@ from typing import Any
 
 from gsmlib.environment import count_from
 from gsmlib.records import SettingsError
-from gsmlib.study.artifacts import VERSIONS
-from gsmlib.study.pipeline import compute
-from gsmlib.study.plan import (
-    GPU_FLOPS,
-    GPU_SHARE,
-    Stage,
-    compute_quietly,
-    estimate_flops,
-    estimate_memory,
-    list_stages,
-    needed_stages,
-    work_off,
-)
+from gsmlib.study.estimates import estimate_gpu_seconds, estimate_memory
+from gsmlib.study.making import compute_shard
+from gsmlib.study.pool import Task, compute_quietly, list_tasks, needed_tasks, work_off
 from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
-from gsmlib.study.stages import compute_shard
+from gsmlib.study.stages import locate, obtain
 from gsmlib.study.store import Store
 
 try:
@@ -53,7 +43,7 @@ def prepare_on_ray(specs: Sequence[Spec], store: Store, address: str) -> list[Sp
     """
     if ray is None:
         raise SettingsError("Ray is not installed; run pip install 'gsmlib[ray]'.")
-    needed = needed_stages(list_stages(specs, store))
+    needed = needed_tasks(list_tasks(specs, store))
     if not needed:
         return []
     count_processes()  # refused here, not on the way
@@ -80,7 +70,7 @@ def _check_address(address: str) -> None:
         raise OSError(message) from None
 
 
-def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[str]]:
+def submitter(needed: dict[Spec, Task], root: Path) -> Callable[[Spec], Future[str]]:
     """Return what submits a stage to Ray, sampling and scoring in shards."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     workers = gpus or int(ray.cluster_resources()["CPU"])
@@ -90,10 +80,11 @@ def submitter(needed: dict[Spec, Stage], root: Path) -> Callable[[Spec], Future[
     processes = count_processes()
 
     def submit(spec: Spec) -> Future[str]:
-        if processes > 1 and not isinstance(spec, SampleSpec | ScoreSpec):
+        work = needed[spec].work
+        if processes > 1 and work.kind == "train":
             return together.remote(spec, root, processes, gpus > 0).future()
         # more than the largest machine has would wait for ever
-        memory = min(int(estimate_memory(spec)), int(room))
+        memory = min(int(estimate_memory(work)), int(room))
         needs = dict(num_cpus=1, num_gpus=min(1, gpus), memory=memory)
         shards = count_shards(needed[spec], workers, on_gpu=gpus > 0)
         parts = []
@@ -110,14 +101,12 @@ def count_processes() -> int:
     return count_from("GSMLIB_TRAIN_PROCESSES") or 1
 
 
-def count_shards(stage: Stage, workers: int, on_gpu: bool) -> int:
+def count_shards(task: Task, workers: int, on_gpu: bool) -> int:
     """Return into how many parts to split a stage's problems; 1 for training."""
-    if not isinstance(stage.spec, SampleSpec | ScoreSpec):
+    if task.work.kind == "train":
         return 1
-    seconds = stage.seconds
-    if on_gpu:
-        seconds = estimate_flops(stage.spec) / (GPU_FLOPS * GPU_SHARE)
-    completions = getattr(stage.spec, "completions", stage.spec)
+    seconds = estimate_gpu_seconds(task.work) if on_gpu else task.seconds
+    completions = getattr(task.spec, "completions", task.spec)
     shards = math.ceil(seconds / SHARD_SECONDS)
     return max(1, min(shards, workers, completions.n_problems))
 
@@ -161,11 +150,11 @@ def _train_together(spec: Spec, root: Path, processes: int, on_gpu: bool) -> str
             ),
         ).fit()
     seconds = time.perf_counter() - began
-    return f"{VERSIONS[type(spec)][0]:<14} by {processes} processes in {seconds:.1f} s"
+    return f"{locate(spec).stage:<14} by {processes} processes in {seconds:.1f} s"
 
 
 def _train_as_one(config: dict[str, Any]) -> None:
     """What each of the processes does: the same as under `accelerate launch`."""
     if not config["on_gpu"]:
         os.environ["ACCELERATE_USE_CPU"] = "true"
-    compute(config["spec"], Store(config["root"]))
+    obtain(config["spec"], Store(config["root"]))

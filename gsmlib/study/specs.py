@@ -54,6 +54,11 @@ class PretrainSpec(Spec):
         check_problem_counts(self.dataset, self.n_texts, 1)
         return self
 
+    def describe(self) -> str:
+        """Say in a few words what is computed."""
+        rate = self.training.dropout
+        return f"{self.model} on {self.n_texts} more texts, dropout {rate:g}"
+
 
 class FinetuneSpec(Spec):
     """A finetuned language model; the models after `keep_epochs` are kept.
@@ -85,6 +90,14 @@ class FinetuneSpec(Spec):
                 f"{self.training.epochs}"
             )
         return self
+
+    def describe(self) -> str:
+        """Say in a few words what is computed."""
+        data, training = self.data, self.training
+        return (
+            f"{self.model} on {data.n_train} {data.dataset} problems, "
+            f"{training.epochs} epochs, seed {training.seed}"
+        )
 
 
 class SampleSpec(Spec):
@@ -123,6 +136,15 @@ class SampleSpec(Spec):
             check_problem_counts(self.generator.data.dataset, 1, self.n_problems)
         return self
 
+    def describe(self) -> str:
+        """Say in a few words what is computed."""
+        generator = self.generator
+        return (
+            f"{generator.model} ({generator.data.n_train} problems, epoch "
+            f"{self.epoch}): {self.n} completions of {self.n_problems} {self.split} "
+            f"problems, T {self.temperature:g}"
+        )
+
 
 class VerifierSpec(Spec):
     """A verifier trained on labelled completions of training problems (section 4.2).
@@ -130,7 +152,8 @@ class VerifierSpec(Spec):
     It starts from the generator, or from `start`, another finetuned model (its last
     epoch); with `init` "pretrained" from what that one was before it was finetuned.
     It learns from the first `per_problem` completions of each problem (None: all), each
-    distinct one once where `deduplicate`. `language_rows` says what the language term
+    distinct one once where `deduplicate`. Its `head` is the paper's, a scaled logit, or
+    a linear one on the last hidden state. `language_rows` says what the language term
     is taken over: the problems' own solutions, as in the paper, or the samples.
     `checkpoints` verifiers are kept, after equal shares of the training.
     """
@@ -138,6 +161,7 @@ class VerifierSpec(Spec):
     completions: SampleSpec
     init: Literal["generator", "pretrained"] = "generator"
     training: TrainSettings
+    head: Literal["logit", "linear"] = "logit"
     start: FinetuneSpec | None = None
     per_problem: Count | None = None
     deduplicate: bool = False
@@ -158,6 +182,11 @@ class VerifierSpec(Spec):
             )
         return self
 
+    def describe(self) -> str:
+        """Say in a few words what is computed."""
+        each = self.per_problem or self.completions.n
+        return f"{self.base.model} on {self.completions.n_problems * each} completions"
+
 
 class ScoreSpec(Spec):
     """A verifier's scores of completions; `checkpoint` None is the last."""
@@ -174,6 +203,11 @@ class ScoreSpec(Spec):
                 f"{self.verifier.checkpoints}"
             )
         return self
+
+    def describe(self) -> str:
+        """Say in a few words what is computed."""
+        count = self.completions.n_problems * self.completions.n
+        return f"{count} completions of {self.completions.split} problems"
 
 
 SampleSpec.model_rebuild()

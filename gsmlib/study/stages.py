@@ -1,61 +1,32 @@
-"""The stages, computed: from pretraining to scores, each out of its parents' folders.
+"""The stages, from pretraining to scores: where each lies, read or computed first.
 
-`gsmlib.study.pipeline` calls `make` where the store lacks an artifact.
+`STAGES` has a row for each kind of spec. A spec holds its parents' specs, so asking for
+the last stage builds whatever is missing before it. What is in the store is read
+without torch: only computing (`gsmlib.study.making`) needs it.
 """
 
 import hashlib
 import json
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+import math
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-import torch
-from pyarrow import Table
-from pyarrow.dataset import dataset
-from pyarrow.parquet import write_table
+from safetensors import safe_open
 from tqdm import tqdm
 
 from gsmlib.data import Problem, load_problems
-from gsmlib.files import write_file
-from gsmlib.method.answers import final_number, is_correct
-from gsmlib.method.batching import Row, encode
-from gsmlib.method.decoding import Completion, stream_completions
-from gsmlib.method.models import (
-    LanguageModel,
-    keep_freed_memory,
-    load_language_model,
-    load_saved_language_model,
-    load_saved_verifier,
-    save_language_model,
-    save_verifier,
-)
-from gsmlib.method.pretraining import more_text_rows
-from gsmlib.method.selection import AGGREGATIONS, aggregate
-from gsmlib.method.training import evaluate_loss, launched, train
-from gsmlib.method.verifier import (
-    make_rows,
-    new_verifier,
-    score_completions,
-)
-from gsmlib.study.artifacts import (
-    COMPLETIONS,
-    HISTORY,
-    LOSSES,
-    SCORES,
-    epoch_folder,
-    folder_of,
-    is_done,
-    parts_of,
-    sampled_problems,
-    shortened,
-    training_problems,
-    verifier_name,
-)
+from gsmlib.environment import is_launched
+from gsmlib.files import file_sha256
+from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
+from gsmlib.records import Record
+from gsmlib.study import estimates
+from gsmlib.study.estimates import Work
 from gsmlib.study.specs import (
+    DataSpec,
     FinetuneSpec,
     PretrainSpec,
     SampleSpec,
@@ -63,373 +34,241 @@ from gsmlib.study.specs import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.study.store import RESUME, Store
+from gsmlib.study.store import RESUME, Artifact, Place, Store, key_of
 
-DONE = "done"  # among what a scoring is resumed from: whole problems
-SAVE_SECONDS = 30  # an interruption loses about this much sampling
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
+if TYPE_CHECKING:
+    from gsmlib.method.models import LanguageModel
 
-
-def make(spec: Spec, store: Store, work: Path) -> None:
-    """Compute a stage into the folder `work`; its parents must be in the store."""
-    makers = {
-        PretrainSpec: _pretrain,
-        FinetuneSpec: _finetune,
-        SampleSpec: _sample,
-        VerifierSpec: _train_verifier,
-        ScoreSpec: _score,
-    }
-    makers[type(spec)](spec, store, work)
+LOSSES, HISTORY = "losses.json", "history.csv"
+COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
 
 
-def compute_shard(
-    spec: SampleSpec | ScoreSpec, store: Store, shard: int, shards: int
-) -> None:
-    """Compute one of `shards` parts of a stage's rows, which `compute` then finds.
+class Stage(NamedTuple):
+    """How specs of one kind are computed; `making` has its maker under its name.
 
-    A shard is every `shards`-th problem. Its stage's parents must be in the store.
+    The version is part of every key: raise it where the same spec now gives another
+    result.
     """
-    if not is_done(spec, store):
-        make = _sample_shard if isinstance(spec, SampleSpec) else _score_shard
-        make(spec, store, parts_of(spec, store), shard, shards)
+
+    name: str
+    version: int
+    work: Callable[[Any], Work]  # what there is to do, with which model: the estimates
 
 
-# ----------------------------------------------------------------------------- pretrain
+STAGES: dict[type[Spec], Stage] = {
+    PretrainSpec: Stage("pretrain", 1, estimates.pretrain_work),
+    FinetuneSpec: Stage("finetune", 1, estimates.finetune_work),
+    SampleSpec: Stage("sample", 1, estimates.sample_work),
+    VerifierSpec: Stage("train_verifier", 1, estimates.verifier_work),
+    ScoreSpec: Stage("score", 1, estimates.score_work),
+}
+# The defaults of each stage's records as its version had them; see `identity`.
+DEFAULTS = json.loads(Path(__file__).with_name("defaults.json").read_text())
 
 
-def _pretrain(spec: PretrainSpec, store: Store, work: Path) -> None:
-    training = spec.training
-    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
-    rows = more_text_rows(lm.tokenizer, spec.dataset, spec.n_texts, training.seed)
-    history = train(
-        lm.model,
-        rows,
-        training,
-        pad_token=lm.tokenizer.pad_token_id,
-        checkpoint=work / RESUME,
-    )
-    save_language_model(lm, work / "model")
-    history.to_csv(work / HISTORY, index=False)
+def work_of(spec: Spec) -> Work:
+    """Return what a spec's stage has to do, without its parents."""
+    return STAGES[type(spec)].work(spec)
 
 
-def _load_pretrained(spec: FinetuneSpec, dropout: float, store: Store) -> LanguageModel:
-    """The model before it is finetuned, after additional pretraining if there is."""
-    if spec.pretraining is None:
-        return load_language_model(spec.model, dropout=dropout, seed=spec.training.seed)
-    folder = folder_of(spec.pretraining, store) / "model"
-    return load_saved_language_model(folder, dropout=dropout)
+# ------------------------------------------------------------------------------- places
 
 
-# ----------------------------------------------------------------------------- finetune
+@cache
+def locate(spec: Spec) -> Place:
+    """Return where a spec's artifact lies in every store: stage, key, parents."""
+    values = identity(spec)
+    parents = [value for _, value in spec if type(value) in STAGES]
+    if isinstance(spec, VerifierSpec):
+        parents.append(spec.completions.generator)
+        parents += [s for s in [spec.base.pretraining] if s is not None]
+    return Place(STAGES[type(spec)].name, key_of(values), values, tuple(parents))
 
 
-def _finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
-    data, training = spec.data, spec.training
-    lm = _load_pretrained(spec, training.dropout, store)
-    rows = language_rows(lm, training_problems(data, data.n_train), spec.max_length)
-    test = shortened(load_problems(data.dataset, "test", data.n_test), data)
-    test_rows = language_rows(lm, test, spec.max_length)
+def identity(spec: Record, stage: str = "") -> dict[str, Any]:
+    """Return all that decides a stage's result: the spec, its parents, their versions.
 
-    def after_epoch(epoch: int, summary: dict) -> None:
-        if epoch in spec.keep_epochs:
-            save_language_model(lm, work / f"epoch-{epoch}")
-        loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
-        _note_loss(work / LOSSES, epoch, loss)
-
-    history = train(
-        lm.model,
-        rows,
-        training,
-        pad_token=lm.tokenizer.pad_token_id,
-        on_epoch=after_epoch,
-        checkpoint=work / RESUME,
-    )
-    history.to_csv(work / HISTORY, index=False)
-
-
-def _note_loss(path: Path, epoch: int, loss: float) -> None:
-    """Add an epoch's test loss to a file that survives an interruption."""
-    known = json.loads(path.read_text()) if path.exists() else {}
-    write_file(path, json.dumps(known | {str(epoch): loss}))
-
-
-def language_rows(
-    lm: LanguageModel, problems: list[Problem], max_length: int
-) -> list[Row]:
-    """Encode problems with their own solutions as language-model rows."""
-    return [encode(lm.tokenizer, *problem, max_length) for problem in problems]
-
-
-# ------------------------------------------------------------------------------- sample
-
-
-def best_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _sample(spec: SampleSpec, store: Store, work: Path) -> None:
-    own = launched().process_index, launched().num_processes
-    _sample_shard(spec, store, work / RESUME, *own)
-    launched().wait_for_everyone()
-    if launched().is_main_process:
-        write_table(_merge(work / RESUME), work / COMPLETIONS)
-
-
-def _sample_shard(
-    spec: SampleSpec, store: Store, parts: Path, shard: int, shards: int
-) -> None:
-    """Complete every `shards`-th problem, but for what `parts` has already."""
-    parts.mkdir(exist_ok=True)
-    finished = _finished(parts)
-    places = range(shard, spec.n_problems, shards)
-    if all((place, j) in finished for place in places for j in range(spec.n)):
-        return
-    keep_freed_memory()
-    lm = load_saved_language_model(_sampler_folder(spec, store))
-    lm.model.to(best_device(), PRECISIONS[spec.precision])
-    rows, saved = [], time.monotonic()
-    for row in _complete(lm, spec, places, finished):
-        rows.append(row)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            _write_part(rows, parts)
-            rows, saved = [], time.monotonic()
-    if rows:
-        _write_part(rows, parts)
-
-
-def _sampler_folder(spec: SampleSpec, store: Store) -> Path:
-    """Where the model lies that samples."""
-    if spec.sampler is not None:
-        return folder_of(spec.sampler, store) / verifier_name()
-    return epoch_folder(spec.generator, spec.epoch, store)
-
-
-def _complete(
-    lm: LanguageModel,
-    spec: SampleSpec,
-    places: Sequence[int],
-    finished: set[tuple[int, int]],
-) -> Iterator[dict[str, Any]]:
-    """Yield a labelled row for every completion that is not finished, as it is done."""
-    problems = sampled_problems(spec)
-    pairs = [(i, j) for i in range(len(places)) for j in range(spec.n)]
-    skip = {(i, j) for i, j in pairs if (places[i], j) in finished}
-    stream = stream_completions(
-        lm,
-        [problems[place].question for place in places],
-        spec.n,
-        temperature=spec.temperature,
-        seed=spec.seed,
-        max_length=spec.max_length,
-        calculator=spec.calculator,
-        stop_after_answer=spec.stop_after_answer,
-        problem_ids=places,
-        skip=skip,
-    )
-    bar = dict(desc="sample", unit="completion", leave=False, initial=len(skip))
-    for i, sample, completion in tqdm(stream, total=len(pairs), **bar):
-        place = places[i]
-        about = {"problem": place, "sample": sample}
-        yield about | completion._asdict() | _label(completion, problems[place])
-
-
-def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
-    return {
-        "correct": is_correct(completion.text, problem.solution),
-        "answer": final_number(completion.text),
-    }
-
-
-def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Add finished rows to those that an interruption leaves."""
-    part = folder / f"{uuid.uuid4().hex}.parquet"  # others may write there too
-    write_table(Table.from_pylist(rows), part.with_suffix(".tmp"))
-    part.with_suffix(".tmp").rename(part)
-
-
-def _merge(folder: Path) -> Table:
-    """Return all saved rows by problem and sample, each once.
-
-    A worker that was given up may have saved some that its successor saved again.
+    A field that has its default is left out, so that a new one changes no key. The
+    default is the one of the stage's version (defaults.json): a changed one is another
+    setting. What a name stands for counts too: local weights and MiniGSM's problems are
+    fingerprinted, so a changed file is never mistaken for its predecessor.
     """
-    table = dataset(sorted(folder.glob("*.parquet"))).to_table()
-    problem, sample = (table[name].to_numpy() for name in ("problem", "sample"))
-    keys = problem * (sample.max() + 1) + sample
-    return table.take(np.unique(keys, return_index=True)[1])
-
-
-def _finished(folder: Path) -> set[tuple[int, int]]:
-    """Return (problem, sample) of the rows that are saved already."""
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        return set()
-    table = dataset(files).to_table(columns=["problem", "sample"])
-    columns = (table[name].to_pylist() for name in ("problem", "sample"))
-    return set(zip(*columns, strict=True))
-
-
-# ----------------------------------------------------------------------- train_verifier
-
-
-def _train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
-    lm = _verifier_start(spec, store)
-    rows = verifier_rows(spec, lm, store)
-    verifier = new_verifier(lm, rows, spec.training.loss)
-
-    def keep(number: int) -> None:
-        name = verifier_name(number if number < spec.checkpoints else None)
-        save_verifier(verifier, lm.tokenizer, work / name)
-
-    history = train(
-        verifier,
-        rows,
-        spec.training,
-        language_rows=_joint_rows(spec, lm, rows),
-        pad_token=lm.tokenizer.pad_token_id,
-        shares=spec.checkpoints,
-        on_share=keep,
-        checkpoint=work / RESUME,
-    )
-    history.to_csv(work / HISTORY, index=False)
-
-
-def verifier_rows(spec: VerifierSpec, lm: LanguageModel, store: Store) -> list[Row]:
-    """Return the labelled rows that a verifier learns from, problem by problem."""
-    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
-    if spec.per_problem is not None:
-        table = table[table["sample"] < spec.per_problem]
-    if spec.deduplicate:
-        text = table["tokens"].map(tuple)
-        table = table[~table.assign(text=text).duplicated(["problem", "text"])]
-    return make_rows(
-        lm.tokenizer,
-        [problem.question for problem in sampled_problems(spec.completions)],
-        per_problem(table, "tokens"),
-        per_problem(table, "correct"),
-        spec.completions.max_length,
-    )
-
-
-def _joint_rows(
-    spec: VerifierSpec, lm: LanguageModel, rows: Sequence[Row]
-) -> list[Row]:
-    """The language rows of the joint objective."""
-    if spec.language_rows == "samples":
-        return [row._replace(label=float("nan")) for row in rows]
-    data = spec.completions.generator.data
-    originals = training_problems(data, data.n_train)
-    return language_rows(lm, originals, spec.completions.max_length)
-
-
-def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
-    """The model a verifier starts from: its generator, or the pretrained one.
-
-    Raises ValueError where it reads other tokens than the completions are made of.
-    """
-    base, rate = spec.base, spec.training.dropout
-    if spec.init == "pretrained":
-        return _load_pretrained(base, rate, store)
-    epoch = base.keep_epochs[-1] if spec.start else spec.completions.epoch
-    folder = epoch_folder(base, epoch, store)
-    lm = load_saved_language_model(folder, dropout=rate)
-    if spec.start is not None:
-        sampler = load_saved_language_model(
-            epoch_folder(spec.completions.generator, spec.completions.epoch, store)
-        )
-        if sampler.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
-            raise ValueError(
-                f"{base.model} cannot verify {spec.completions.generator.model}: "
-                "their tokens differ; take two models of one family."
+    row = STAGES.get(type(spec))
+    stage = row.name if row else stage
+    frozen = DEFAULTS[stage]["defaults"].get(type(spec).__name__, {})
+    values: dict[str, Any] = {}
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        if value != frozen.get(name, field.default):
+            values[name] = (
+                identity(value, stage) if isinstance(value, Record) else value
             )
-    return lm
+    if isinstance(spec, FinetuneSpec | PretrainSpec):
+        values["weights"] = weights_fingerprint(spec.model)
+    if isinstance(spec, DataSpec | PretrainSpec) and spec.dataset == "minigsm":
+        seed = spec.seed if isinstance(spec, DataSpec) else spec.training.seed
+        values["problems"] = problems_fingerprint(seed)
+    return values | ({"stage": row.name, "version": row.version} if row else {})
 
 
-# -------------------------------------------------------------------------------- score
+@cache
+def weights_fingerprint(model: str) -> str:
+    """Return a digest of a model's local files; nothing's for one of the hub."""
+    name = model.partition(":")[0]  # ":random" ones share the tokenizer
+    files = [WEIGHTS / f"{model}.safetensors"]
+    files += [TOKENIZER_FILE] if name in ("tiny", *MINI_SIZES) else []
+    files += sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    sums = [file_sha256(path) for path in files if path.is_file()]
+    return hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
 
 
-def _score(spec: ScoreSpec, store: Store, work: Path) -> None:
-    own = launched().process_index, launched().num_processes
-    _score_shard(spec, store, work / RESUME, *own)
-    launched().wait_for_everyone()
-    if not launched().is_main_process:
-        return
-    scored = _merge(work / RESUME / DONE).to_pandas()
-    for how in AGGREGATIONS:
-        scored[how] = [aggregate(scores, how) for scores in scored["token_scores"]]
-    scored.to_parquet(work / SCORES)
+@cache
+def problems_fingerprint(seed: int) -> str:
+    """Return a digest of the first MiniGSM problems, which change with its grammar."""
+    problems = load_problems("minigsm", "train", 32, seed)
+    return hashlib.sha256(repr(problems).encode()).hexdigest()[:16]
 
 
-def _score_shard(
-    spec: ScoreSpec, store: Store, parts: Path, shard: int, shards: int
-) -> None:
-    """Score every `shards`-th problem's completions, but for what `parts` has."""
-    (parts / DONE).mkdir(parents=True, exist_ok=True)
-    finished = {problem for problem, _ in _finished(parts / DONE)}
-    places = range(shard, spec.completions.n_problems, shards)
-    places = [place for place in places if place not in finished]
-    if not places:
-        return
-    name = verifier_name(_checkpoint(spec))
-    folder = folder_of(spec.verifier, store) / name
-    verifier, tokenizer = load_saved_verifier(folder)
-    verifier.to(best_device())
-    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
-    problems, tokens = sampled_problems(spec.completions), per_problem(table, "tokens")
-    unfinished = parts / hashlib.sha256(repr(places).encode()).hexdigest()[:16]
-    unfinished.mkdir(exist_ok=True)
-    token_scores = score_completions(
-        verifier,
-        tokenizer,
-        [problems[place].question for place in places],
-        [tokens[place] for place in places],
-        batch_tokens=EVALUATION_TOKENS,
-        precision=spec.verifier.training.precision,
-        loss=spec.verifier.training.loss,
-        known=_known_scores(unfinished),
-        keep=_keeper(unfinished),
-    )
-    rows = [
-        {"problem": place, "sample": j, "token_scores": scores}
-        for place, of_problem in zip(places, token_scores, strict=True)
-        for j, scores in enumerate(of_problem)
-    ]
-    _write_part(rows, parts / DONE)
+def is_done(spec: Spec, store: Store) -> bool:
+    """Return whether the stage's artifact is in the store and intact."""
+    return store.has(locate(spec))
 
 
-def _keeper(folder: Path) -> Callable[[dict[int, np.ndarray]], None]:
-    """What adds scores to those that an interruption leaves, every SAVE_SECONDS."""
-    rows: list[dict[str, Any]] = []
-    saved = time.monotonic()
-
-    def keep(made: dict[int, np.ndarray]) -> None:
-        nonlocal saved
-        rows.extend({"row": row, "scores": scores} for row, scores in made.items())
-        if time.monotonic() - saved > SAVE_SECONDS:
-            _write_part(rows, folder)
-            rows.clear()
-            saved = time.monotonic()
-
-    return keep
+def folder_of(spec: Spec, store: Store) -> Path:
+    """Return the folder of the stage's artifact."""
+    return store.folder(locate(spec))
 
 
-def _known_scores(folder: Path) -> dict[int, np.ndarray]:
-    """The scores that an interruption left, by their completion's number."""
-    files = sorted(folder.glob("*.parquet"))
-    parts = [pd.read_parquet(file) for file in files]
-    pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
-    return {int(row): scores for part in pairs for row, scores in part}
+def epoch_folder(spec: FinetuneSpec, epoch: int, store: Store) -> Path:
+    """Return the folder of the model after an epoch that the spec keeps."""
+    return folder_of(spec, store) / f"epoch-{epoch}"
 
 
-def _checkpoint(spec: ScoreSpec) -> int | None:
-    """The checkpoint that scores, None where it is the last."""
-    last = spec.checkpoint == spec.verifier.checkpoints
-    return None if last else spec.checkpoint
+def verifier_name(checkpoint: int | None = None) -> str:
+    """Return the folder of a verifier within its artifact; None means the last one."""
+    return f"verifier-{checkpoint}" if checkpoint else "verifier"
 
 
-def per_problem(table: pd.DataFrame, column: str) -> list[list]:
-    """Return a column as one list per problem, samples in order; arrays as lists."""
-    ordered = table.sort_values(["problem", "sample"])
-    plain = ordered[column].map(lambda v: v.tolist() if hasattr(v, "tolist") else v)
-    return plain.groupby(ordered["problem"]).agg(list).tolist()
+# ----------------------------------------------------------------------------- problems
+
+
+def training_problems(data: DataSpec, n: int) -> list[Problem]:
+    """Return the first n of the spec's training problems, as they are learnt from."""
+    return shortened(load_problems(data.dataset, "train", n, data.seed), data)
+
+
+def sampled_problems(spec: SampleSpec) -> list[Problem]:
+    """Return the problems that a sampling spec is about."""
+    data = spec.generator.data
+    seed = data.seed if spec.split == "train" else 0  # one test set for all seeds
+    return load_problems(data.dataset, spec.split, spec.n_problems, seed)
+
+
+def shortened(problems: list[Problem], data: DataSpec) -> list[Problem]:
+    """Return the problems, where so asked with their solutions' last lines alone."""
+    if not data.answers_only:
+        return problems
+    return [Problem(p.question, p.solution.splitlines()[-1]) for p in problems]
+
+
+# ---------------------------------------------------------------------------- computing
+
+
+def obtain(spec: Spec, store: Store) -> Artifact:
+    """Return a stage's artifact, computed first where the store lacks it.
+
+    Its parents come before it; one printed line says what it was and what it cost.
+    """
+    place = locate(spec)
+    if not store.has(place):
+        for parent in place.parents:
+            obtain(parent, store)
+
+    def make(work: Path) -> None:
+        from gsmlib.study import making  # here: it imports torch
+
+        getattr(making, place.stage)(spec, store, work)
+
+    artifact, speaks = _obtain_together(place, store, make)
+    if speaks and not artifact.again:
+        how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
+        tqdm.write(f"{place.stage:<14} {spec.describe()} · {how}")
+    return artifact
+
+
+def _obtain_together(
+    place: Place, store: Store, make: Callable[[Path], None]
+) -> tuple[Artifact, bool]:
+    """Return the artifact, and whether this is the first or only process.
+
+    All processes of a launch make it together; the first alone writes it. The others
+    read what it is resumed from, and what they would write is dropped.
+    """
+    if not is_launched():
+        return store.get(place, make), True
+    from gsmlib.method.training import launched
+
+    state, done = launched(), store.has(place)
+    state.wait_for_everyone()  # all have looked before one begins
+    if not state.is_main_process:
+        if not done:
+            with tempfile.TemporaryDirectory() as scratch:
+                (Path(scratch) / RESUME).symlink_to(store.parts(place).absolute())
+                make(Path(scratch))
+        state.wait_for_everyone()  # until the first has written it
+    artifact = store.get(place, make)
+    if state.is_main_process:
+        state.wait_for_everyone()
+    return artifact, state.is_main_process
+
+
+# ------------------------------------------------------------------------------ reading
+
+
+def sample(spec: SampleSpec, store: Store) -> pd.DataFrame:
+    """Return completions of a generator, labelled: a row per (problem, sample).
+
+    Columns: problem, sample, text, tokens, forced, logprob, finished, correct, answer.
+    Section 4.2: a completion is correct when its final answer is, whatever its steps.
+    """
+    return pd.read_parquet(obtain(spec, store).folder / COMPLETIONS)
+
+
+def score(spec: ScoreSpec, store: Store) -> pd.DataFrame:
+    """Return a verifier's scores: problem, sample, one column per aggregation.
+
+    The column token_scores has a list of scores per completion, one per token.
+    """
+    return pd.read_parquet(obtain(spec, store).folder / SCORES)
+
+
+def load_finetuned(spec: FinetuneSpec, epoch: int, store: Store) -> "LanguageModel":
+    """Return the model after `epoch`, finetuned first where it is not in the store."""
+    from gsmlib.method.models import load_saved_language_model  # here: it imports torch
+
+    obtain(spec, store)
+    return load_saved_language_model(epoch_folder(spec, epoch, store))
+
+
+def parameter_count(spec: FinetuneSpec, store: Store) -> int:
+    """Return how many numbers the finetuned model has (tied weights once)."""
+    obtain(spec, store)
+    total = 0
+    for path in epoch_folder(spec, spec.keep_epochs[-1], store).glob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            names = list(file.keys())
+            shapes = [file.get_slice(name).get_shape() for name in names]
+        total += sum(math.prod(shape) for shape in shapes)
+    return total
+
+
+def epoch_losses(spec: FinetuneSpec, store: Store) -> pd.DataFrame:
+    """Return epoch, train_loss, test_loss: mean nats per token of a finetuning run."""
+    folder = obtain(spec, store).folder
+    history = pd.read_csv(folder / HISTORY)
+    train_loss = history.groupby("epoch")["loss"].mean()
+    test_loss = {
+        int(k): v for k, v in json.loads((folder / LOSSES).read_text()).items()
+    }
+    table = pd.DataFrame({"train_loss": train_loss, "test_loss": pd.Series(test_loss)})
+    return table.rename_axis("epoch").reset_index()

@@ -35,6 +35,15 @@ class StoreError(RuntimeError):
     """The store cannot be written or read; the message is one sentence."""
 
 
+class Place(NamedTuple):
+    """Where an artifact lies in every store, and what lies there."""
+
+    stage: str
+    key: str
+    identity: dict[str, Any]  # all that decides the result
+    parents: tuple[Any, ...] = ()  # the specs of what it is made of
+
+
 class Artifact(NamedTuple):
     """A finished artifact, and what getting it took."""
 
@@ -62,30 +71,28 @@ class Store:
         self._checked: set[Path] = set()  # checksums are computed once per process
         self._met: set[Path] = set()
 
-    def folder(self, stage: str, identity: dict[str, Any]) -> Path:
+    def folder(self, place: Place) -> Path:
         """Return where the artifact lives, or would live."""
-        return self.root / stage / key_of(identity)
+        return self.root / place.stage / place.key
 
-    def parts(self, stage: str, identity: dict[str, Any]) -> Path:
+    def parts(self, place: Place) -> Path:
         """Return the folder for what an unfinished artifact is resumed from, made."""
-        folder = self.folder(stage, identity).with_suffix(".work") / RESUME
+        folder = self.folder(place).with_suffix(".work") / RESUME
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def has(self, stage: str, identity: dict[str, Any]) -> bool:
+    def has(self, place: Place) -> bool:
         """Return whether the artifact is there and intact."""
-        return self._is_intact(self.folder(stage, identity), repair=False)
+        return self._is_intact(self.folder(place), repair=False)
 
-    def get(
-        self, stage: str, identity: dict[str, Any], make: Callable[[Path], None]
-    ) -> Artifact:
+    def get(self, place: Place, make: Callable[[Path], None]) -> Artifact:
         """Return the artifact, built by `make(work folder)` unless it is there intact.
 
         `make` may find an interrupted predecessor's files in the folder. Raises
         StoreError on a full disk or a store that cannot be written.
         """
         start = time.perf_counter()
-        folder = self.folder(stage, identity)
+        folder = self.folder(place)
         again = folder in self._met
         self._met.add(folder)
         if self._is_intact(folder, repair=False):
@@ -93,8 +100,13 @@ class Store:
         with self._storage_errors(folder), self._lock(folder):
             cached = self._is_intact(folder, repair=True)
             if not cached:
-                self._build(folder, identity, make)
+                self._build(folder, place.identity, make)
         return Artifact(folder, cached, time.perf_counter() - start, again)
+
+    def seconds(self, place: Place) -> float:
+        """Return what making an artifact took, as its manifest says."""
+        manifest = self.folder(place) / MANIFEST
+        return json.loads(manifest.read_text())["seconds"]
 
     def _build(
         self, folder: Path, identity: dict[str, Any], make: Callable[[Path], None]

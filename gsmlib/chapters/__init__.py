@@ -1,0 +1,35 @@
+"""The chapters, a folder each, in the order of the report.
+
+Adding one is a folder, a notebook of the record's name, and a line here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from gsmlib.chapters import verification
+from gsmlib.chapters.export import Figure
+from gsmlib.chapters.record import Chapter
+from gsmlib.records import SettingsError
+
+CHAPTERS: tuple[Chapter, ...] = (verification.CHAPTER,)
+
+
+def find(name: str) -> Chapter:
+    """Return the chapter of a notebook; SettingsError names those there are."""
+    for chapter in CHAPTERS:
+        if chapter.name == name:
+            return chapter
+    known = ", ".join(chapter.name for chapter in CHAPTERS)
+    raise SettingsError(f"There is no notebook {name!r}; there are {known}.")
+
+
+def resolve(name: str, more: str = "", **parameters: Any) -> Any:
+    """Return the full settings of a notebook; see `settings.resolve`."""
+    return find(name).resolve(more, **parameters)
+
+
+def find_figure(csv: Path) -> Figure | None:
+    """Return the figure whose exported table a CSV is by its name, None if of none."""
+    figure_id = csv.stem.partition("_")[0]
+    figures = (figure for chapter in CHAPTERS for figure in chapter.figures)
+    return next((figure for figure in figures if figure.id == figure_id), None)

@@ -1,0 +1,37 @@
+"""The ledger of claims as a chart: a row per claim, a column per kind of verdict."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.style import BLUE, GREEN, GREY, VERMILLION, Line, styled
+
+# In the order of the columns; places and markers say the same as the colours.
+VERDICTS = {
+    REPRODUCED: Line(GREEN, "o", ""),
+    INCONCLUSIVE: Line(BLUE, "D", "", filled=False),
+    CONTRADICTED: Line(VERMILLION, "X", ""),
+    NOT_TESTABLE: Line(GREY, "_", ""),
+}
+
+
+@styled
+def ledger(table: pd.DataFrame, axes: Axes) -> Axes:
+    """The verdicts on all claims; table: the rows of `claims.ledger_table`."""
+    for x, (verdict, line) in enumerate(VERDICTS.items()):
+        rows = table.index[table["verdict"] == verdict]
+        face = line.color if line.filled else "white"
+        look = dict(color=line.color, marker=line.marker, markerfacecolor=face)
+        axes.plot([x] * len(rows), rows, linestyle="none", markersize=6, **look)
+    words = table["brief"] + "  " + table["id"]
+    axes.set_yticks(table.index, words)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    names = [f"{name.split(' at ')[0]}" for name in VERDICTS]
+    counts = [(table["verdict"] == name).sum() for name in VERDICTS]
+    labels = [f"{name}: {n}" for name, n in zip(names, counts, strict=True)]
+    axes.set_xticks(range(len(VERDICTS)), labels, rotation=90)
+    axes.set_xlim(-0.5, len(VERDICTS) - 0.5)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    axes.tick_params(axis="x", pad=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    return axes

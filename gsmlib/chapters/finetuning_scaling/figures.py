@@ -1,0 +1,119 @@
+"""Finetuned test@1 over data and parameters (Fig 2), and answers without steps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from gsmlib.claims.scaling import GOAL, fit_line, in_parameters, parameters_for
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from gsmlib.chapters.style import (
+    FINETUNING,
+    FOURTH,
+    GREY,
+    THIRD,
+    VERIFICATION,
+    caption,
+    dot,
+    legend,
+    note,
+    points,
+    short_count,
+    size_axis,
+    styled,
+)
+
+LINES = (FINETUNING, VERIFICATION, THIRD, FOURTH)
+ACCURACY = ("accuracy", "low", "high")
+MAX_SIZES = 3  # curves over parameters: more than these cannot be told apart
+STEP = 1.05  # by which neighbouring curves are moved apart
+
+
+@styled
+def fig2(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
+    """Fig 2: test@1 over training problems above, over parameters below.
+
+    table: the rows of `experiments.scaling_table`; axes: two, one above the other.
+    Above a curve per model, below one per training-set size, and the log-linear fit.
+    """
+    above, below = axes
+    models = _thinned(table.sort_values("parameters")["model"].unique(), len(LINES))
+    chosen = [(model, table[table["model"] == model]) for model in models]
+    _curves(above, chosen, "n_train")
+    size_axis(above, sorted(table["n_train"].unique()))
+    sizes = _thinned(sorted(table["n_train"].unique()), MAX_SIZES)
+    chosen = [
+        (f"{short_count(n)} problems", table[table["n_train"] == n]) for n in sizes
+    ]
+    _curves(below, chosen, "parameters")
+    _parameter_axis(below, sorted(table["parameters"].unique()))
+    caption(above, table)
+    _draw_fit(below, table)
+    for panel in axes:
+        panel.set_ylim(0, 100 * table["high"].max() + 2)
+        panel.set_ylabel("test problems solved (%)")
+        legend(panel, 2)
+    return axes
+
+
+def _curves(axes: Axes, chosen: Sequence[tuple[str, pd.DataFrame]], x: str) -> None:
+    """Draw a curve for each label and its rows, moved apart a little."""
+    for place, ((label, rows), line) in enumerate(zip(chosen, LINES, strict=False)):
+        moved = rows.assign(**{x: rows[x] * STEP ** (place - (len(chosen) - 1) / 2)})
+        points(axes, moved, x, ACCURACY, line, label)
+
+
+def _draw_fit(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the log-linear fit at the largest training set; say where it leads."""
+    n_train = int(table["n_train"].max())
+    line = fit_line(table, n_train)
+    if not np.isfinite(line.slope.mean):
+        return
+    low, high = table["parameters"].min(), table["parameters"].max()
+    x = np.geomspace(low / 1.3, high * 1.3, 50)
+    fit = f"fit at {short_count(n_train)}"
+    axes.plot(x, 100 * line.at(x), color=GREY, linewidth=0.9, label=fit, zorder=1)
+    goal = in_parameters(parameters_for(line, GOAL))
+    said = " ".join(axes.figure.get_supxlabel().split())
+    reached = f"The fit reaches {100 * GOAL:.0f} % at {goal} parameters."
+    note(axes, f"{said} {reached}")
+
+
+def _thinned(values: Sequence, most: int) -> list:
+    """Keep the first, the last, and as many evenly between as `most` allows."""
+    places = np.linspace(0, len(values) - 1, min(most, len(values)))
+    return [values[round(place)] for place in places]
+
+
+def _parameter_axis(axes: Axes, counts: Sequence[int]) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(counts))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([short_parameters(count) for count in counts])
+    axes.set_xlim(min(counts) / 1.4, max(counts) * 1.4)
+    axes.set_xlabel("parameters")
+
+
+def short_parameters(count: int) -> str:
+    """Write a number of parameters as model names do: 83.3K, 0.315M, 355M, 1.56B."""
+    units = ((1e9, "B"), (1e5, "M"), (0, "K"))
+    unit = next(name for least, name in units if count >= least)
+    return f"{count / {'B': 1e9, 'M': 1e6, 'K': 1e3}[unit]:.3g}{unit}"
+
+
+@styled
+def direct(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Accuracy of solutions with steps and of direct answers (section 4.1).
+
+    table: the rows of `experiments.direct_table`.
+    """
+    looks = {"with steps": FINETUNING, "direct": VERIFICATION}
+    for y, (answers, line) in enumerate(looks.items()):
+        dot(axes, y, table[table["answers"] == answers], ACCURACY, line)
+    axes.set_yticks([0, 1], ["with steps", "answer only"])
+    axes.set_ylim(1.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("test problems solved (%)")
+    caption(axes, table)
+    return axes

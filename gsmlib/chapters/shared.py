@@ -1,0 +1,250 @@
+"""What several chapters' grids share: specs of the paper's pipeline, and measures.
+
+Specs: a `Base` is finetuned, samples completions of the training problems, from these a
+verifier is trained, which scores completions of the test problems.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from gsmlib.chapters.record import Point, stages_of
+from gsmlib.chapters.study_settings import StudySettings, VerifierSettings
+from gsmlib.method import metrics, selection
+from gsmlib.method.answers import final_number
+from gsmlib.method.recipe import TrainSettings
+from gsmlib.study.estimates import all_epochs_fit
+from gsmlib.study.pool import prepare
+from gsmlib.study.specs import (
+    DataSpec,
+    FinetuneSpec,
+    SampleSpec,
+    ScoreSpec,
+    VerifierSpec,
+)
+from gsmlib.study.stages import sample, sampled_problems, score
+from gsmlib.study.store import Store
+
+TEST_LOSS_PROBLEMS = 100
+
+
+class Base(NamedTuple):
+    """What a model is finetuned from and on; settings say how."""
+
+    model: str
+    n_train: int
+    learning_rate: float
+    seed: int
+
+
+def each_seed(settings: Any) -> list[Base]:
+    """Return the bases of settings with one model (`OneModel`)."""
+    model, n_train, rate = settings.model, settings.n_train, settings.learning_rate
+    return [Base(model, n_train, rate, seed) for seed in settings.seeds]
+
+
+def each_size(settings: Any) -> list[Base]:
+    """Return the bases of one model on training sets of several `sizes`."""
+    model, rate = settings.model, settings.learning_rate
+    return [
+        Base(model, n, rate, seed) for n in settings.sizes for seed in settings.seeds
+    ]
+
+
+def each_model_and_size(settings: Any) -> list[Base]:
+    """Return the bases of settings with several models (`ModelGrid`)."""
+    return [
+        Base(model, n, rate, seed)
+        for model, rate in settings.rates
+        for n in settings.sizes
+        for seed in settings.seeds
+    ]
+
+
+def describe(settings: StudySettings, base: Base) -> dict[str, Any]:
+    """Return the columns of a table that say which base a row is about."""
+    about = {"dataset": settings.dataset, "model": base.model}
+    return about | {"n_train": base.n_train, "seed": base.seed}
+
+
+# -------------------------------------------------------------------------------- specs
+
+
+def finetuned(
+    settings: StudySettings, base: Base, epochs: int, keep_all: bool = False
+) -> FinetuneSpec:
+    """Return the spec of finetuning for `epochs`, the last of which is kept.
+
+    All are kept where so asked, and where they are small: figures then share one run.
+    """
+    keep_all = keep_all or all_epochs_fit(base.model, epochs)
+    return FinetuneSpec(
+        model=base.model,
+        data=DataSpec(
+            dataset=settings.dataset,
+            n_train=base.n_train,
+            n_test=TEST_LOSS_PROBLEMS,
+            seed=base.seed,
+        ),
+        training=TrainSettings(
+            epochs=epochs,
+            learning_rate=base.learning_rate,
+            batch_tokens=settings.batch_tokens,
+            dropout=settings.dropout,
+            precision=settings.precision,
+            seed=base.seed,
+        ),
+        keep_epochs=tuple(range(1, epochs + 1)) if keep_all else (epochs,),
+        max_length=settings.max_length,
+    )
+
+
+def answers(
+    settings: StudySettings, model: FinetuneSpec, n: int = 0, **changes: Any
+) -> SampleSpec:
+    """Return the spec of `n` completions a test problem; n = 0 means one greedy one.
+
+    Of the model after its last epoch; `changes` are fields of the spec that differ.
+    """
+    usual = dict(
+        epoch=model.training.epochs,
+        n=max(1, n),
+        temperature=settings.temperature if n else 0.0,
+        max_length=settings.max_length,
+        precision=settings.sampling_precision,
+        seed=model.training.seed,
+    )
+    about = dict(generator=model, split="test", n_problems=settings.test_problems)
+    return SampleSpec(**about, **{**usual, **changes})
+
+
+def verifier(settings: VerifierSettings, generator: FinetuneSpec) -> VerifierSpec:
+    """Return the spec of a verifier trained on the generator's completions."""
+    n_problems = min(generator.data.n_train, settings.completed_problems)
+    completions = answers(settings, generator, settings.completions)
+    return VerifierSpec(
+        completions=completions.replace(split="train", n_problems=n_problems),
+        training=TrainSettings(
+            epochs=settings.verifier_epochs,
+            learning_rate=settings.verifier_learning_rate,
+            batch_tokens=settings.verifier_batch_tokens,
+            group_size=settings.verifier_group_size,
+            dropout=settings.dropout,
+            precision=settings.precision,
+            seed=generator.training.seed,
+        ),
+    )
+
+
+def verified(settings: VerifierSettings, base: Base) -> ScoreSpec:
+    """Return the scores of a base's test completions by its own verifier."""
+    generator = finetuned(settings, base, settings.generator_epochs)
+    return ScoreSpec(
+        verifier=verifier(settings, generator),
+        completions=answers(settings, generator, settings.test_completions),
+    )
+
+
+def greedily(settings: StudySettings, base: Base) -> SampleSpec:
+    """Return a base's greedy solutions of the test problems: the finetuning method."""
+    return answers(settings, finetuned(settings, base, settings.epochs))
+
+
+def computed(points: Sequence[Point], store: Store, name: str) -> Iterator[Point]:
+    """Yield a grid's points, what they need being in the store or computed first.
+
+    Under a bar that estimates what is left of the whole, by the sizes of the training
+    sets.
+    """
+    prepare(stages_of(points), store)
+    weights = [point.about.get("n_train", 1) for point in points]
+    left = "{desc}: {percentage:3.0f} % done, {elapsed} so far, {remaining} left"
+    with tqdm(total=sum(weights), desc=name, bar_format=left) as bar:
+        for point, weight in zip(points, weights, strict=True):
+            yield point
+            bar.update(weight)
+
+
+# ----------------------------------------------------------------------------- measures
+
+
+def solved(spec: SampleSpec, store: Store) -> np.ndarray:
+    """Return (P,): 1 where a problem's first completion is right, else 0."""
+    return matrix(sample(spec, store), "correct")[:, 0].astype(float)
+
+
+def scores_and_labels(
+    spec: ScoreSpec, store: Store, how: str = "last"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores (P, n) of completions, and (P, n): which of these are right."""
+    scores = matrix(score(spec, store), how)
+    return scores, matrix(sample(spec.completions, store), "correct")
+
+
+def verified_best(
+    spec: ScoreSpec, store: Store, how: str = "last"
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return (P,): is the best-scored of all n right; and measures of the scores.
+
+    The measures: n, within_auc, pooled_auc, and of the same completions mean_accuracy
+    and test_at_n.
+    """
+    scores, correct = scores_and_labels(spec, store, how)
+    n = scores.shape[1]
+    return metrics.verified_at_n(scores, correct, n), {
+        "n": n,
+        "within_auc": mean_defined(metrics.within_problem_auc(scores, correct)),
+        "pooled_auc": metrics.pooled_auc(scores, correct),
+        "mean_accuracy": correct.mean(),
+        "test_at_n": metrics.test_at_n(correct, n).mean(),
+    }
+
+
+def majority_right(completions: pd.DataFrame, spec: SampleSpec) -> np.ndarray:
+    """Return (P,): 1 where the commonest answer of the completions is right, else 0."""
+    chosen = selection.majority(matrix(completions, "answer"))
+    references = [final_number(problem.solution) for problem in sampled_problems(spec)]
+    return (chosen == np.array(references, dtype=object)).astype(float)
+
+
+def matrix(table: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column of a (problem, sample) table as a (P, n) array.
+
+    Raises ValueError when a problem lacks samples.
+    """
+    ordered = table.sort_values(["problem", "sample"])
+    n_problems, n = ordered["problem"].nunique(), ordered["sample"].nunique()
+    if len(ordered) != n_problems * n:
+        raise ValueError("the table lacks samples of some problems")
+    return ordered[column].to_numpy().reshape(n_problems, n)
+
+
+def limits(name: str, values: np.ndarray) -> dict[str, float]:
+    """Return mean and bootstrap limits over problems as three columns.
+
+    They are called name, name_low, name_high; without a name accuracy, low, high.
+    """
+    interval = metrics.bootstrap_interval(values.astype(float), seed=0)
+    if not name:
+        return dict(zip(("accuracy", "low", "high"), interval, strict=True))
+    return as_columns(name, interval)
+
+
+def difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Return the mean of a - b over the same problems (P,) as three columns."""
+    return as_columns(name, metrics.paired_difference(a, b))
+
+
+def as_columns(name: str, interval: Iterable[float]) -> dict[str, float]:
+    """Return an interval as the columns name, name_low and name_high."""
+    names = (name, f"{name}_low", f"{name}_high")
+    return dict(zip(names, interval, strict=True))
+
+
+def mean_defined(values: np.ndarray) -> float:
+    """Mean of the defined values; nan where there is none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")

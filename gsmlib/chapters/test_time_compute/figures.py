@@ -1,0 +1,122 @@
+"""More completions and more voters at test time (Fig 7)."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from gsmlib.chapters.style import (
+    BLACK,
+    DATASETS,
+    FINETUNING,
+    FOURTH,
+    THIRD,
+    VERIFICATION,
+    Line,
+    caption,
+    legend,
+    note,
+    points,
+    short_count,
+    styled,
+)
+
+ACCURACY = ("accuracy", "low", "high")
+METHODS = {
+    "test@n": ("test@n, the ceiling", FOURTH),
+    "weighted vote": ("vote weighted by score", THIRD),
+    "majority vote": ("majority vote", FINETUNING),
+    "verification": ("best-scored", VERIFICATION),
+}
+MARKERS = "osD^vP*Xph<>"
+DARKEST, LIGHTEST = 0.0, 0.8  # of the colour map: lighter would be lost on white
+TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
+
+
+@styled
+def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
+    """Fig 7a: verified accuracy over completions; below it the other choices.
+
+    table: rows of `experiments.more_completions_table`, those of Fig 7a; axes: two, one
+    above the other.
+    """
+    top, bottom = axes
+    verified = table[table["method"] == "verification"]
+    points(top, verified, "n", ACCURACY, VERIFICATION, "best-scored")
+    peak, low, high = (verified[c].iloc[0] for c in ("peak", "peak_low", "peak_high"))
+    top.axvspan(low, high, color="#DDDDDD", linewidth=0, zorder=0)
+    words = f"highest at {peak:,.0f} ({low:,.0f} to {high:,.0f})"
+    top.axvline(peak, color=BLACK, linestyle=":", linewidth=0.8, label=words)
+    legend(top, 2)
+    for method, (label, line) in METHODS.items():
+        rows = table[table["method"] == method]
+        _plain(bottom, rows, "n", line, label)
+    legend(bottom, 2)
+    bottom.set_ylim(bottom=0)
+    for panel in axes:
+        _count_axis(panel, table["n"].max())
+        panel.set_ylabel("test problems\nsolved (%)")
+    bottom.set_xlabel("completions per problem (n)")
+    caption(top, table)
+    return axes
+
+
+@styled
+def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Fig 7b: accuracy of the vote of the top k, a curve per number of completions.
+
+    table: rows of `experiments.more_completions_table`, those of Fig 7b.
+    """
+    counts = sorted(table["n"].unique())
+    for line, n in zip(_shades(len(counts)), counts, strict=True):
+        rows = table[table["n"] == n]
+        _plain(axes, rows, "k", line, f"{n:,}")
+        best = rows[rows["k"] == rows["peak"]]
+        value, low, high = (100 * best[name].mean() for name in ACCURACY)
+        bars = np.maximum([[value - low], [high - value]], 0)
+        look = dict(color=line.color, marker=line.marker, markersize=7, zorder=4)
+        look |= dict(markeredgecolor=BLACK, elinewidth=0.7)
+        axes.errorbar(best["k"].iloc[:1], [value], bars, **look)
+    _count_axis(axes, max(counts))
+    axes.set_xlabel("voters: the top k by score")
+    axes.set_ylabel("test problems solved (%)")
+    legend(axes, 4)
+    axes.get_legend().set_title("completions per problem", prop={"size": 7})
+    note(axes, _voters_note(table))
+    return axes
+
+
+def _voters_note(table: pd.DataFrame) -> str:
+    seeds = table["seed"].nunique()
+    spread = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
+    return (
+        f"{DATASETS[table['dataset'].iloc[0]]}, {table['n_problems'].max():,} test "
+        f"problems, {spread}. Large mark: the best k, with its 95 % interval over "
+        "problems."
+    )
+
+
+def _plain(axes: Axes, rows: pd.DataFrame, x: str, line: Line, label: str) -> None:
+    """Draw the mean over seeds as a line with small marks, without bars."""
+    means = 100 * rows.groupby(x)["accuracy"].mean()
+    face = line.color if line.filled else "white"
+    look = dict(color=line.color, linestyle=line.dashes, marker=line.marker)
+    look |= dict(markersize=2.8, markerfacecolor=face, linewidth=1)
+    axes.plot(means.index, means, label=label, **look)
+
+
+def _shades(count: int) -> list[Line]:
+    """Lines from light to dark, each with a mark of its own."""
+    shades = matplotlib.colormaps["cividis"](np.linspace(LIGHTEST, DARKEST, count))
+    colors = [matplotlib.colors.to_hex(shade) for shade in shades]
+    return [Line(color, MARKERS[i % 12], "-") for i, color in enumerate(colors)]
+
+
+def _count_axis(axes: Axes, most: int) -> None:
+    """Make x a log axis of counts up to `most`."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator([t for t in TICKS if t <= most]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_count(round(x))))
+    axes.set_xlim(0.85, 1.2 * most)

@@ -1,0 +1,129 @@
+"""Figures that are text: examples, the calculator at work, the losses' masks."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from gsmlib.chapters.style import (
+    BLACK,
+    BLUE,
+    COLUMN_WIDTH,
+    GREY,
+    VERMILLION,
+    YELLOW,
+)
+
+TEXT_SIZE = 6.5  # points
+ADVANCE = 0.60205  # width of a character of DejaVu Sans Mono, in em
+LINE_HEIGHT = 1.6 * TEXT_SIZE
+MARGIN = 3.0  # points
+PAGE_COLUMNS = int((72 * COLUMN_WIDTH - 2 * MARGIN) / (ADVANCE * TEXT_SIZE))
+
+
+class Ink(NamedTuple):
+    """How a span of text looks; what has an edge is a box, such as a token."""
+
+    color: str = BLACK
+    weight: str = "normal"
+    face: str = "none"
+    edge: str = ""
+
+
+# A verifier's score in five steps from 0 to 1: red to green, and ever lighter.
+SCORE_INKS = (
+    Ink(color="#FFFFFF", face="#A93226", edge="#FFFFFF"),
+    Ink(face="#DF6E55", edge="#FFFFFF"),
+    Ink(face="#F2A65E", edge="#FFFFFF"),
+    Ink(face="#E9DA7C", edge="#FFFFFF"),
+    Ink(face="#C3F5B4", edge="#FFFFFF"),
+)
+INK = {
+    **{f"score {number}": ink for number, ink in enumerate(SCORE_INKS)},
+    "plain": Ink(),
+    "head": Ink(weight="bold"),
+    "masked": Ink(color=GREY),
+    "mark": Ink(weight="bold", face=YELLOW),
+    "sampled": Ink(edge="#9A9A9A"),
+    "forced": Ink(weight="bold", face=YELLOW, edge=BLACK),
+    "language model": Ink(face="#BFDDF2", edge=BLUE),
+    "verifier": Ink(face="#F7D0B5", edge=VERMILLION),
+}
+
+
+class Span(NamedTuple):
+    """A piece of text in one style; a boxed span is never broken over two lines."""
+
+    text: str
+    style: str = "plain"
+
+
+def break_lines(spans: Iterable[Span], indent: int = 0) -> list[list[tuple[int, Span]]]:
+    """Break spans into lines of (column, span), between words or boxes."""
+    lines: list[list[tuple[int, Span]]] = [[]]
+    column = 0
+    for word in _words(spans):
+        text = "".join(span.text for span in word)
+        width = len(text if INK[word[-1].style].edge else text.rstrip())
+        if column + width > PAGE_COLUMNS and column > indent:
+            lines.append([])
+            column = indent
+        for span in word:
+            lines[-1].append((column, span))
+            column += len(span.text)
+        if word[-1].text.endswith("\n"):
+            lines.append([])
+            column = indent
+    return [line for line in lines if line]
+
+
+def _words(spans: Iterable[Span]) -> list[list[Span]]:
+    """Group pieces of spans that no space parts, such as `$` and an annotation."""
+    words: list[list[Span]] = [[]]
+    for span in spans:
+        for piece in _pieces(span):
+            words[-1].append(Span(piece, span.style))
+            if INK[span.style].edge or piece[-1] in " \n":
+                words.append([])
+    return [word for word in words if word]
+
+
+def _pieces(span: Span) -> list[str]:
+    """Cut running text after its spaces and line ends; a box stays whole."""
+    if INK[span.style].edge:
+        return [span.text]
+    return re.findall(r"[^ \n]+ *\n?| +|\n", span.text)
+
+
+def write_page(axes: Axes, lines: Sequence[Sequence[tuple[int, Span]]]) -> Axes:
+    """Write lines in a fixed pitch, and give the figure the height they need."""
+    height = len(lines) * LINE_HEIGHT + 2 * MARGIN
+    axes.figure.set_size_inches(COLUMN_WIDTH, height / 72)
+    axes.set_xlim(0, 72 * COLUMN_WIDTH)
+    axes.set_ylim(height, 0)
+    axes.set_axis_off()
+    for number, line in enumerate(lines):
+        y = MARGIN + (number + 0.5) * LINE_HEIGHT
+        for column, span in line:
+            _write(axes, MARGIN + column * ADVANCE * TEXT_SIZE, y, span)
+    return axes
+
+
+def _write(axes: Axes, x: float, y: float, span: Span) -> None:
+    ink = INK[span.style]
+    text = span.text.rstrip("\n")
+    width, height = len(text) * ADVANCE * TEXT_SIZE, 0.82 * LINE_HEIGHT
+    corner = (x, y - height / 2)
+    look = dict(facecolor=ink.face, edgecolor=ink.edge or "none", linewidth=0.4)
+    axes.add_patch(Rectangle(corner, width, height, **look))
+    font = dict(family="DejaVu Sans Mono", fontsize=TEXT_SIZE, weight=ink.weight)
+    text = text.replace("$", r"\$")  # no mathematics in word problems
+    axes.text(x, y, text, va="center_baseline", color=ink.color, **font)
+
+
+def show_token(token: str) -> str:
+    """Write a token's text so that a line end and what has no glyph are seen."""
+    shown = token.replace("\n", "↵")
+    return "".join(letter if letter.isprintable() else "·" for letter in shown)

@@ -1,0 +1,31 @@
+"""When does a verifier beat finetuning? (Section 4.2, Figs 4, 5 and 12)"""
+
+from gsmlib.chapters.export import Figure
+from gsmlib.chapters.record import Chapter, Claim
+from gsmlib.chapters.verification import figures, verdicts
+from gsmlib.chapters.verification.grid import (
+    grid,
+    pipeline_boxes,
+    regime_table,
+    table,
+)
+from gsmlib.chapters.verification.settings import SCALES, VerificationSettings
+
+__all__ = ["CHAPTER", "grid", "pipeline_boxes", "regime_table", "table"]
+
+CHAPTER = Chapter(
+    "03_verification",
+    VerificationSettings,
+    figures=(
+        Figure("fig4_pipeline", figures.fig4),
+        Figure("fig12_mask", figures.fig12),
+        Figure("fig5_verification", figures.fig5, (1, 2, 2.5), per="model"),
+    ),
+    claims=(
+        Claim("C5", "fig5", verdicts.c5),
+        Claim("C6", "fig5", verdicts.c6),
+        Claim("C7", "fig5", verdicts.c7),
+    ),
+    grid=grid,
+    scales=SCALES,
+)

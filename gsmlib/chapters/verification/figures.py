@@ -1,0 +1,138 @@
+"""Fig 4, the pipeline as a diagram; Fig 5, both methods; Fig 12, the losses' masks."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+from gsmlib.chapters.style import (
+    BLACK,
+    COLUMN_WIDTH,
+    FINETUNING,
+    VERIFICATION,
+    caption,
+    points,
+    size_axis,
+    styled,
+)
+from gsmlib.chapters.textpage import Span, break_lines, show_token, write_page
+
+BOX = (108.0, 30.0)  # points
+ROW_HEIGHT = 42.0
+
+
+# Fig 4's boxes: id, column, row, title, and the boxes that theirs feeds.
+BOXES = (
+    ("problems", 0, 0, "training problems", "generator"),
+    ("generator", 0, 1, "finetune the generator", "completions sample"),
+    ("completions", 0, 2, "sample and label", "verifier"),
+    ("verifier", 0, 3, "train the verifier", "score"),
+    ("problem", 1, 0, "test problem", "sample"),
+    ("sample", 1, 1, "sample", "score"),
+    ("score", 1, 3, "score", "select"),
+    ("select", 1, 4, "select", ""),
+)
+
+
+@styled
+def fig4(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Fig 4: the pipeline, training on the left and a test problem on the right.
+
+    table: id, column (0 or 1), row, title, detail, feeds (ids, separated by spaces).
+    """
+    height = (table["row"].max() + 1) * ROW_HEIGHT + 14
+    axes.figure.set_size_inches(COLUMN_WIDTH, height / 72)
+    axes.set_xlim(0, 72 * COLUMN_WIDTH)
+    axes.set_ylim(height, 0)
+    axes.set_axis_off()
+    places = {row.id: _box(axes, row) for row in table.itertuples()}
+    for row in table.itertuples():
+        for target in str(row.feeds).split():
+            _arrow(axes, places[row.id], places[target])
+    for column, word in enumerate(("training", "test")):
+        axes.text(_box_x(column) + BOX[0] / 2, 8, word, ha="center", fontsize=7)
+    return axes
+
+
+def _box_x(column: int) -> float:
+    return 4 + column * (72 * COLUMN_WIDTH - BOX[0] - 8)
+
+
+def _box(axes: Axes, row: Any) -> tuple[float, float]:
+    x, y = _box_x(row.column), 16 + row.row * ROW_HEIGHT
+    face = "#E3F0F9" if row.column == 0 else "#FBE9DD"
+    look = dict(facecolor=face, edgecolor=BLACK, linewidth=0.6)
+    axes.add_patch(FancyBboxPatch((x, y), *BOX, boxstyle="round,pad=0", **look))
+    middle = x + BOX[0] / 2
+    place = dict(ha="center", va="center")
+    axes.text(middle, y + 9, row.title, fontsize=7, weight="bold", **place)
+    axes.text(middle, y + 21, row.detail, fontsize=6, **place)
+    return middle, y + BOX[1] / 2
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Connect two boxes: straight down in a column, dashed from column to column."""
+    (x0, y0), (x1, y1) = start, end
+    same = x0 == x1
+    tail = (x0, y0 + BOX[1] / 2) if same else (x0 + BOX[0] / 2, y0)
+    head = (x1, y1 - BOX[1] / 2) if same else (x1 - BOX[0] / 2, y1)
+    look = dict(arrowstyle="-|>", color=BLACK, linewidth=0.8, shrinkA=0, shrinkB=0)
+    look["linestyle"] = "-" if same else (0, (3, 2))
+    axes.annotate("", head, tail, arrowprops=look)
+
+
+@styled
+def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
+    """Fig 5: finetuning and verification over training-set size, a panel per model.
+
+    table: the rows of `experiments.verification_curve`; axes: as many as models.
+    """
+    panels = np.atleast_1d(axes)
+    models = table.sort_values("parameters")["model"].unique()
+    for panel, model in zip(panels, models, strict=True):
+        rows = table[table["model"] == model]
+        looks = (("verification", VERIFICATION, 1.04), ("finetuning", FINETUNING, 0.96))
+        for method, line, nudge in looks:
+            chosen = rows[rows["method"] == method]
+            chosen = chosen.assign(n_train=nudge * chosen["n_train"])
+            points(panel, chosen, "n_train", ("accuracy", "low", "high"), line, method)
+        panel.set_title(model, fontsize=7, loc="right", pad=2)
+        size_axis(panel, sorted(table["n_train"].unique()))
+    top = 1.05 * 100 * table["high"].max() + 1
+    for panel in panels:
+        panel.set_ylim(0, top)
+        panel.label_outer()
+    panels[0].set_ylabel("test problems solved (%)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    caption(panels[0], table)
+    return panels
+
+
+@styled
+def fig12(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Fig 12: which tokens enter which loss of the joint objective.
+
+    table: row ("language model", "verifier"), token, in_loss (bool), target (text).
+    """
+    heads = {
+        "language model": "Language-model row: each boxed token is predicted",
+        "verifier": "Verifier row: each boxed token is scored; target ",
+    }
+    lines: list[list[tuple[int, Span]]] = []
+    for name, head in heads.items():
+        rows = table[table["row"] == name]
+        if name == "verifier":
+            head += str(rows.loc[rows["in_loss"], "target"].iloc[0])
+        lines += break_lines([Span(head, "head")])
+        styles = np.where(rows["in_loss"], name, "masked")
+        tokens = zip(rows["token"], styles, strict=True)
+        lines += [
+            *break_lines(Span(show_token(text), style) for text, style in tokens),
+            [],
+        ]
+    return write_page(
+        axes, [*lines, *break_lines([Span("grey: masked, in no loss", "masked")])]
+    )

@@ -1,0 +1,160 @@
+"""The dial: a notebook's settings from its scale, filled in, checked and printed.
+
+A notebook takes `scale` and a few more names; the scale's values (scales.py, and the
+chapter's own) fill in the rest. A value of 0, "" or [] means "the scale's value".
+"""
+
+import os
+import re
+import sys
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from gsmlib.environment import best_precision, describe_setup
+from gsmlib.records import Count, ModelName, Rate, Record, Seed, SettingsError
+from gsmlib.scales import (
+    DEFAULT_SCALE,
+    LEARNING_RATES,
+    OTHER_MODELS_LEARNING_RATE,
+    SCALES,
+)
+
+PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)  # in a notebook's cell
+INJECTED = "# Parameters\n"  # how the cell begins that papermill adds
+
+Values = dict[str, dict[str, Any]]  # by scale, then by the setting's name
+
+
+def split_text(value: Any) -> Any:
+    """Return a list: `-p sizes 250,1000` and `-p seeds 0` come as text or a number."""
+    if isinstance(value, str):
+        return [item for item in value.strip("[]() ").replace(",", " ").split() if item]
+    return [value] if isinstance(value, int | float) else value
+
+
+_LISTED = BeforeValidator(split_text), Field(min_length=1)
+Counts = Annotated[tuple[Count, ...], *_LISTED]
+Seeds = Annotated[tuple[Seed, ...], *_LISTED]
+Rates = Annotated[tuple[Rate, ...], *_LISTED]
+Models = Annotated[tuple[ModelName, ...], *_LISTED]
+
+
+def parse_more(more: str) -> dict[str, str]:
+    """Read "dropout=0.2 max_length=300", the settings a notebook does not show."""
+    if not isinstance(more, str):
+        raise SettingsError(f'more = {more!r} is refused: give text, "name=value".')
+    pairs = [item.partition("=") for item in more.split()]
+    bad = [name for name, equals, value in pairs if not (name and equals and value)]
+    if bad:
+        raise SettingsError(f'"{bad[0]}" is not of the form name=value.')
+    return {name: value for name, _, value in pairs}
+
+
+def check_scale(scale: str) -> str:
+    """Return a scale's name, or raise a sentence listing what exists."""
+    if scale not in SCALES:
+        known = ", ".join(SCALES)
+        raise SettingsError(f"There is no scale {scale!r}; there are {known}.")
+    return scale
+
+
+def resolve(
+    notebook: str, kind: type[Record], own: Values, more: str = "", **parameters: Any
+) -> Any:
+    """Return a notebook's full settings; raise SettingsError with one sentence.
+
+    kind: the record they become; own: the notebook's own values of each scale. A
+    parameter of 0, "" or [] means the scale's value; `more` holds further settings as
+    text ("dropout=0.2 max_length=300"). GSMLIB_SCALE replaces the default scale.
+    """
+    given = {**parameters, **parse_more(more)}
+    _check_names(notebook, kind, list(given))
+    given = {name: value for name, value in given.items() if not _is_empty(value)}
+    scale = given.pop("scale", DEFAULT_SCALE)
+    if scale == DEFAULT_SCALE:
+        scale = os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE
+    check_scale(scale)
+    values = {**SCALES[scale], **own.get(scale, {}), **given}
+    values = {k: v for k, v in values.items() if k in kind.model_fields}
+    try:
+        return kind(**{"scale": scale, **_derived(kind, values), **values})
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def announce(notebook: str, settings: Record) -> None:
+    """Print versions, device and every value of a notebook's settings.
+
+    In a notebook that papermill executes, raises SettingsError for a parameter that
+    the notebook does not have.
+    """
+    _check_injected(notebook)
+    print(describe_setup())
+    shown = settings.model_dump().items()
+    print(" · ".join(f"{k} {_shown(v)}" for k, v in shown))
+
+
+def _check_names(notebook: str, kind: type[Record], names: list[str]) -> None:
+    unknown = [name for name in names if name not in kind.model_fields]
+    if unknown:
+        known = ", ".join(kind.model_fields)
+        raise SettingsError(
+            f"{notebook} has no setting {unknown[0]!r}; it has {known}."
+        )
+
+
+def _check_injected(notebook: str) -> None:
+    """Refuse what papermill set and the parameters cell before it does not have."""
+    ipython = sys.modules.get("IPython")  # there in a notebook
+    shell = ipython.get_ipython() if ipython else None
+    cells = shell.user_ns["In"] if shell else []
+    for shown, injected in pairwise(cells):
+        if injected.startswith(INJECTED):
+            known = PARAMETER.findall(shown)
+            unknown = [n for n in PARAMETER.findall(injected) if n not in known]
+            if unknown:
+                raise SettingsError(
+                    f"{notebook} has no parameter {unknown[0]!r}; it has "
+                    f"{', '.join(known)}. Other settings go into more."
+                )
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (not isinstance(value, bool) and value in (0, "", [], ()))
+
+
+def _derived(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
+    """Values that follow from others: a model's own learning rate, the precision."""
+    derived: dict[str, Any] = {}
+    for name in ("precision", "sampling_precision"):
+        if name in kind.model_fields and name not in values:
+            derived[name] = best_precision()
+    if "learning_rate" in kind.model_fields:
+        derived["learning_rate"] = learning_rate_of(values["model"])
+    if "learning_rates" in kind.model_fields:
+        names = split_text(values["models"])
+        derived["learning_rates"] = tuple(learning_rate_of(name) for name in names)
+    return derived
+
+
+def learning_rate_of(model: str) -> float:
+    """The finetuning rate for a model name; ":random" variants share their model's."""
+    known = LEARNING_RATES.get(model) or LEARNING_RATES.get(model.split(":")[0])
+    return known or OTHER_MODELS_LEARNING_RATE
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence that names the setting."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    if not where:
+        return what[0].upper() + what[1:] + "."
+    what = what[0].lower() + what[1:]
+    return f"{where} = {first['input']!r} is refused: {what}."

@@ -1,0 +1,151 @@
+"""What a stage costs, estimated: time from measured rates, the rest from sizes alone.
+
+A stage's `Work` says what there is to do; a row of COSTS what that kind of work costs.
+"""
+
+from typing import Literal, NamedTuple
+
+from gsmlib.method.sizes import Size, size_of
+from gsmlib.study.specs import (
+    FinetuneSpec,
+    PretrainSpec,
+    SampleSpec,
+    ScoreSpec,
+    VerifierSpec,
+)
+
+# Mean tokens of a question and of a solution.
+TOKENS = {"minigsm": (110, 80), "gsm8k": (90, 130)}
+PASSAGE_TOKENS = 90  # of running text
+# What GPU hours are counted in: an A100's bfloat16 peak, of which this share is used.
+GPU, GPU_FLOPS, GPU_SHARE = "NVIDIA A100", 312e12, 0.3
+PROCESS_BYTES = 500e6  # of Python and torch
+TRAINED_BYTES = 16  # a parameter's weight, gradient and Adam's two states, in float32
+LAYER_BYTES = 80  # kept for the backward pass, a token, layer and unit of width
+LOGIT_BYTES = 12  # the same, a token and entry of the vocabulary
+PIECE_TOKENS, PIECE_LOGITS = 4096, 200e6  # at once, as training.max_piece on a CPU
+START_SECONDS = 0.3  # of a stage: loading a model and its problems
+ALL_EPOCHS_BYTES = 2e9  # more than this is too much to keep every epoch's model
+
+
+class Work(NamedTuple):
+    """What a stage has to do, without its parents."""
+
+    kind: Literal["train", "sample", "score"]
+    model: str  # that it trains, samples from or scores with
+    tokens: float  # about how many it learns, writes or reads; a shared question once
+    models: int = 0  # that it keeps
+    max_length: int = 0  # of a sampled row
+
+
+class Cost(NamedTuple):
+    """A kind of work: seconds on one core, operations, bytes on disk.
+
+    The seconds of a token, and what a million parameters add, were fitted to rates of
+    mini-0.3m to SmolLM2 on the machine that the reports were made on.
+    """
+
+    seconds: float
+    seconds_a_million: float
+    flops: float  # a parameter and token
+    disk: float  # bytes a token
+
+
+COSTS = {
+    "train": Cost(30e-6, 27e-6, flops=6, disk=0),
+    "sample": Cost(70e-6, 21e-6, flops=2, disk=2.5),
+    "score": Cost(10e-6, 9e-6, flops=2, disk=7),  # no gradients
+}
+
+
+def pretrain_work(spec: PretrainSpec) -> Work:
+    """Return what additional pretraining has to do."""
+    tokens = spec.n_texts * spec.training.epochs * PASSAGE_TOKENS
+    return Work("train", spec.model, tokens, models=1)
+
+
+def finetune_work(spec: FinetuneSpec) -> Work:
+    """Return what a finetuning has to do."""
+    tokens = spec.data.n_train * spec.training.epochs * sum(TOKENS[spec.data.dataset])
+    return Work("train", spec.model, tokens, models=len(spec.keep_epochs))
+
+
+def sample_work(spec: SampleSpec) -> Work:
+    """Return what a sampling has to do."""
+    model = (spec.sampler.base if spec.sampler else spec.generator).model
+    return Work("sample", model, _read(spec), max_length=spec.max_length)
+
+
+def verifier_work(spec: VerifierSpec) -> Work:
+    """Return what a verifier's training has to do."""
+    question, solution = TOKENS[spec.completions.generator.data.dataset]
+    each = spec.per_problem or spec.completions.n
+    once = 2 * question + solution  # of a group: its question, its language row
+    tokens = solution + once / min(spec.training.group_size, each)
+    tokens *= spec.completions.n_problems * each * spec.training.epochs
+    return Work("train", spec.base.model, tokens, models=spec.checkpoints)
+
+
+def score_work(spec: ScoreSpec) -> Work:
+    """Return what a scoring has to do."""
+    return Work("score", spec.verifier.base.model, _read(spec.completions))
+
+
+def _read(completions: SampleSpec) -> float:
+    """Tokens of completions and, once each, of their questions."""
+    question, solution = TOKENS[completions.generator.data.dataset]
+    return completions.n_problems * (completions.n * solution + question)
+
+
+def estimate_seconds(work: Work) -> float:
+    """Return about how long one core takes."""
+    cost = COSTS[work.kind]
+    each = cost.seconds + cost.seconds_a_million * size_of(work.model).millions
+    return START_SECONDS + work.tokens * each
+
+
+def estimate_flops(work: Work) -> float:
+    """Return the operations: a parameter and token, 6 to learn, 2 otherwise."""
+    return COSTS[work.kind].flops * 1e6 * size_of(work.model).millions * work.tokens
+
+
+def estimate_gpu_seconds(work: Work) -> float:
+    """Return about how long a GPU takes, from operations alone."""
+    return estimate_flops(work) / (GPU_FLOPS * GPU_SHARE)
+
+
+def estimate_memory(work: Work) -> float:
+    """Return about how many bytes there are at the peak, in float32 on a CPU.
+
+    Training: weights, gradients, Adam's states, and what the backward pass needs of
+    the tokens computed at once. Sampling: weights, and the cache of the rows in work.
+    """
+    from gsmlib.method.decoding import BATCH_BYTES, MAX_ROWS  # here: they import torch
+    from gsmlib.study.making import EVALUATION_TOKENS
+
+    size = size_of(work.model)
+    parameters = 1e6 * size.millions
+    if work.kind == "train":
+        return PROCESS_BYTES + TRAINED_BYTES * parameters + _kept_for_backward(size)
+    if work.kind == "score":
+        read = EVALUATION_TOKENS * LAYER_BYTES * size.width
+        return PROCESS_BYTES + 4 * parameters + read
+    row = 8 * size.layers * size.width * work.max_length + 32 * size.vocabulary
+    return PROCESS_BYTES + 4 * parameters + min(MAX_ROWS * row, BATCH_BYTES)
+
+
+def _kept_for_backward(size: Size) -> float:
+    tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary)
+    kept = LAYER_BYTES * size.layers * size.width + LOGIT_BYTES * size.vocabulary
+    return tokens * kept
+
+
+def estimate_disk(work: Work) -> float:
+    """Return about how many bytes stay in the store."""
+    models = work.models * 4e6 * size_of(work.model).millions
+    return COSTS[work.kind].disk * work.tokens + models
+
+
+def all_epochs_fit(model: str, epochs: int) -> bool:
+    """Return whether the models after every epoch are small enough to be kept."""
+    return epochs * 4e6 * size_of(model).millions <= ALL_EPOCHS_BYTES

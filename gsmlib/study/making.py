@@ -1,0 +1,427 @@
+"""The stages' makers: each computes its spec into a folder, out of its parents'.
+
+A maker has its stage's name and finds its parents in the store; `stages.obtain` calls
+it where the store lacks an artifact.
+"""
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pyarrow import Table
+from pyarrow.dataset import dataset
+from pyarrow.parquet import write_table
+from tqdm import tqdm
+
+from gsmlib.data import Problem, load_problems
+from gsmlib.files import write_file
+from gsmlib.method.answers import final_number, is_correct
+from gsmlib.method.batching import Row, encode
+from gsmlib.method.decoding import Completion, stream_completions
+from gsmlib.method.models import (
+    LanguageModel,
+    keep_freed_memory,
+    load_language_model,
+    load_saved_language_model,
+    load_saved_verifier,
+    save_language_model,
+    save_verifier,
+)
+from gsmlib.method.pretraining import more_text_rows
+from gsmlib.method.selection import AGGREGATIONS, aggregate
+from gsmlib.method.training import evaluate_loss, launched, train
+from gsmlib.method.verifier import (
+    make_rows,
+    new_verifier,
+    score_completions,
+)
+from gsmlib.study.specs import (
+    FinetuneSpec,
+    PretrainSpec,
+    SampleSpec,
+    ScoreSpec,
+    VerifierSpec,
+)
+from gsmlib.study.stages import (
+    COMPLETIONS,
+    HISTORY,
+    LOSSES,
+    SCORES,
+    epoch_folder,
+    folder_of,
+    is_done,
+    locate,
+    sampled_problems,
+    shortened,
+    training_problems,
+    verifier_name,
+)
+from gsmlib.study.store import RESUME, Store
+
+DONE = "done"  # among what a scoring is resumed from: whole problems
+SAVE_SECONDS = 30  # an interruption loses about this much sampling
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
+
+
+# ----------------------------------------------------------------------------- pretrain
+
+
+def pretrain(spec: PretrainSpec, store: Store, work: Path) -> None:
+    training = spec.training
+    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
+    rows = more_text_rows(lm.tokenizer, spec.dataset, spec.n_texts, training.seed)
+    history = train(
+        lm.model,
+        rows,
+        training,
+        pad_token=lm.tokenizer.pad_token_id,
+        checkpoint=work / RESUME,
+    )
+    save_language_model(lm, work / "model")
+    history.to_csv(work / HISTORY, index=False)
+
+
+def _load_pretrained(spec: FinetuneSpec, dropout: float, store: Store) -> LanguageModel:
+    """The model before it is finetuned, after additional pretraining if there is."""
+    if spec.pretraining is None:
+        return load_language_model(spec.model, dropout=dropout, seed=spec.training.seed)
+    folder = folder_of(spec.pretraining, store) / "model"
+    return load_saved_language_model(folder, dropout=dropout)
+
+
+# ----------------------------------------------------------------------------- finetune
+
+
+def finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
+    data, training = spec.data, spec.training
+    lm = _load_pretrained(spec, training.dropout, store)
+    rows = language_rows(lm, training_problems(data, data.n_train), spec.max_length)
+    test = shortened(load_problems(data.dataset, "test", data.n_test), data)
+    test_rows = language_rows(lm, test, spec.max_length)
+
+    def after_epoch(epoch: int, summary: dict) -> None:
+        if epoch in spec.keep_epochs:
+            save_language_model(lm, work / f"epoch-{epoch}")
+        loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
+        _note_loss(work / LOSSES, epoch, loss)
+
+    history = train(
+        lm.model,
+        rows,
+        training,
+        pad_token=lm.tokenizer.pad_token_id,
+        on_epoch=after_epoch,
+        checkpoint=work / RESUME,
+    )
+    history.to_csv(work / HISTORY, index=False)
+
+
+def _note_loss(path: Path, epoch: int, loss: float) -> None:
+    """Add an epoch's test loss to a file that survives an interruption."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    write_file(path, json.dumps(known | {str(epoch): loss}))
+
+
+def language_rows(
+    lm: LanguageModel, problems: list[Problem], max_length: int
+) -> list[Row]:
+    """Encode problems with their own solutions as language-model rows."""
+    return [encode(lm.tokenizer, *problem, max_length) for problem in problems]
+
+
+# ------------------------------------------------------------------------------- sample
+
+
+def best_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def sample(spec: SampleSpec, store: Store, work: Path) -> None:
+    own = launched().process_index, launched().num_processes
+    sample_shard(spec, store, work / RESUME, *own)
+    launched().wait_for_everyone()
+    if launched().is_main_process:
+        write_table(_merge(work / RESUME), work / COMPLETIONS)
+
+
+def sample_shard(
+    spec: SampleSpec, store: Store, parts: Path, shard: int, shards: int
+) -> None:
+    """Complete every `shards`-th problem, but for what `parts` has already."""
+    parts.mkdir(exist_ok=True)
+    finished = _finished(parts)
+    places = range(shard, spec.n_problems, shards)
+    if all((place, j) in finished for place in places for j in range(spec.n)):
+        return
+    keep_freed_memory()
+    lm = load_saved_language_model(_sampler_folder(spec, store))
+    lm.model.to(best_device(), PRECISIONS[spec.precision])
+    rows, saved = [], time.monotonic()
+    for row in _complete(lm, spec, places, finished):
+        rows.append(row)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            _write_part(rows, parts)
+            rows, saved = [], time.monotonic()
+    if rows:
+        _write_part(rows, parts)
+
+
+def _sampler_folder(spec: SampleSpec, store: Store) -> Path:
+    """Where the model lies that samples."""
+    if spec.sampler is not None:
+        return folder_of(spec.sampler, store) / verifier_name()
+    return epoch_folder(spec.generator, spec.epoch, store)
+
+
+def _complete(
+    lm: LanguageModel,
+    spec: SampleSpec,
+    places: Sequence[int],
+    finished: set[tuple[int, int]],
+) -> Iterator[dict[str, Any]]:
+    """Yield a labelled row for every completion that is not finished, as it is done."""
+    problems = sampled_problems(spec)
+    pairs = [(i, j) for i in range(len(places)) for j in range(spec.n)]
+    skip = {(i, j) for i, j in pairs if (places[i], j) in finished}
+    stream = stream_completions(
+        lm,
+        [problems[place].question for place in places],
+        spec.n,
+        temperature=spec.temperature,
+        seed=spec.seed,
+        max_length=spec.max_length,
+        calculator=spec.calculator,
+        stop_after_answer=spec.stop_after_answer,
+        problem_ids=places,
+        skip=skip,
+    )
+    bar = dict(desc="sample", unit="completion", leave=False, initial=len(skip))
+    for i, sample, completion in tqdm(stream, total=len(pairs), **bar):
+        place = places[i]
+        about = {"problem": place, "sample": sample}
+        yield about | completion._asdict() | _label(completion, problems[place])
+
+
+def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
+    return {
+        "correct": is_correct(completion.text, problem.solution),
+        "answer": final_number(completion.text),
+    }
+
+
+def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Add finished rows to those that an interruption leaves."""
+    part = folder / f"{uuid.uuid4().hex}.parquet"  # others may write there too
+    write_table(Table.from_pylist(rows), part.with_suffix(".tmp"))
+    part.with_suffix(".tmp").rename(part)
+
+
+def _merge(folder: Path) -> Table:
+    """Return all saved rows by problem and sample, each once.
+
+    A worker that was given up may have saved some that its successor saved again.
+    """
+    table = dataset(sorted(folder.glob("*.parquet"))).to_table()
+    problem, sample = (table[name].to_numpy() for name in ("problem", "sample"))
+    keys = problem * (sample.max() + 1) + sample
+    return table.take(np.unique(keys, return_index=True)[1])
+
+
+def _finished(folder: Path) -> set[tuple[int, int]]:
+    """Return (problem, sample) of the rows that are saved already."""
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        return set()
+    table = dataset(files).to_table(columns=["problem", "sample"])
+    columns = (table[name].to_pylist() for name in ("problem", "sample"))
+    return set(zip(*columns, strict=True))
+
+
+# ----------------------------------------------------------------------- train_verifier
+
+
+def train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
+    lm = _verifier_start(spec, store)
+    rows = verifier_rows(spec, lm, store)
+    verifier = new_verifier(lm, rows, spec.training.loss, spec.head)
+
+    def keep(number: int) -> None:
+        name = verifier_name(number if number < spec.checkpoints else None)
+        save_verifier(verifier, lm.tokenizer, work / name)
+
+    history = train(
+        verifier,
+        rows,
+        spec.training,
+        language_rows=_joint_rows(spec, lm, rows),
+        pad_token=lm.tokenizer.pad_token_id,
+        shares=spec.checkpoints,
+        on_share=keep,
+        checkpoint=work / RESUME,
+    )
+    history.to_csv(work / HISTORY, index=False)
+
+
+def verifier_rows(spec: VerifierSpec, lm: LanguageModel, store: Store) -> list[Row]:
+    """Return the labelled rows that a verifier learns from, problem by problem."""
+    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
+    if spec.per_problem is not None:
+        table = table[table["sample"] < spec.per_problem]
+    if spec.deduplicate:
+        text = table["tokens"].map(tuple)
+        table = table[~table.assign(text=text).duplicated(["problem", "text"])]
+    return make_rows(
+        lm.tokenizer,
+        [problem.question for problem in sampled_problems(spec.completions)],
+        per_problem(table, "tokens"),
+        per_problem(table, "correct"),
+        spec.completions.max_length,
+    )
+
+
+def _joint_rows(
+    spec: VerifierSpec, lm: LanguageModel, rows: Sequence[Row]
+) -> list[Row]:
+    """The language rows of the joint objective."""
+    if spec.language_rows == "samples":
+        return [row._replace(label=float("nan")) for row in rows]
+    data = spec.completions.generator.data
+    originals = training_problems(data, data.n_train)
+    return language_rows(lm, originals, spec.completions.max_length)
+
+
+def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
+    """The model a verifier starts from: its generator, or the pretrained one.
+
+    Raises ValueError where it reads other tokens than the completions are made of.
+    """
+    base, rate = spec.base, spec.training.dropout
+    if spec.init == "pretrained":
+        return _load_pretrained(base, rate, store)
+    epoch = base.keep_epochs[-1] if spec.start else spec.completions.epoch
+    folder = epoch_folder(base, epoch, store)
+    lm = load_saved_language_model(folder, dropout=rate)
+    if spec.start is not None:
+        sampler = load_saved_language_model(
+            epoch_folder(spec.completions.generator, spec.completions.epoch, store)
+        )
+        if sampler.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
+            raise ValueError(
+                f"{base.model} cannot verify {spec.completions.generator.model}: "
+                "their tokens differ; take two models of one family."
+            )
+    return lm
+
+
+# -------------------------------------------------------------------------------- score
+
+
+def score(spec: ScoreSpec, store: Store, work: Path) -> None:
+    own = launched().process_index, launched().num_processes
+    score_shard(spec, store, work / RESUME, *own)
+    launched().wait_for_everyone()
+    if not launched().is_main_process:
+        return
+    scored = _merge(work / RESUME / DONE).to_pandas()
+    for how in AGGREGATIONS:
+        scored[how] = [aggregate(scores, how) for scores in scored["token_scores"]]
+    scored.to_parquet(work / SCORES)
+
+
+def score_shard(
+    spec: ScoreSpec, store: Store, parts: Path, shard: int, shards: int
+) -> None:
+    """Score every `shards`-th problem's completions, but for what `parts` has."""
+    (parts / DONE).mkdir(parents=True, exist_ok=True)
+    finished = {problem for problem, _ in _finished(parts / DONE)}
+    places = range(shard, spec.completions.n_problems, shards)
+    places = [place for place in places if place not in finished]
+    if not places:
+        return
+    name = verifier_name(_checkpoint(spec))
+    folder = folder_of(spec.verifier, store) / name
+    verifier, tokenizer = load_saved_verifier(folder)
+    verifier.to(best_device())
+    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
+    problems, tokens = sampled_problems(spec.completions), per_problem(table, "tokens")
+    unfinished = parts / hashlib.sha256(repr(places).encode()).hexdigest()[:16]
+    unfinished.mkdir(exist_ok=True)
+    token_scores = score_completions(
+        verifier,
+        tokenizer,
+        [problems[place].question for place in places],
+        [tokens[place] for place in places],
+        batch_tokens=EVALUATION_TOKENS,
+        precision=spec.verifier.training.precision,
+        loss=spec.verifier.training.loss,
+        known=_known_scores(unfinished),
+        keep=_keeper(unfinished),
+    )
+    rows = [
+        {"problem": place, "sample": j, "token_scores": scores}
+        for place, of_problem in zip(places, token_scores, strict=True)
+        for j, scores in enumerate(of_problem)
+    ]
+    _write_part(rows, parts / DONE)
+
+
+def _keeper(folder: Path) -> Callable[[dict[int, np.ndarray]], None]:
+    """What adds scores to those that an interruption leaves, every SAVE_SECONDS."""
+    rows: list[dict[str, Any]] = []
+    saved = time.monotonic()
+
+    def keep(made: dict[int, np.ndarray]) -> None:
+        nonlocal saved
+        rows.extend({"row": row, "scores": scores} for row, scores in made.items())
+        if time.monotonic() - saved > SAVE_SECONDS:
+            _write_part(rows, folder)
+            rows.clear()
+            saved = time.monotonic()
+
+    return keep
+
+
+def _known_scores(folder: Path) -> dict[int, np.ndarray]:
+    """The scores that an interruption left, by their completion's number."""
+    files = sorted(folder.glob("*.parquet"))
+    parts = [pd.read_parquet(file) for file in files]
+    pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
+    return {int(row): scores for part in pairs for row, scores in part}
+
+
+def _checkpoint(spec: ScoreSpec) -> int | None:
+    """The checkpoint that scores, None where it is the last."""
+    last = spec.checkpoint == spec.verifier.checkpoints
+    return None if last else spec.checkpoint
+
+
+def per_problem(table: pd.DataFrame, column: str) -> list[list]:
+    """Return a column as one list per problem, samples in order; arrays as lists."""
+    ordered = table.sort_values(["problem", "sample"])
+    plain = ordered[column].map(lambda v: v.tolist() if hasattr(v, "tolist") else v)
+    return plain.groupby(ordered["problem"]).agg(list).tolist()
+
+
+# ------------------------------------------------------------------------------- shards
+
+SHARDS = {SampleSpec: sample_shard, ScoreSpec: score_shard}
+
+
+def compute_shard(
+    spec: SampleSpec | ScoreSpec, store: Store, shard: int, shards: int
+) -> None:
+    """Compute one of `shards` parts of a stage's rows, which `obtain` then finds.
+
+    A shard is every `shards`-th problem. Its stage's parents must be in the store.
+    """
+    if not is_done(spec, store):
+        SHARDS[type(spec)](spec, store, store.parts(locate(spec)), shard, shards)
