@@ -32,7 +32,7 @@ Parameters = Annotated[
 @app.command()
 def prepare(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
     """Compute all that a report needs, and run no notebook."""
-    from gsmlib.report import fill_store
+    from gsmlib.report.run import fill_store
 
     with _interruptible():
         failed = fill_store(check_scale(scale), ray)
@@ -44,7 +44,7 @@ def prepare(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
 @app.command()
 def report(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
     """Run all notebooks; write them, the figures and one page to runs/<scale>/."""
-    from gsmlib.report import run_report  # not needed to redraw figures
+    from gsmlib.report.run import run_report  # not needed to redraw figures
 
     if ray:
         prepare(scale, ray)
@@ -57,7 +57,7 @@ def report(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
 @app.command()
 def run(notebook: str, scale: Scale = DEFAULT_SCALE, p: Parameters = ()) -> None:
     """Run one notebook, such as 02_test_at_n, with any of its settings."""
-    from gsmlib.report import run_notebook
+    from gsmlib.report.run import run_notebook
 
     given = dict(item.split("=", 1) for item in p)
     name = notebook.removesuffix(".ipynb")
@@ -106,7 +106,7 @@ def claims(scale: Scale = DEFAULT_SCALE) -> None:
 @app.command()
 def plan(scale: Scale = DEFAULT_SCALE) -> None:
     """List what a report would compute, what the store has, and about how long."""
-    from gsmlib.report import print_plan
+    from gsmlib.report.run import print_plan
 
     print_plan(check_scale(scale))
 

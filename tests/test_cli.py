@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from gsmlib import bench, cli, figures, report
+from gsmlib import bench, cli, figures
+from gsmlib.report import run as report
 
 
 def run_cli(capsys, monkeypatch, *arguments):

@@ -8,8 +8,9 @@ from concurrent.futures.process import BrokenProcessPool
 import pandas as pd
 import pytest
 
-from gsmlib import config, experiments, report
+from gsmlib import config, experiments
 from gsmlib.records import SettingsError
+from gsmlib.report import run as report
 from gsmlib.study import artifacts, pipeline, plan
 from gsmlib.study.plan import (
     SIZES,

@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, config, environment, figures, page, report
+from gsmlib import claims, config, environment, figures
 from gsmlib.records import SettingsError
+from gsmlib.report import execute, page
+from gsmlib.report import run as report
 from gsmlib.study.store import Store
 
 matplotlib.use("agg")
@@ -127,9 +129,9 @@ def test_notebooks_that_a_died_process_leaves_are_executed(project, monkeypatch,
 
 def test_figures_stand_with_the_notebook_that_exports_them(project):
     draw(project / "figures" / "other_one.png")
-    chapters = report.list_chapters(["00_dataset", "10_claims"], project / "figures")
-    assert [chapter.title for chapter in chapters] == ["What is $x^2$?"] * 2
-    assert [[f.stem for f in chapter.figures] for chapter in chapters] == [
+    sections = report.list_sections(["00_dataset", "10_claims"], project / "figures")
+    assert [section.title for section in sections] == ["What is $x^2$?"] * 2
+    assert [[f.stem for f in section.figures] for section in sections] == [
         [],
         ["fig3_test"],
     ]
@@ -140,7 +142,7 @@ def test_formulas_become_mathml_and_money_does_not():
         "$x_i * y_i * z$ costs $5 or $ 6, `$a$`\n\n$$\\frac{a}{b}\n= 1$$\n\n<b>$c$</b>"
     )
     notebook = nbformat.v4.new_notebook(cells=[cell])
-    formulas = page._take_formulas(notebook)
+    formulas = execute._take_formulas(notebook)
     assert len(formulas) == 3 and all("<math" in drawn for drawn in formulas)
     assert "costs $5 or $ 6, `$a$`" in notebook.cells[0].source
     assert 'display="block"' in formulas[1] and "<mfrac>" in formulas[1]
@@ -153,7 +155,7 @@ def test_formulas_become_mathml_and_money_does_not():
     ids=lambda path: path.stem,
 )
 def test_every_formula_of_the_notebooks_is_drawn(path):
-    for drawn in page._take_formulas(nbformat.read(path, 4)):
+    for drawn in execute._take_formulas(nbformat.read(path, 4)):
         said = re.sub(r' aria-label="[^"]*"', "", drawn)
         assert "<math" in said and "\\" not in said
 
@@ -178,10 +180,14 @@ def test_a_pngs_size_is_read(tmp_path):
 
 
 def test_the_cost_is_what_the_store_noted(tmp_path):
+    def page_of(costs):
+        ledger = tmp_path / "claims.json"
+        return page.write_index(tmp_path, "quick", [], [], costs, ledger).read_text()
+
     costs = report.cost_table([], Store(tmp_path))
-    assert costs.empty and "No stage" in page._cost(costs)
+    assert costs.empty and "No stage" in page_of(costs)
     row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
-    assert "61.2" in page._cost(pd.DataFrame([row]))
+    assert "61.2" in page_of(pd.DataFrame([row]))
 
 
 @pytest.fixture(scope="module")
@@ -202,13 +208,13 @@ def folder(tmp_path_factory):
     draw(source / "fig5_verification.png")
     ledger = claims.write_ledger(rows, source)
     images = sorted(source.glob("*.png"))
-    chapters = [page.Chapter("03_verification", 'Is it "<better>"?', images)]
+    sections = [page.Section("03_verification", 'Is it "<better>"?', images)]
     outcomes = [page.Outcome("03_verification", 61.0, "03_verification failed: <x>")]
     write_executed(run / "03_verification.ipynb", images[0])
-    page.write_notebook(run / "03_verification.ipynb", "03_verification")
+    execute.write_notebook(run / "03_verification.ipynb", "03_verification")
     row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
     costs = pd.DataFrame([row])
-    page.write_index(run, "quick", chapters, outcomes, costs, ledger)
+    page.write_index(run, "quick", sections, outcomes, costs, ledger)
     return run
 
 
@@ -243,7 +249,7 @@ def test_pages_are_complete_without_a_network(folder):
 def test_the_wall_says_what_there_is_to_say(folder):
     text = (folder / "index.html").read_text()
     for words in (
-        "Is it &quot;&lt;better&gt;&quot;?",
+        "Is it &#34;&lt;better&gt;&#34;?",
         "03_verification failed: &lt;x&gt;",
         "Figure 5.",
         "175B models 34.7 % and 56.3 %",
@@ -329,6 +335,6 @@ def test_the_browsers_complaints_would_be_heard(folder):
 
 
 def test_the_paper_is_printed_without_navigation(folder):
-    style = Path(page.__file__).with_name("template") / "page.css"
+    style = Path(page.__file__).with_name("templates") / "page.css"
     printed = style.read_text().partition("@media print")[2]
     assert "nav { display: none }" in printed and "break-inside: avoid" in printed

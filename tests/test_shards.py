@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_pipeline import finetune_spec, sample_spec, score_spec
 
-from gsmlib import report
+from gsmlib.report import run as report
 from gsmlib.study import artifacts, pipeline, stages
 from gsmlib.study.stages import compute_shard
 from gsmlib.study.store import Store

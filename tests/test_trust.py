@@ -17,10 +17,10 @@ import torch
 from jupyter_client.manager import start_new_kernel
 from test_pipeline import finetune_spec, score_spec
 
-from gsmlib import page, report
 from gsmlib.data import load_problems
 from gsmlib.method.decoding import sample_completions
 from gsmlib.method.models import load_language_model
+from gsmlib.report import execute
 from gsmlib.study import artifacts, pipeline
 from gsmlib.study import store as store_module
 from gsmlib.study.store import MANIFEST, RESUME, Store, StoreError, find_fault
@@ -86,7 +86,7 @@ def test_a_kernel_that_is_killed_is_one_sentence(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[cell])
     path = tmp_path / "00_dataset.ipynb"
     nbformat.write(notebook, path)
-    outcome = report.execute(path, tmp_path / "runs", {}, quiet=True)
+    outcome = execute.execute(path, tmp_path / "runs", {}, quiet=True)
     assert "its kernel died" in outcome.error and "run it again" in outcome.error
     assert (tmp_path / "runs" / "00_dataset.html").exists()
 
@@ -311,7 +311,7 @@ def test_what_a_model_says_is_shown_not_run(tmp_path):
     cell = nbformat.v4.new_code_cell("print(text)", outputs=output)
     path = tmp_path / "notebook.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
-    page.write_notebook(path, title=said)
+    execute.write_notebook(path, title=said)
     text = path.with_suffix(".html").read_text()
     assert "alert(" in text and "<script>alert" not in text
     assert "<img src=x" not in text

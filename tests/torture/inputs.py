@@ -22,12 +22,13 @@ from tokenizers.models import WordLevel
 from traitlets.config import Config
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from gsmlib import cli, report
+from gsmlib import cli
 from gsmlib.config import resolve
 from gsmlib.data import gsm8k
 from gsmlib.environment import project_root
 from gsmlib.method.decoding import sample_completions
 from gsmlib.method.models import load_language_model
+from gsmlib.report import run as report
 from gsmlib.study import plan
 from gsmlib.study.pipeline import compute
 from gsmlib.study.store import Store

@@ -19,8 +19,9 @@ from gsmlib.config import PARAMETER, SETTINGS, resolve
 from gsmlib.environment import project_root
 from gsmlib.experiments import stages
 from gsmlib.figures import figures_folder
-from gsmlib.page import Chapter, Outcome, execute, write_index
 from gsmlib.records import SettingsError
+from gsmlib.report.execute import execute
+from gsmlib.report.page import Outcome, Section, write_index
 from gsmlib.study.pipeline import compute
 from gsmlib.study.plan import (
     GPU,
@@ -95,8 +96,8 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
 
 def _execute_aloud(notebook: str, scale: str, parameters: dict[str, Any]) -> Outcome:
     print(f"\n== {notebook} at scale {scale}", flush=True)
-    path, folder = notebook_path(notebook), run_folder(scale)
-    outcome = execute(path, folder, parameters, quiet=False)
+    path = notebook_path(notebook)
+    outcome = execute(path, run_folder(scale), parameters, quiet=False)
     _say(outcome)
     return outcome
 
@@ -108,24 +109,21 @@ def _say(outcome: Outcome) -> None:
 
 def run_report(scale: str) -> list[Outcome]:
     """Run every notebook that exists, the failing ones included, and write the page."""
-    names = [name for name in SETTINGS if _exists(name)]
+    folder = project_root() / "notebooks"
+    names = [name for name in SETTINGS if (folder / f"{name}.ipynb").is_file()]
     if not names:
         raise SettingsError(
-            f"There are no notebooks in {project_root() / 'notebooks'}; run this in a "
-            "checkout of gsmlib."
+            f"There are no notebooks in {folder}; run this in a checkout of gsmlib."
         )
-    start = time.perf_counter()
+    start, store = time.perf_counter(), Store()
     print(f"The report at scale {scale}: {len(names)} notebooks", flush=True)
-    store = Store()
     prepare(_report_stages(scale), store)
     outcomes = run_notebooks(names, scale)
     page = write_report_page(scale, outcomes, store)
-    failed = [outcome.notebook for outcome in outcomes if outcome.error]
     print(f"\nThe report took {time.perf_counter() - start:.0f} s: {page}")
+    failed = [outcome.notebook for outcome in outcomes if outcome.error]
     if failed:
-        print(
-            f"{len(failed)} of {len(outcomes)} notebooks failed: {', '.join(failed)}."
-        )
+        print(f"{len(failed)} of {len(names)} notebooks failed: {', '.join(failed)}.")
     return outcomes
 
 
@@ -175,62 +173,53 @@ def print_plan(scale: str) -> None:
 def run_notebooks(names: list[str], scale: str) -> list[Outcome]:
     """Execute notebooks: on a CPU several at a time, and quietly; else one by one.
 
-    The ledger is executed when all others have ended.
+    One by one are also those that a died process leaves, and at the end the ledger.
     """
     parameters = {name: notebook_parameters(name, scale, {}) for name in names}
     first = [name for name in names if name != LAST]
-    outcomes = _execute_all(first, scale, parameters)
-    if LAST in names:
-        outcomes.append(_execute_aloud(LAST, scale, parameters[LAST]))
-    return outcomes
-
-
-def _execute_all(
-    names: list[str], scale: str, parameters: dict[str, dict[str, Any]]
-) -> list[Outcome]:
-    """Execute notebooks together; those that a died process leaves, one by one."""
-    workers = min(count_workers(), len(names))
-    ended: dict[str, Outcome] = {}
-    if workers > 1:
-        with processes(workers, NEW_PROCESS) as pool:
-            running = [
-                pool.submit(
-                    execute, notebook_path(name), run_folder(scale), parameters[name]
-                )
-                for name in names
-            ]
-            for future in as_completed(running):
-                ended[future.result().notebook] = future.result()
-                _say(future.result())
+    workers = min(count_workers(), len(first))
+    ended = _execute_together(workers, first, scale, parameters) if workers > 1 else {}
     return [
         ended.get(name) or _execute_aloud(name, scale, parameters[name])
-        for name in names
+        for name in [*first, *(name for name in names if name == LAST)]
     ]
 
 
-def _exists(notebook: str) -> bool:
-    return (project_root() / "notebooks" / f"{notebook}.ipynb").is_file()
+def _execute_together(
+    workers: int, names: list[str], scale: str, parameters: dict[str, dict[str, Any]]
+) -> dict[str, Outcome]:
+    """Execute notebooks by several processes; return how those that ended did."""
+    folder, ended = run_folder(scale), {}
+    with processes(workers, NEW_PROCESS) as pool:
+        running = [
+            pool.submit(execute, notebook_path(name), folder, parameters[name])
+            for name in names
+        ]
+        for future in as_completed(running):
+            outcome = future.result()
+            ended[outcome.notebook] = outcome
+            _say(outcome)
+    return ended
 
 
 def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path:
     """Write `runs/<scale>/index.html`: verdicts, figures, notebooks, cost, origin."""
-    stages = list_stages(_report_stages(scale), store)
-    names = [outcome.notebook for outcome in outcomes]
-    chapters = list_chapters(names, figures_folder(scale))
-    ledger = figures_folder(scale) / LEDGER
-    costs = cost_table(stages, store)
-    return write_index(run_folder(scale), scale, chapters, outcomes, costs, ledger)
+    figures = figures_folder(scale)
+    sections = list_sections([outcome.notebook for outcome in outcomes], figures)
+    costs = cost_table(list_stages(_report_stages(scale), store), store)
+    folder, ledger = run_folder(scale), figures / LEDGER
+    return write_index(folder, scale, sections, outcomes, costs, ledger)
 
 
-def list_chapters(names: list[str], folder: Path) -> list[Chapter]:
+def list_sections(names: list[str], folder: Path) -> list[Section]:
     """Return each notebook's title and, in their order in it, its exported figures."""
     images = {image.stem: image for image in sorted(folder.glob("*.png"))}
-    chapters = []
+    sections = []
     for name in names:
         cells = nbformat.read(notebook_path(name), 4).cells
         source = "\n".join(cell.source for cell in cells)
         title = re.search(r"^# (.+)$", source, re.MULTILINE)
         found = [stem for stem in EXPORTED.findall(source) if stem in images]
         figures = [images.pop(stem) for stem in dict.fromkeys(found)]
-        chapters.append(Chapter(name, title[1] if title else name, figures))
-    return chapters
+        sections.append(Section(name, title[1] if title else name, figures))
+    return sections

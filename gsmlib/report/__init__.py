@@ -1,0 +1,1 @@
+"""The report: notebooks run, their figures and verdicts gathered into offline pages."""
