@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from gsmlib import environment, figures
-from gsmlib.config import check_scale
+from gsmlib import chapters, environment
+from gsmlib.chapters import export
+from gsmlib.chapters.style import VENUES
 from gsmlib.environment import best_precision, cache_folder
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
+from gsmlib.settings import check_scale
 from gsmlib.study.store import StoreError
 
 app = typer.Typer(
@@ -71,36 +73,33 @@ def run(notebook: str, scale: Scale = DEFAULT_SCALE, p: Parameters = ()) -> None
 def redraw_figures(
     folder: Annotated[Path | None, typer.Argument(help="Where the CSVs are.")] = None,
     venue: Annotated[
-        str, typer.Option("--for", help=f"Size and fonts: {', '.join(figures.VENUES)}.")
+        str, typer.Option("--for", help=f"Size and fonts: {', '.join(VENUES)}.")
     ] = "",
 ) -> None:
     """Redraw all figures from their CSVs; nothing is computed.
 
     For a venue they go into a folder of its name beside the CSVs.
     """
-    if venue not in ("", *figures.VENUES):
-        known = ", ".join(figures.VENUES)
+    if venue not in ("", *VENUES):
+        known = ", ".join(VENUES)
         raise SettingsError(f"There is no venue {venue!r}; there are {known}.")
     folder = folder or environment.project_root() / "figures"
-    tables = [
-        csv
-        for csv in sorted(folder.rglob("*.csv"))
-        if csv.stem.partition("_")[0] in figures.DRAW
-    ]
-    if not tables:
+    found = {csv: chapters.find_figure(csv) for csv in sorted(folder.rglob("*.csv"))}
+    if not any(found.values()):
         raise SettingsError(f"There are no figures' CSVs in {folder}.")
     with _interruptible():
-        for csv in tables:
-            files = figures.redraw(csv, csv.parent / venue, venue)
-            print(", ".join(path.name for path in files))
+        for csv, figure in found.items():
+            if figure is not None:
+                files = export.redraw(figure, csv, csv.parent / venue, venue)
+                print(", ".join(path.name for path in files))
 
 
 @app.command()
 def claims(scale: Scale = DEFAULT_SCALE) -> None:
     """Print the ledger: each claim's verdict from a scale's exported tables."""
-    from gsmlib.claims import print_ledger
+    from gsmlib.chapters.ledger import print_ledger
 
-    print_ledger(figures.figures_folder(check_scale(scale)))
+    print_ledger(chapters.CHAPTERS, export.figures_folder(check_scale(scale)))
 
 
 @app.command()
@@ -114,13 +113,13 @@ def plan(scale: Scale = DEFAULT_SCALE) -> None:
 @app.command()
 def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
     """Measure, on development problems, what docs/regime.md reports of a scale."""
-    from gsmlib import config, experiments
+    from gsmlib.chapters import verification
     from gsmlib.study.store import Store
 
     given = dict(item.split("=", 1) for item in p)
-    settings = config.settings("03_verification", **{**given, "scale": scale})
+    settings = verification.CHAPTER.settings(**{**given, "scale": scale})
     with _interruptible():
-        table = experiments.regime_table(settings, Store())
+        table = verification.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
 
 

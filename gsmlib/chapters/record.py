@@ -48,7 +48,8 @@ class Chapter(NamedTuple):
     """A notebook's question: all that is the chapter's own.
 
     `grid` lists its points, from which both the stages to prepare and the rows of its
-    tables come; `scales` has the chapter's own values of the settings, by scale.
+    tables come; `scales` has the chapter's own values of the settings, by scale; one
+    that `reads_others` runs when all others have exported their figures.
     """
 
     name: str  # its notebook's
@@ -57,6 +58,7 @@ class Chapter(NamedTuple):
     claims: Sequence[Claim] = ()
     grid: Callable[[Any], list[Point]] | None = None
     scales: Values | Mapping[str, dict[str, Any]] = {}
+    reads_others: bool = False
 
     def resolve(self, more: str = "", **parameters: Any) -> Any:
         """Return the full settings; see `settings.resolve`."""

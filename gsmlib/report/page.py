@@ -16,22 +16,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gsmlib import claims, paper
+from gsmlib import paper
+from gsmlib.chapters import Chapter, find_claim
+from gsmlib.chapters.export import Figure
+from gsmlib.chapters.ledger import LEDGER, in_numbers
+from gsmlib.chapters.rules import VERDICTS
 from gsmlib.environment import describe_setup, provenance
 from gsmlib.files import write_file
 
 FIGURES = "figures"  # the folder of images beside the wall
-OUR_FIGURES = {
-    "calculator": "what the calculator is worth, greedy and for single samples",
-    "calibration": "the verifier's scores against the share of right completions",
-    "dataset": "steps and words of the problems",
-    "direct": "solutions with and without natural-language steps",
-    "ledger": "the verdicts on all claims",
-    "open": "what the paper leaves open, one change at a time",
-    "released": "the released solutions: accuracy, and by steps",
-    "sidebyside": "solutions of finetuning and verification side by side",
-}
-SIGNS = dict(zip(claims.VERDICTS, "●◇✕–", strict=True))
+SIGNS = dict(zip(VERDICTS, "●◇✕–", strict=True))
 TEMPLATES = Environment(
     loader=PackageLoader("gsmlib.report"),
     autoescape=True,
@@ -50,11 +44,10 @@ class Outcome(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A notebook on the wall: its name, its question, the figures it exports."""
+    """A chapter on the wall, and its notebook's question."""
 
-    notebook: str
+    chapter: Chapter
     title: str
-    figures: list[Path]
 
 
 def render(template: str, values: dict[str, Any]) -> str:
@@ -68,26 +61,21 @@ def write_index(
     sections: Sequence[Section],
     outcomes: Sequence[Outcome],
     costs: pd.DataFrame,
-    ledger: Path,
+    exported: Path,
 ) -> Path:
     """Write `index.html` into a run's folder, and the figures it shows beside it.
 
-    costs: the rows of `plan.cost_table`; ledger: claims.json, if there is one.
+    costs: the rows of `pool.cost_table`; exported: the folder of the scale's figures,
+    and of its ledger, if there is one.
     """
+    ledger = exported / LEDGER
     rows = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else []
-    verdicts = {row["id"]: row["verdict"] for row in rows}
-    wall = [section for section in sections if section.figures]
-    for section in wall:
-        _copy_figures(section.figures, folder / FIGURES)
     made = provenance({})
     values = {
         "title": f"Training verifiers, reproduced at scale {scale}",
         "signs": SIGNS,
         "claims": [_claim(row, folder) for row in rows],
-        "sections": [
-            each._asdict() | {"figures": [_figure(f, verdicts) for f in each.figures]}
-            for each in wall
-        ],
+        "sections": [_section(each, exported, folder, rows) for each in sections],
         "outcomes": outcomes,
         "costs": costs.to_dict("records"),
         "commit": made["commit"],
@@ -99,50 +87,55 @@ def write_index(
     return folder / "index.html"
 
 
-def _copy_figures(images: Sequence[Path], folder: Path) -> None:
-    """Copy each figure's files, unless that is where they are."""
+def _section(
+    section: Section, exported: Path, folder: Path, rows: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what the wall shows of a chapter: those of its figures that there are."""
+    chapter, shown = section.chapter, []
+    for figure in chapter.figures:
+        image = exported / f"{figure.name}.png"
+        if image.is_file():
+            _copy_figure(image, folder / FIGURES)
+            judged = [c.id for c in chapter.claims if c.figure == figure.id]
+            verdicts = {r["id"]: r["verdict"] for r in rows if r["id"] in judged}
+            shown.append(_figure(figure, image, verdicts))
+    return {"notebook": chapter.name, "title": section.title, "figures": shown}
+
+
+def _copy_figure(image: Path, folder: Path) -> None:
+    """Copy a figure's files, unless that is where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    for image in images:
-        for file in image.parent.glob(f"{image.stem}.*"):
-            if file.parent.resolve() != folder.resolve():
-                shutil.copy(file, folder / file.name)
+    for file in image.parent.glob(f"{image.stem}.*"):
+        if file.parent.resolve() != folder.resolve():
+            shutil.copy(file, folder / file.name)
 
 
 def _claim(row: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return a row of the ledger with what its table says beyond it."""
-    claim, factor = paper.claim(row["id"]), row.get("size_factor")
+    claim, factor = find_claim(row["id"]).about, row.get("size_factor")
     return row | {
         "statement": claim.statement,
-        "ours": f"{claim.quantity}: {claims.in_numbers(row | {'paper': None})}",
-        "factor": claims.in_numbers(factor) if factor else "",
+        "ours": f"{claim.quantity}: {in_numbers(row | {'paper': None})}",
+        "factor": in_numbers(factor) if factor else "",
         "stated": "" if row["paper"] is None else f"{row['paper']:.3g}",
         "ran": (folder / f"{row['notebook']}.html").is_file(),
     }
 
 
-def _figure(image: Path, verdicts: dict[str, str]) -> dict[str, Any]:
-    figure_id = image.stem.partition("_")[0]
-    number, words = figure_id.removeprefix("fig"), what_it_shows(image.stem)
-    ours = number == figure_id  # not one of the paper's
-    judged = [row.id for row in paper.CLAIMS if row.figure == figure_id]
-    kinds = ("svg", "pdf", "csv")
+def _figure(figure: Figure, image: Path, verdicts: dict[str, str]) -> dict[str, Any]:
+    words, kinds = figure.shows, ("svg", "pdf", "csv")
+    number = figure.id.removeprefix("fig")
+    ours = number == figure.id  # not one of the paper's
     return {
-        "name": image.stem,
+        "name": figure.name,
         "label": "" if ours else f"Figure {number}.",
         "words": words[0].upper() + words[1:] if ours else words,
         "size": png_size(image),
-        "verdicts": {name: verdicts[name] for name in judged if name in verdicts},
-        "stated": paper.STATED.get(figure_id, ""),
+        "verdicts": verdicts,
+        "stated": paper.STATED.get(figure.id, ""),
         "origin": origin(image.with_suffix(".json")),
         "kinds": [kind for kind in kinds if image.with_suffix(f".{kind}").is_file()],
     }
-
-
-def what_it_shows(name: str) -> str:
-    """Return in a few words what an exported figure shows, from its file's name."""
-    figure_id, _, words = name.partition("_")
-    known = dict(paper.FIGURES) | OUR_FIGURES
-    return known.get(figure_id, words.replace("_", " ") or figure_id)
 
 
 def origin(record: Path) -> str:

@@ -8,39 +8,36 @@ executed copies, their HTML and the page go to `runs/<scale>/`.
 import re
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from gsmlib.claims import LEDGER
-from gsmlib.config import PARAMETER, SETTINGS, resolve
+from gsmlib.chapters import CHAPTERS, find, resolve
+from gsmlib.chapters.export import figures_folder
+from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
-from gsmlib.experiments import stages
-from gsmlib.figures import figures_folder
 from gsmlib.records import SettingsError
 from gsmlib.report.execute import execute
 from gsmlib.report.page import Outcome, Section, write_index
-from gsmlib.study.pipeline import compute
-from gsmlib.study.plan import (
-    GPU,
-    GPU_FLOPS,
-    GPU_SHARE,
+from gsmlib.settings import PARAMETER
+from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE
+from gsmlib.study.pool import (
     cost_table,
     count_workers,
-    list_stages,
-    needed_stages,
+    list_tasks,
+    needed_tasks,
     plan_table,
     prepare,
     processes,
 )
 from gsmlib.study.specs import Spec
+from gsmlib.study.stages import obtain
 from gsmlib.study.store import Store
 
-EXPORTED = re.compile(r'"([a-z0-9]+_\w+)"')  # a figure's name in a notebook
 NEW_PROCESS = "fork" if sys.platform == "linux" else "spawn"
-LAST = "10_claims"  # reads what the others export
 
 
 def notebook_path(notebook: str) -> Path:
@@ -89,8 +86,8 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
 
     Raises SettingsError before anything runs where a parameter is refused.
     """
-    parameters = notebook_parameters(notebook, scale, given)
-    prepare(stages(resolve(notebook, **{**given, "scale": scale})), Store())
+    parameters, chapter = notebook_parameters(notebook, scale, given), find(notebook)
+    prepare(chapter.stages(chapter.resolve(**{**given, "scale": scale})), Store())
     return _execute_aloud(notebook, scale, parameters)
 
 
@@ -110,20 +107,20 @@ def _say(outcome: Outcome) -> None:
 def run_report(scale: str) -> list[Outcome]:
     """Run every notebook that exists, the failing ones included, and write the page."""
     folder = project_root() / "notebooks"
-    names = [name for name in SETTINGS if (folder / f"{name}.ipynb").is_file()]
-    if not names:
+    there = [c for c in CHAPTERS if (folder / f"{c.name}.ipynb").is_file()]
+    if not there:
         raise SettingsError(
             f"There are no notebooks in {folder}; run this in a checkout of gsmlib."
         )
     start, store = time.perf_counter(), Store()
-    print(f"The report at scale {scale}: {len(names)} notebooks", flush=True)
+    print(f"The report at scale {scale}: {len(there)} notebooks", flush=True)
     prepare(_report_stages(scale), store)
-    outcomes = run_notebooks(names, scale)
+    outcomes = run_notebooks(there, scale)
     page = write_report_page(scale, outcomes, store)
     print(f"\nThe report took {time.perf_counter() - start:.0f} s: {page}")
     failed = [outcome.notebook for outcome in outcomes if outcome.error]
     if failed:
-        print(f"{len(failed)} of {len(names)} notebooks failed: {', '.join(failed)}.")
+        print(f"{len(failed)} of {len(there)} notebooks failed: {', '.join(failed)}.")
     return outcomes
 
 
@@ -138,13 +135,17 @@ def fill_store(scale: str, ray: str = "") -> list[Spec]:
 
         return prepare_on_ray(specs, store, ray)
     prepare(specs, store)
-    for spec in needed_stages(list_stages(specs, store)):
-        compute(spec, store)
+    for spec in needed_tasks(list_tasks(specs, store)):
+        obtain(spec, store)
     return []
 
 
 def _report_stages(scale: str) -> list[Spec]:
-    return [spec for name in SETTINGS for spec in stages(resolve(name, scale=scale))]
+    return [
+        spec
+        for chapter in CHAPTERS
+        for spec in chapter.stages(chapter.resolve(scale=scale))
+    ]
 
 
 def print_plan(scale: str) -> None:
@@ -152,7 +153,7 @@ def print_plan(scale: str) -> None:
 
     Everything is estimated. GPU hours are told where the models are for a GPU.
     """
-    table = plan_table(list_stages(_report_stages(scale), Store()))
+    table = plan_table(list_tasks(_report_stages(scale), Store()))
     hidden = [] if scale == "gpt2" else ["gpu_hours"]
     print(table.drop(columns=hidden).round(2).to_string(index=False))
     minutes, workers = table["core_minutes"].sum(), count_workers()
@@ -170,18 +171,19 @@ def print_plan(scale: str) -> None:
         )
 
 
-def run_notebooks(names: list[str], scale: str) -> list[Outcome]:
+def run_notebooks(chapters: Sequence[Chapter], scale: str) -> list[Outcome]:
     """Execute notebooks: on a CPU several at a time, and quietly; else one by one.
 
-    One by one are also those that a died process leaves, and at the end the ledger.
+    One by one are also those that a died process leaves, and at the end those that read
+    what the others exported.
     """
-    parameters = {name: notebook_parameters(name, scale, {}) for name in names}
-    first = [name for name in names if name != LAST]
-    workers = min(count_workers(), len(first))
-    ended = _execute_together(workers, first, scale, parameters) if workers > 1 else {}
+    parameters = {c.name: notebook_parameters(c.name, scale, {}) for c in chapters}
+    names = [c.name for c in chapters if not c.reads_others]
+    workers = min(count_workers(), len(names))
+    ended = _execute_together(workers, names, scale, parameters) if workers > 1 else {}
     return [
         ended.get(name) or _execute_aloud(name, scale, parameters[name])
-        for name in [*first, *(name for name in names if name == LAST)]
+        for name in [*names, *(c.name for c in chapters if c.reads_others)]
     ]
 
 
@@ -205,21 +207,15 @@ def _execute_together(
 def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path:
     """Write `runs/<scale>/index.html`: verdicts, figures, notebooks, cost, origin."""
     figures = figures_folder(scale)
-    sections = list_sections([outcome.notebook for outcome in outcomes], figures)
-    costs = cost_table(list_stages(_report_stages(scale), store), store)
-    folder, ledger = run_folder(scale), figures / LEDGER
-    return write_index(folder, scale, sections, outcomes, costs, ledger)
+    ran = [find(outcome.notebook) for outcome in outcomes]
+    sections = [Section(chapter, read_title(chapter.name)) for chapter in ran]
+    costs = cost_table(list_tasks(_report_stages(scale), store), store)
+    return write_index(run_folder(scale), scale, sections, outcomes, costs, figures)
 
 
-def list_sections(names: list[str], folder: Path) -> list[Section]:
-    """Return each notebook's title and, in their order in it, its exported figures."""
-    images = {image.stem: image for image in sorted(folder.glob("*.png"))}
-    sections = []
-    for name in names:
-        cells = nbformat.read(notebook_path(name), 4).cells
-        source = "\n".join(cell.source for cell in cells)
-        title = re.search(r"^# (.+)$", source, re.MULTILINE)
-        found = [stem for stem in EXPORTED.findall(source) if stem in images]
-        figures = [images.pop(stem) for stem in dict.fromkeys(found)]
-        sections.append(Section(name, title[1] if title else name, figures))
-    return sections
+def read_title(notebook: str) -> str:
+    """Return a notebook's first heading, its question."""
+    cells = nbformat.read(notebook_path(notebook), 4).cells
+    source = "\n".join(cell.source for cell in cells)
+    title = re.search(r"^# (.+)$", source, re.MULTILINE)
+    return title[1] if title else notebook
