@@ -6,12 +6,12 @@ import time
 
 import pandas as pd
 import pytest
-from test_pipeline import finetune_spec, sample_spec, score_spec
+from test_stages import finetune_spec, sample_spec, score_spec
 
 from gsmlib.records import SettingsError
-from gsmlib.study import cluster, pipeline, plan
+from gsmlib.study import cluster, pool, results
 from gsmlib.study.cluster import count_shards, prepare_on_ray
-from gsmlib.study.plan import Stage, estimate_seconds, list_stages, needed_stages
+from gsmlib.study.pool import Stage, estimate_seconds, list_tasks, needed_tasks
 from gsmlib.study.store import Store
 
 ray = pytest.importorskip("ray", reason="Ray, an extra, is not installed")
@@ -50,7 +50,7 @@ def specs():
 def local(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("local"))
     for spec in specs():
-        pipeline.score(spec, store)
+        results.score(spec, store)
     return store
 
 
@@ -66,7 +66,7 @@ def filled(machines, tmp_path_factory):
         while time.monotonic() < deadline and not list(store.root.glob("sample/*")):
             time.sleep(0.1)
         machines.remove_node(victim, allow_graceful=False)
-        killed.append(bool(needed_stages(list_stages(specs(), Store(store.root)))))
+        killed.append(bool(needed_tasks(list_tasks(specs(), Store(store.root)))))
 
     killer = threading.Thread(target=kill)
     with pytest.MonkeyPatch.context() as patch:
@@ -79,12 +79,12 @@ def filled(machines, tmp_path_factory):
 
 
 def test_a_node_that_dies_changes_no_row(filled, local):
-    assert not needed_stages(list_stages(specs(), filled))
+    assert not needed_tasks(list_tasks(specs(), filled))
     assert not list(filled.root.glob("*/*.work"))
     for spec in specs():
-        drawn = [pipeline.sample(spec.completions, store) for store in (filled, local)]
+        drawn = [results.sample(spec.completions, store) for store in (filled, local)]
         pd.testing.assert_frame_equal(*drawn, rtol=1e-5)
-        scores = [pipeline.score(spec, store) for store in (filled, local)]
+        scores = [results.score(spec, store) for store in (filled, local)]
         pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-6)
 
 
@@ -94,7 +94,7 @@ def test_ray_train_trains_a_stage_by_two_processes(
     monkeypatch.setenv("GSMLIB_TRAIN_PROCESSES", "2")
     store, spec = Store(tmp_path), finetune_spec()
     assert prepare_on_ray([spec], store, machines.address) == []
-    both = [pipeline.epoch_losses(spec, s) for s in (store, local)]
+    both = [results.epoch_losses(spec, s) for s in (store, local)]
     pd.testing.assert_frame_equal(*both, rtol=1e-4)
     assert not both[0].equals(both[1])  # two processes sum in another order
 
@@ -137,4 +137,4 @@ def test_a_stage_has_as_many_shards_as_it_is_worth(monkeypatch):
     monkeypatch.setattr(cluster, "SHARD_SECONDS", 0.4)
     assert shards(score_spec().replace(completions=long)) == long.n_problems
     assert shards(sample_spec(n=1)) == 1
-    assert shards(long.generator) == 1 and plan.estimate_seconds(long.generator) > 1
+    assert shards(long.generator) == 1 and pool.estimate_seconds(long.generator) > 1

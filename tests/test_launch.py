@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
-from test_pipeline import finetune_spec, score_spec
+from test_stages import finetune_spec, score_spec
 
 from gsmlib.data import load_problems
 from gsmlib.method.batching import encode
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.training import _own_share, _random_numbers, add_gradients, new_run
-from gsmlib.study import artifacts, pipeline, stages
+from gsmlib.study import making, results, stages
 from gsmlib.study.store import Store
 
 # A sum over processes adds float32 numbers in another order; steps carry it on.
@@ -25,10 +25,10 @@ TOLERANCE = 1e-4
 LAUNCH = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no"
 COMPUTE = """
 import sys
-from gsmlib.study import pipeline
+from gsmlib.study import results, stages
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
-pipeline.compute(ScoreSpec.model_validate_json(sys.argv[1]), Store(sys.argv[2]))
+results.obtain(ScoreSpec.model_validate_json(sys.argv[1]), Store(sys.argv[2]))
 """
 
 
@@ -55,15 +55,15 @@ def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
     one, two = Store(folder / "one"), Store(folder / "two")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "_note_loss", interrupt)
+        patch.setattr(making, "_note_loss", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.finetune(finetune_spec(), two)
+            results.obtain(finetune_spec(), two)
     printed = compute_by_two(score_spec(), two, folder)
-    pipeline.score(score_spec(), one)
+    results.score(score_spec(), one)
     return one, two, printed
 
 
-NOTE = stages._note_loss
+NOTE = making._note_loss
 
 
 def interrupt(path, epoch, loss):
@@ -73,7 +73,7 @@ def interrupt(path, epoch, loss):
 
 
 def history(spec, store):
-    table = pd.read_csv(artifacts.folder_of(spec, store) / artifacts.HISTORY)
+    table = pd.read_csv(stages.folder_of(spec, store) / stages.HISTORY)
     return table.drop(columns="seconds")
 
 
@@ -91,14 +91,14 @@ def test_what_two_processes_wrote_is_read_alike(stores):
     assert not list(two.root.glob("*/*.work"))
     for spec in (finetune_spec(), score_spec().verifier, score_spec()):
         files = [
-            sorted(path.name for path in artifacts.folder_of(spec, s).rglob("*"))
+            sorted(path.name for path in stages.folder_of(spec, s).rglob("*"))
             for s in (one, two)
         ]
         assert files[0] == files[1]
-    losses = [pipeline.epoch_losses(finetune_spec(), s) for s in (one, two)]
+    losses = [results.epoch_losses(finetune_spec(), s) for s in (one, two)]
     pd.testing.assert_frame_equal(*losses, rtol=TOLERANCE)
     weights = [
-        pipeline.load_finetuned(finetune_spec(), 2, s).model.state_dict()
+        results.load_finetuned(finetune_spec(), 2, s).model.state_dict()
         for s in (one, two)
     ]
     assert all(
@@ -111,13 +111,13 @@ def test_two_processes_sample_and_score_the_rows_of_one(stores, tmp_path):
     one, _, _ = stores
     mixed = Store(tmp_path / "mixed")
     for spec in (finetune_spec(), score_spec().verifier):
-        folder = artifacts.folder_of(spec, mixed)
-        shutil.copytree(artifacts.folder_of(spec, one), folder)
+        folder = stages.folder_of(spec, mixed)
+        shutil.copytree(stages.folder_of(spec, one), folder)
     compute_by_two(score_spec(), mixed, tmp_path)
     spec = score_spec()
-    drawn = [pipeline.sample(spec.completions, store) for store in (one, mixed)]
+    drawn = [results.sample(spec.completions, store) for store in (one, mixed)]
     pd.testing.assert_frame_equal(*drawn, rtol=1e-4)
-    scored = [pipeline.score(spec, store) for store in (one, mixed)]
+    scored = [results.score(spec, store) for store in (one, mixed)]
     pd.testing.assert_frame_equal(*scored, rtol=1e-3, atol=1e-5)
 
 
@@ -163,7 +163,7 @@ def test_dropout_differs_between_processes():
 def test_the_manifest_knows_nothing_of_processes(stores):
     one, two, _ = stores
     texts = [
-        (artifacts.folder_of(score_spec(), s) / "manifest.json").read_text()
+        (stages.folder_of(score_spec(), s) / "manifest.json").read_text()
         for s in (one, two)
     ]
     one_identity, two_identity = (json.loads(text)["identity"] for text in texts)

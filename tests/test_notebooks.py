@@ -103,7 +103,7 @@ def test_parameters_are_the_settings(name):
     hidden = fields - set(given)
     assert set(given) - fields == ({"more"} if hidden else set())
     for scale in scales.SCALES:
-        resolved = config.resolve(name, **(given | {"scale": scale}))
+        resolved = resolve(name, **(given | {"scale": scale}))
         assert resolved.scale == scale
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, config, environment, figures
+from gsmlib import claims, environment, figures
 from gsmlib.records import SettingsError
 from gsmlib.report import execute, page
 from gsmlib.report import run as report
@@ -76,7 +76,7 @@ def test_parameters_reach_the_notebook_typed(project):
     values = report.notebook_parameters("00_dataset", "smoke", given)
     assert values == {"scale": "smoke", "n_train": 12, "more": "test_problems=5"}
     hidden = values.pop("more")
-    resolved = config.resolve("00_dataset", hidden, **values)
+    resolved = resolve("00_dataset", hidden, **values)
     assert (resolved.n_train, resolved.test_problems) == (12, 5)
 
 

@@ -4,18 +4,18 @@ import shutil
 
 import pandas as pd
 import pytest
-from test_pipeline import finetune_spec, sample_spec, score_spec
+from test_stages import finetune_spec, sample_spec, score_spec
 
 from gsmlib.report import run as report
-from gsmlib.study import artifacts, pipeline, stages
-from gsmlib.study.stages import compute_shard
+from gsmlib.study import making, results, stages
+from gsmlib.study.making import compute_shard
 from gsmlib.study.store import Store
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("whole"))
-    pipeline.score(score_spec(), store)
+    results.score(score_spec(), store)
     return store
 
 
@@ -24,8 +24,8 @@ def parents(whole, tmp_path):
     """A store with everything but the test problems' completions and their scores."""
     spec, store = score_spec(), Store(tmp_path / "store")
     for parent in (finetune_spec(), sample_spec(), spec.verifier):
-        folder = artifacts.folder_of(parent, whole)
-        shutil.copytree(folder, artifacts.folder_of(parent, store))
+        folder = stages.folder_of(parent, whole)
+        shutil.copytree(folder, stages.folder_of(parent, store))
     return store
 
 
@@ -36,12 +36,12 @@ def test_any_number_of_shards_gives_the_same_rows(parents, whole, shards, monkey
         for shard in reversed(range(min(shards, 3))):  # the rest have no problem
             compute_shard(stage, parents, shard, shards)
         with monkeypatch.context() as patch:
-            patch.setattr(stages, "load_saved_language_model", no_model)
-            patch.setattr(stages, "load_saved_verifier", no_model)
-            pipeline.compute(stage, parents)
-    drawn = [pipeline.sample(spec.completions, store) for store in (parents, whole)]
+            patch.setattr(making, "load_saved_language_model", no_model)
+            patch.setattr(making, "load_saved_verifier", no_model)
+            results.obtain(stage, parents)
+    drawn = [results.sample(spec.completions, store) for store in (parents, whole)]
     pd.testing.assert_frame_equal(*drawn, rtol=1e-5)
-    scores = [pipeline.score(spec, store) for store in (parents, whole)]
+    scores = [results.score(spec, store) for store in (parents, whole)]
     pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-6)
 
 
@@ -53,25 +53,25 @@ def test_what_is_missing_or_twice_there_is_put_right(parents, whole):
     spec = score_spec()
     for stage in (spec.completions, spec):
         compute_shard(stage, parents, 0, 2)
-        parts = artifacts.parts_of(stage, parents)
+        parts = stages.parts_of(stage, parents)
         (part,) = parts.rglob("*.parquet")
         shutil.copy(
             part, part.with_name("again.parquet")
         )  # of a worker given up too early
         (parts / "unfinished.tmp").write_text("half a part")
-        pipeline.compute(stage, parents)
+        results.obtain(stage, parents)
         compute_shard(stage, parents, 1, 2)  # a straggler: nothing is left to do
     assert not list(parents.root.glob("*/*.work"))
-    drawn = [pipeline.sample(spec.completions, store) for store in (parents, whole)]
+    drawn = [results.sample(spec.completions, store) for store in (parents, whole)]
     pd.testing.assert_frame_equal(*drawn, rtol=1e-5)
-    scores = [pipeline.score(spec, store) for store in (parents, whole)]
+    scores = [results.score(spec, store) for store in (parents, whole)]
     pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-6)
 
 
 def test_other_shards_take_what_is_done_into_account(parents, monkeypatch):
     spec, made = sample_spec(seed=5), []
-    label = stages._label
-    monkeypatch.setattr(stages, "_label", lambda *pair: made.append(1) or label(*pair))
+    label = making._label
+    monkeypatch.setattr(making, "_label", lambda *pair: made.append(1) or label(*pair))
     compute_shard(spec, parents, 0, 2)
     compute_shard(spec, parents, 0, 2)
     for shard in range(3):
@@ -83,6 +83,6 @@ def test_preparing_fills_the_store(tmp_path, monkeypatch):
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
     monkeypatch.setattr(report, "_report_stages", lambda scale: [score_spec()])
     assert report.fill_store("smoke") == []
-    assert artifacts.is_done(score_spec(), Store())
+    assert stages.is_done(score_spec(), Store())
     monkeypatch.setattr(report, "compute", no_model)
     assert report.fill_store("smoke") == []

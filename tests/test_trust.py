@@ -21,9 +21,16 @@ from gsmlib.data import load_problems
 from gsmlib.method.decoding import sample_completions
 from gsmlib.method.models import load_language_model
 from gsmlib.report import execute
-from gsmlib.study import artifacts, pipeline
+from gsmlib.study import results, stages
 from gsmlib.study import store as store_module
-from gsmlib.study.store import MANIFEST, RESUME, Store, StoreError, find_fault
+from gsmlib.study.store import (
+    MANIFEST,
+    RESUME,
+    Store,
+    StoreError,
+    find_fault,
+    place_of,
+)
 
 
 @pytest.fixture
@@ -39,12 +46,12 @@ def test_a_stage_on_a_full_disk_is_one_sentence_and_goes_on_later(store):
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file is larger
     try:
         with pytest.raises(StoreError, match="The disk is full") as refusal:
-            pipeline.finetune(finetune_spec(), store)
+            results.obtain(finetune_spec(), store)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(refusal.value)
-    assert not artifacts.is_done(finetune_spec(), store)
-    assert find_fault(pipeline.finetune(finetune_spec(), store).folder) is None
+    assert not stages.is_done(finetune_spec(), store)
+    assert find_fault(results.obtain(finetune_spec(), store).folder) is None
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, RuntimeError])
@@ -56,20 +63,20 @@ def test_a_store_that_vanishes_is_one_sentence(store, error):
         (work / "file").write_text("too late")
 
     with pytest.raises(StoreError, match="has vanished") as refusal:
-        store.get("stage", {"n": 1}, make)
+        store.get(place_of("stage", {"n": 1}), make)
     assert str(store.root) in str(refusal.value) and "\n" not in str(refusal.value)
-    artifact = store.get("stage", {"n": 1}, lambda work: (work / "f").touch())
+    artifact = store.get(place_of("stage", {"n": 1}), lambda work: (work / "f").touch())
     assert not artifact.cached
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_store_of_somebody_else_is_read_but_not_written(store):
-    store.get("stage", {"n": 1}, lambda work: (work / "f").write_text("x"))
+    store.get(place_of("stage", {"n": 1}), lambda work: (work / "f").write_text("x"))
     code = (
         "import os, sys; from gsmlib.study.store import *; os.setuid(65534)\n"
         "store = Store(sys.argv[1])\n"
-        "print(store.get('stage', {'n': 1}, None).cached)\n"
-        "try: store.get('stage', {'n': 2}, None)\n"
+        "print(store.get(place_of('stage', {'n': 1}), None).cached)\n"
+        "try: store.get(place_of('stage', {'n': 2}), None)\n"
         "except StoreError as error: print(error)\n"
     )
     for folder in (store.root, *store.root.parents):
@@ -96,11 +103,11 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from test_pipeline import finetune_spec
 from gsmlib.method import training
-from gsmlib.study import pipeline
+from gsmlib.study import results, stages
 from gsmlib.study.store import Store
 take_step = training.__dict__.setdefault("plain", training.take_step)
 training.take_step = lambda run: time.sleep({seconds}) or take_step(run)
-print("computed", not pipeline.finetune(finetune_spec(), Store({root!r})).cached)
+print("computed", not results.obtain(finetune_spec(), Store({root!r})).cached)
 """
 
 
@@ -127,22 +134,21 @@ def test_ctrl_c_in_an_open_notebook_and_the_cell_run_again(store):
         stopped = run(20)
         thread.join()
         assert stopped["ename"] == "KeyboardInterrupt"
-        assert not artifacts.is_done(finetune_spec(), store)
+        assert not stages.is_done(finetune_spec(), store)
         assert run(0)["status"] == "ok"
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert any("computed True" in content.get("text", "") for content in printed)
-    assert find_fault(pipeline.finetune(finetune_spec(), store).folder) is None
+    assert find_fault(results.obtain(finetune_spec(), store).folder) is None
 
 
 # ------------------------------------------------------------------ what a store holds
 
 
 def put(store, n):
-    return store.get(
-        "stage", {"n": n}, lambda work: (work / "f").write_text("x")
-    ).folder
+    place = place_of("stage", {"n": n})
+    return store.get(place, lambda work: (work / "f").write_text("x")).folder
 
 
 def test_another_artifacts_content_is_noticed(store):
@@ -189,9 +195,9 @@ def test_what_was_ended_but_not_yet_renamed_is_not_made_again(store, monkeypatch
 
     monkeypatch.setattr(store_module.os, "replace", _fail_to_rename(interrupt))
     with pytest.raises(KeyboardInterrupt):
-        store.get("stage", {"n": 1}, make)
+        store.get(place_of("stage", {"n": 1}), make)
     monkeypatch.undo()
-    artifact = store.get("stage", {"n": 1}, interrupt)
+    artifact = store.get(place_of("stage", {"n": 1}), interrupt)
     assert (artifact.folder / "f").read_text() == "x"
     assert find_fault(artifact.folder) is None
 
@@ -205,16 +211,16 @@ def _fail_to_rename(interrupt):
 def test_a_damaged_parent_is_never_read(store, child, capsys):
     """The generator is damaged while what was made of it is intact or gone."""
     spec = score_spec()
-    whole = pipeline.score(spec, store)
-    generator = artifacts.folder_of(finetune_spec(), store)
+    whole = results.score(spec, store)
+    generator = stages.folder_of(finetune_spec(), store)
     weights = generator / "epoch-2" / "model.safetensors"
     data = weights.read_bytes()
     weights.write_bytes(data[:-4] + b"\x00\x00\x80?")
     gone = spec.verifier if child == "verifier" else spec.completions
     for stage in (gone, spec):
-        shutil.rmtree(artifacts.folder_of(stage, store))
+        shutil.rmtree(stages.folder_of(stage, store))
     capsys.readouterr()
-    again = pipeline.score(spec, Store(store.root))
+    again = results.score(spec, Store(store.root))
     assert f"{weights} has changed" in capsys.readouterr().out
     assert again.equals(whole)
 
@@ -225,7 +231,7 @@ def test_a_damaged_parent_is_never_read(store, child, capsys):
 def test_the_same_specs_give_the_same_bytes(tmp_path):
     stores = [Store(tmp_path / name) for name in ("first", "second")]
     for store in stores:
-        pipeline.score(score_spec(), store)
+        results.score(score_spec(), store)
     first, second = (
         {
             str(path.relative_to(store.root)): path.read_bytes()

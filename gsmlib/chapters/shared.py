@@ -18,6 +18,10 @@ from gsmlib.method.answers import final_number
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.study.estimates import all_epochs_fit
 from gsmlib.study.pool import prepare
+from gsmlib.study.results import (
+    sample,
+    score,
+)
 from gsmlib.study.specs import (
     DataSpec,
     FinetuneSpec,
@@ -25,7 +29,9 @@ from gsmlib.study.specs import (
     ScoreSpec,
     VerifierSpec,
 )
-from gsmlib.study.stages import sample, sampled_problems, score
+from gsmlib.study.stages import (
+    sampled_problems,
+)
 from gsmlib.study.store import Store
 
 TEST_LOSS_PROBLEMS = 100

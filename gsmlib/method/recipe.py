@@ -7,6 +7,9 @@ from pydantic import Field
 from gsmlib.records import Count, Precision, Rate, Record, Seed
 
 
+EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
+
+
 class TrainSettings(Record):
     """One run of `training.train` (Appendix B); the rate decays linearly to 0.
 

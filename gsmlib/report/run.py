@@ -33,8 +33,10 @@ from gsmlib.study.pool import (
     prepare,
     processes,
 )
+from gsmlib.study.results import (
+    obtain,
+)
 from gsmlib.study.specs import Spec
-from gsmlib.study.stages import obtain
 from gsmlib.study.store import Store
 
 NEW_PROCESS = "fork" if sys.platform == "linux" else "spawn"

@@ -5,6 +5,7 @@ A stage's `Work` says what there is to do; a row of COSTS what that kind of work
 
 from typing import Literal, NamedTuple
 
+from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.sizes import Size, size_of
 from gsmlib.study.specs import (
     FinetuneSpec,
@@ -120,8 +121,7 @@ def estimate_memory(work: Work) -> float:
     Training: weights, gradients, Adam's states, and what the backward pass needs of
     the tokens computed at once. Sampling: weights, and the cache of the rows in work.
     """
-    from gsmlib.method.decoding import BATCH_BYTES, MAX_ROWS  # here: they import torch
-    from gsmlib.study.making import EVALUATION_TOKENS
+    from gsmlib.method.decoding import BATCH_BYTES, MAX_ROWS  # here: it imports torch
 
     size = size_of(work.model)
     parameters = 1e6 * size.millions

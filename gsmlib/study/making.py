@@ -1,6 +1,6 @@
 """The stages' makers: each computes its spec into a folder, out of its parents'.
 
-A maker has its stage's name and finds its parents in the store; `stages.obtain` calls
+A maker has its stage's name and finds its parents in the store; `results.obtain` calls
 it where the store lacks an artifact.
 """
 
@@ -35,6 +35,7 @@ from gsmlib.method.models import (
     save_verifier,
 )
 from gsmlib.method.pretraining import more_text_rows
+from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.selection import AGGREGATIONS, aggregate
 from gsmlib.method.training import evaluate_loss, launched, train
 from gsmlib.method.verifier import (
@@ -68,7 +69,6 @@ from gsmlib.study.store import RESUME, Store
 DONE = "done"  # among what a scoring is resumed from: whole problems
 SAVE_SECONDS = 30  # an interruption loses about this much sampling
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
 
 
 # ----------------------------------------------------------------------------- pretrain

@@ -1,25 +1,17 @@
-"""The stages, from pretraining to scores: where each lies, read or computed first.
+"""What the stages are, from pretraining to scores: a table, and where each result lies.
 
-`STAGES` has a row for each kind of spec. A spec holds its parents' specs, so asking for
-the last stage builds whatever is missing before it. What is in the store is read
-without torch: only computing (`gsmlib.study.making`) needs it.
+`STAGES` has a row for each kind of spec. A spec holds its parents' specs, and with them
+all that decides its result: its key in the store follows from it.
 """
 
 import hashlib
 import json
-import math
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import pandas as pd
-from safetensors import safe_open
-from tqdm import tqdm
+from typing import Any, NamedTuple
 
 from gsmlib.data import Problem, load_problems
-from gsmlib.environment import is_launched
 from gsmlib.files import file_sha256
 from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
 from gsmlib.records import Record
@@ -34,10 +26,7 @@ from gsmlib.study.specs import (
     Spec,
     VerifierSpec,
 )
-from gsmlib.study.store import RESUME, Artifact, Place, Store, key_of
-
-if TYPE_CHECKING:
-    from gsmlib.method.models import LanguageModel
+from gsmlib.study.store import Place, Store, place_of
 
 LOSSES, HISTORY = "losses.json", "history.csv"
 COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
@@ -82,7 +71,7 @@ def locate(spec: Spec) -> Place:
     if isinstance(spec, VerifierSpec):
         parents.append(spec.completions.generator)
         parents += [s for s in [spec.base.pretraining] if s is not None]
-    return Place(STAGES[type(spec)].name, key_of(values), values, tuple(parents))
+    return place_of(STAGES[type(spec)].name, values, tuple(parents))
 
 
 def identity(spec: Record, stage: str = "") -> dict[str, Any]:
@@ -169,106 +158,3 @@ def shortened(problems: list[Problem], data: DataSpec) -> list[Problem]:
     if not data.answers_only:
         return problems
     return [Problem(p.question, p.solution.splitlines()[-1]) for p in problems]
-
-
-# ---------------------------------------------------------------------------- computing
-
-
-def obtain(spec: Spec, store: Store) -> Artifact:
-    """Return a stage's artifact, computed first where the store lacks it.
-
-    Its parents come before it; one printed line says what it was and what it cost.
-    """
-    place = locate(spec)
-    if not store.has(place):
-        for parent in place.parents:
-            obtain(parent, store)
-
-    def make(work: Path) -> None:
-        from gsmlib.study import making  # here: it imports torch
-
-        getattr(making, place.stage)(spec, store, work)
-
-    artifact, speaks = _obtain_together(place, store, make)
-    if speaks and not artifact.again:
-        how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
-        tqdm.write(f"{place.stage:<14} {spec.describe()} · {how}")
-    return artifact
-
-
-def _obtain_together(
-    place: Place, store: Store, make: Callable[[Path], None]
-) -> tuple[Artifact, bool]:
-    """Return the artifact, and whether this is the first or only process.
-
-    All processes of a launch make it together; the first alone writes it. The others
-    read what it is resumed from, and what they would write is dropped.
-    """
-    if not is_launched():
-        return store.get(place, make), True
-    from gsmlib.method.training import launched
-
-    state, done = launched(), store.has(place)
-    state.wait_for_everyone()  # all have looked before one begins
-    if not state.is_main_process:
-        if not done:
-            with tempfile.TemporaryDirectory() as scratch:
-                (Path(scratch) / RESUME).symlink_to(store.parts(place).absolute())
-                make(Path(scratch))
-        state.wait_for_everyone()  # until the first has written it
-    artifact = store.get(place, make)
-    if state.is_main_process:
-        state.wait_for_everyone()
-    return artifact, state.is_main_process
-
-
-# ------------------------------------------------------------------------------ reading
-
-
-def sample(spec: SampleSpec, store: Store) -> pd.DataFrame:
-    """Return completions of a generator, labelled: a row per (problem, sample).
-
-    Columns: problem, sample, text, tokens, forced, logprob, finished, correct, answer.
-    Section 4.2: a completion is correct when its final answer is, whatever its steps.
-    """
-    return pd.read_parquet(obtain(spec, store).folder / COMPLETIONS)
-
-
-def score(spec: ScoreSpec, store: Store) -> pd.DataFrame:
-    """Return a verifier's scores: problem, sample, one column per aggregation.
-
-    The column token_scores has a list of scores per completion, one per token.
-    """
-    return pd.read_parquet(obtain(spec, store).folder / SCORES)
-
-
-def load_finetuned(spec: FinetuneSpec, epoch: int, store: Store) -> "LanguageModel":
-    """Return the model after `epoch`, finetuned first where it is not in the store."""
-    from gsmlib.method.models import load_saved_language_model  # here: it imports torch
-
-    obtain(spec, store)
-    return load_saved_language_model(epoch_folder(spec, epoch, store))
-
-
-def parameter_count(spec: FinetuneSpec, store: Store) -> int:
-    """Return how many numbers the finetuned model has (tied weights once)."""
-    obtain(spec, store)
-    total = 0
-    for path in epoch_folder(spec, spec.keep_epochs[-1], store).glob("*.safetensors"):
-        with safe_open(path, "np") as file:
-            names = list(file.keys())
-            shapes = [file.get_slice(name).get_shape() for name in names]
-        total += sum(math.prod(shape) for shape in shapes)
-    return total
-
-
-def epoch_losses(spec: FinetuneSpec, store: Store) -> pd.DataFrame:
-    """Return epoch, train_loss, test_loss: mean nats per token of a finetuning run."""
-    folder = obtain(spec, store).folder
-    history = pd.read_csv(folder / HISTORY)
-    train_loss = history.groupby("epoch")["loss"].mean()
-    test_loss = {
-        int(k): v for k, v in json.loads((folder / LOSSES).read_text()).items()
-    }
-    table = pd.DataFrame({"train_loss": train_loss, "test_loss": pd.Series(test_loss)})
-    return table.rename_axis("epoch").reset_index()

@@ -63,6 +63,13 @@ def key_of(identity: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
 
 
+def place_of(
+    stage: str, identity: dict[str, Any], parents: tuple[Any, ...] = ()
+) -> Place:
+    """Return the place of what an identity decides; its key is the identity's."""
+    return Place(stage, key_of(identity), identity, parents)
+
+
 class Store:
     """A folder of artifacts; many processes and machines may share it."""
 

@@ -23,14 +23,16 @@ from traitlets.config import Config
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from gsmlib import cli
-from gsmlib.config import resolve
+from gsmlib.chapters import resolve
 from gsmlib.data import gsm8k
 from gsmlib.environment import project_root
 from gsmlib.method.decoding import sample_completions
 from gsmlib.method.models import load_language_model
 from gsmlib.report import run as report
-from gsmlib.study import plan
-from gsmlib.study.pipeline import compute
+from gsmlib.study import pool
+from gsmlib.study.stages import (
+    compute,
+)
 from gsmlib.study.store import Store
 from torture import study
 
@@ -385,13 +387,13 @@ MISTAKES = [
     Mistake(
         ENV,
         "GSMLIB_WORKERS=all",
-        environment(lambda _: plan.count_workers(), GSMLIB_WORKERS="all"),
+        environment(lambda _: pool.count_workers(), GSMLIB_WORKERS="all"),
         ("'all'",),
     ),
     Mistake(
         ENV,
         "GSMLIB_WORKERS=0",
-        environment(lambda _: plan.count_workers(), GSMLIB_WORKERS="0"),
+        environment(lambda _: pool.count_workers(), GSMLIB_WORKERS="0"),
         ("'0'",),
     ),
     Mistake(

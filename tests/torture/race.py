@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from gsmlib.config import VerificationSettings
-from gsmlib.study import pipeline
+
 from gsmlib.study.store import Store
 from torture import study
 
@@ -71,7 +71,7 @@ def _start(shared: Path, number: int, log: Path) -> int:
 def _compute(shared: Path, chosen: VerificationSettings, backwards: bool) -> None:
     stages = study.last_stages(chosen)
     for spec in reversed(stages) if backwards else stages:
-        pipeline.compute(spec, Store(shared / "store"))
+        results.obtain(spec, Store(shared / "store"))
 
 
 def _note_builds(log: Path) -> None:

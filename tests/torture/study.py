@@ -16,17 +16,16 @@ from typing import NamedTuple
 
 import torch
 
-from gsmlib import experiments, figures
-from gsmlib.config import VerificationSettings, resolve
+from gsmlib.chapters import resolve, verification
 from gsmlib.method import training
-from gsmlib.study import stages
+from gsmlib.records import Record
+from gsmlib.study import making
 from gsmlib.study.specs import Spec
 from gsmlib.study.store import Store
 
 INTERVAL = 0.2  # seconds between checkpoints in a campaign; 30 and 60 in earnest
 LIMIT = 300  # seconds after which a child is taken for deadlocked
 MORE = "max_length=160 batch_tokens=800 verifier_batch_tokens=800"
-TABLE = "fig5_verification"
 
 
 class Ended(NamedTuple):
@@ -36,26 +35,26 @@ class Ended(NamedTuple):
     seconds: float
 
 
-def settings(models: str = "tiny:random") -> VerificationSettings:
+def settings(models: str = "tiny:random") -> Record:
     """Return settings whose whole study takes a few seconds on one core."""
     given = dict(models=models, sizes="12", epochs=2, completions=2)
     given |= dict(test_problems=4, test_completions=2, completed_problems=8)
     return resolve("03_verification", scale="smoke", more=MORE, **given)
 
 
-def last_stages(chosen: VerificationSettings) -> list[Spec]:
+def last_stages(chosen: Record) -> list[Spec]:
     """Return the stages that a study's table is made of."""
-    return experiments.verification_stages(chosen)
+    return verification.CHAPTER.stages(chosen)
 
 
-def run_study(folder: Path, chosen: VerificationSettings | None = None) -> None:
+def run_study(folder: Path, chosen: Record | None = None) -> None:
     """Compute the table and export the figure below `folder`."""
     chosen = chosen or settings()
     os.environ["GSMLIB_WORKERS"] = "1"
-    table = experiments.verification_curve(chosen, Store(folder / "store"))
-    figure = figures.draw("fig5", table)
-    origin = {"settings": chosen.model_dump()}
-    figures.export(figure, table, chosen.scale, TABLE, origin, folder / "figures")
+    os.environ["GSMLIB_FIGURES"] = str(folder / "figures")
+    table = verification.table(chosen, Store(folder / "store"))
+    drawing = verification.CHAPTER.draw("fig5", table)
+    verification.CHAPTER.export("fig5", drawing, table, chosen)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -78,8 +77,8 @@ def leftovers(store: Path) -> list[str]:
 def note_work(log: Path) -> None:
     """Save as often as INTERVAL says; note every step and completion in a file."""
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    step, label = training.take_step, stages._label
-    stages.SAVE_SECONDS = INTERVAL
+    step, label = training.take_step, making._label
+    making.SAVE_SECONDS = INTERVAL
     training.train.__kwdefaults__["save_every_seconds"] = INTERVAL
 
     def note(unit: str) -> None:
@@ -96,7 +95,7 @@ def note_work(log: Path) -> None:
         note(f"completion {hashlib.sha256(text.encode()).hexdigest()[:8]}")
         return label(completion, problem)
 
-    training.take_step, stages._label = noted_step, noted_label
+    training.take_step, making._label = noted_step, noted_label
 
 
 def start(work: Callable[[], None], log: Path) -> int:

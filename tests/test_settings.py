@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from gsmlib import config, environment
-from gsmlib.config import SETTINGS, resolve
+from gsmlib import environment
+from gsmlib.chapters import CHAPTERS, find, resolve
 from gsmlib.method import recipe
 from gsmlib.records import SettingsError
 from gsmlib.scales import SCALES
@@ -17,7 +17,7 @@ def no_scale_from_outside(monkeypatch):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("notebook", SETTINGS)
+@pytest.mark.parametrize("notebook", [chapter.name for chapter in CHAPTERS])
 def test_every_scale_has_values_for_every_notebook(scale, notebook):
     resolved = resolve(notebook, scale=scale)
     assert resolved.scale == scale
@@ -79,7 +79,7 @@ def test_wrong_settings_are_refused_in_one_sentence(notebook, given, words):
 
 
 def test_settings_prints_versions_and_every_value(capsys):
-    config.settings("02_test_at_n", scale="smoke")
+    find("02_test_at_n").settings(scale="smoke")
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("torch", "CPU", "epochs 2", "scale smoke"))
 

@@ -20,8 +20,8 @@ from gsmlib.method.pretraining import more_text_rows, web_rows
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.selection import AGGREGATIONS
 from gsmlib.records import Record
-from gsmlib.study import artifacts, pipeline, stages
-from gsmlib.study.artifacts import identity
+from gsmlib.study import making, results, stages
+from gsmlib.study.making import per_problem
 from gsmlib.study.specs import (
     DataSpec,
     FinetuneSpec,
@@ -30,7 +30,9 @@ from gsmlib.study.specs import (
     ScoreSpec,
     VerifierSpec,
 )
-from gsmlib.study.stages import per_problem
+from gsmlib.study.stages import (
+    identity,
+)
 from gsmlib.study.store import Store, key_of
 
 
@@ -70,7 +72,7 @@ def store(tmp_path):
 def full_store(tmp_path_factory):
     """A store in which all stages were run once."""
     store = Store(tmp_path_factory.mktemp("full"))
-    pipeline.score(score_spec(), store)
+    results.score(score_spec(), store)
     return store
 
 
@@ -113,18 +115,19 @@ def test_every_setting_changes_the_key(path):
     assert key_of(identity(VARIANTS[path])) != key_of(identity(score_spec()))
 
 
-@pytest.mark.parametrize("stage", artifacts.VERSIONS)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_stages_version_changes_its_childrens_keys(stage, monkeypatch):
     spec = score_spec(finetune_spec(pretraining=pretrain_spec()))
     before = key_of(identity(spec))
-    name, version = artifacts.VERSIONS[stage]
-    monkeypatch.setitem(artifacts.VERSIONS, stage, (name, version + 1))
+    row = stages.STAGES[stage]
+    monkeypatch.setitem(stages.STAGES, stage, row._replace(version=row.version + 1))
     assert key_of(identity(spec)) != before
 
 
 def test_a_later_stages_version_leaves_earlier_keys(monkeypatch):
     before = key_of(identity(finetune_spec()))
-    monkeypatch.setitem(artifacts.VERSIONS, SampleSpec, ("sample", 99))
+    later = stages.STAGES[SampleSpec]._replace(version=99)
+    monkeypatch.setitem(stages.STAGES, SampleSpec, later)
     assert key_of(identity(finetune_spec())) == before
 
 
@@ -137,7 +140,7 @@ def test_other_weights_under_the_same_name_change_the_key(tmp_path):
     keys = set()
     for seed in (0, 1):
         save_language_model(load_language_model("tiny:random", seed=seed), tmp_path)
-        artifacts.weights_fingerprint.cache_clear()
+        stages.weights_fingerprint.cache_clear()
         keys.add(key_of(identity(spec)))
     assert len(keys) == 2
 
@@ -147,13 +150,13 @@ def test_other_weights_under_the_same_name_change_the_key(tmp_path):
 
 def test_finetuning_keeps_epochs_and_losses(full_store):
     spec = finetune_spec()
-    assert pipeline.finetune(spec, full_store).cached
-    losses = pipeline.epoch_losses(spec, full_store)
+    assert results.obtain(spec, full_store).cached
+    losses = results.epoch_losses(spec, full_store)
     assert losses["epoch"].tolist() == [1, 2]
     assert losses[["train_loss", "test_loss"]].notna().all(axis=None)
     assert losses["train_loss"].is_monotonic_decreasing
     first, second = (
-        pipeline.load_finetuned(spec, epoch, full_store).model for epoch in (1, 2)
+        results.load_finetuned(spec, epoch, full_store).model for epoch in (1, 2)
     )
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert not all(torch.equal(a, b) for a, b in pairs)
@@ -162,34 +165,34 @@ def test_finetuning_keeps_epochs_and_losses(full_store):
 def test_parameters_are_counted_once(full_store):
     model = load_language_model("tiny:random").model
     expected = sum(parameter.numel() for parameter in model.parameters())
-    assert pipeline.parameter_count(finetune_spec(), full_store) == expected
+    assert results.parameter_count(finetune_spec(), full_store) == expected
 
 
 def test_interrupted_finetuning_goes_on_to_the_same_weights(
     store, full_store, monkeypatch
 ):
-    note = stages._note_loss
+    note = making._note_loss
 
     def interrupt(path, epoch, loss):
         note(path, epoch, loss)
         if epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "_note_loss", interrupt)
+    monkeypatch.setattr(making, "_note_loss", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.finetune(finetune_spec(), store)
+        results.obtain(finetune_spec(), store)
     monkeypatch.undo()
     spec = finetune_spec()
-    resumed = pipeline.load_finetuned(spec, 2, store).model.state_dict()
-    whole = pipeline.load_finetuned(spec, 2, full_store).model.state_dict()
+    resumed = results.load_finetuned(spec, 2, store).model.state_dict()
+    whole = results.load_finetuned(spec, 2, full_store).model.state_dict()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-    assert pipeline.epoch_losses(spec, store).equals(
-        pipeline.epoch_losses(spec, full_store)
+    assert results.epoch_losses(spec, store).equals(
+        results.epoch_losses(spec, full_store)
     )
 
 
 def test_completions_are_labelled_rows(full_store):
-    table = pipeline.sample(sample_spec(), full_store)
+    table = results.sample(sample_spec(), full_store)
     assert len(table) == 8
     assert table["problem"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert table["sample"].tolist() == [0, 1] * 4
@@ -202,7 +205,7 @@ def test_completions_are_labelled_rows(full_store):
 def test_interrupted_sampling_makes_only_what_is_missing(
     store, full_store, monkeypatch
 ):
-    spec, label, made = sample_spec(), stages._label, []
+    spec, label, made = sample_spec(), making._label, []
 
     def count(completion, problem):
         made.append(completion)
@@ -210,15 +213,15 @@ def test_interrupted_sampling_makes_only_what_is_missing(
             raise KeyboardInterrupt
         return label(completion, problem)
 
-    monkeypatch.setattr(stages, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(stages, "_label", count)
+    monkeypatch.setattr(making, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(making, "_label", count)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.sample(spec, store)
-    resumed = pipeline.sample(spec, store)
+        results.sample(spec, store)
+    resumed = results.sample(spec, store)
     assert len(made) == 1 + spec.n_problems * spec.n  # the one in the making was lost
-    whole = pipeline.sample(spec, full_store)
+    whole = results.sample(spec, full_store)
     pd.testing.assert_frame_equal(resumed, whole)
-    assert len(list(artifacts.folder_of(spec, store).iterdir())) == 2
+    assert len(list(stages.folder_of(spec, store).iterdir())) == 2
 
 
 def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monkeypatch):
@@ -231,24 +234,24 @@ def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monke
             raise KeyboardInterrupt
         return score_piece(*arguments)
 
-    monkeypatch.setattr(stages, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(stages, "EVALUATION_TOKENS", 200)
-    whole = pipeline.score(spec, store)
-    shutil.rmtree(artifacts.folder_of(spec, store))
+    monkeypatch.setattr(making, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(making, "EVALUATION_TOKENS", 200)
+    whole = results.score(spec, store)
+    shutil.rmtree(stages.folder_of(spec, store))
     monkeypatch.setattr(verifier, "_score_piece", count)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.score(spec, Store(store.root))
-    resumed = pipeline.score(spec, Store(store.root))
+        results.score(spec, Store(store.root))
+    resumed = results.score(spec, Store(store.root))
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     pieces = len({arguments[2].groups[0].rows[0] for arguments in made})
     assert len(made) == pieces + 1 > 2  # only the one in the making was lost
-    assert len(list(artifacts.folder_of(spec, store).iterdir())) == 2
+    assert len(list(stages.folder_of(spec, store).iterdir())) == 2
 
 
 def test_scores_fit_the_completions(full_store):
     spec = score_spec()
-    scores = pipeline.score(spec, full_store)
-    completions = pipeline.sample(spec.completions, full_store)
+    scores = results.score(spec, full_store)
+    completions = results.sample(spec.completions, full_store)
     assert scores["problem"].tolist() == completions["problem"].tolist()
     assert scores["token_scores"].map(len).equals(completions["tokens"].map(len))
     last = scores["token_scores"].map(lambda values: values[-1])
@@ -258,20 +261,20 @@ def test_scores_fit_the_completions(full_store):
 
 def test_a_verifier_may_start_from_the_pretrained_model(full_store):
     spec = score_spec().verifier.model_copy(update={"init": "pretrained"})
-    assert not pipeline.train_verifier(spec, full_store).cached
-    start = stages._verifier_start(spec, full_store).model.state_dict()
+    assert not results.obtain(spec, full_store).cached
+    start = making._verifier_start(spec, full_store).model.state_dict()
     pretrained = load_language_model("tiny:random").model.state_dict()
     assert all(torch.equal(start[name], pretrained[name]) for name in pretrained)
 
 
 def test_finetuning_goes_on_from_additional_pretraining(full_store):
     spec = finetune_spec(pretraining=pretrain_spec())
-    pipeline.pretrain(spec.pretraining, full_store)
-    start = stages._load_pretrained(spec, 0.0, full_store)
+    results.obtain(spec.pretraining, full_store)
+    start = making._load_pretrained(spec, 0.0, full_store)
     plain = load_language_model("tiny:random").model.state_dict()
     assert differ(start.model.state_dict(), plain)
     after, before = (
-        pipeline.load_finetuned(s, 1, full_store) for s in (spec, finetune_spec())
+        results.load_finetuned(s, 1, full_store) for s in (spec, finetune_spec())
     )
     assert differ(after.model.state_dict(), before.model.state_dict())
 
@@ -289,22 +292,22 @@ def test_more_texts_are_none_of_those_pretrained_on():
 
 def test_direct_answers_have_no_steps(full_store):
     data = finetune_spec().data.replace(answers_only=True)
-    problems = artifacts.training_problems(data, 6)
-    whole = artifacts.training_problems(finetune_spec().data, 6)
+    problems = stages.training_problems(data, 6)
+    whole = stages.training_problems(finetune_spec().data, 6)
     assert all(p.solution.startswith("####") for p in problems)
     assert [p.question for p in problems] == [p.question for p in whole]
     assert all(
         is_correct(a.solution, b.solution) for a, b in zip(problems, whole, strict=True)
     )
-    direct = pipeline.epoch_losses(finetune_spec(data=data), full_store)
-    steps = pipeline.epoch_losses(finetune_spec(), full_store)
+    direct = results.epoch_losses(finetune_spec(data=data), full_store)
+    steps = results.epoch_losses(finetune_spec(), full_store)
     assert not np.allclose(direct["test_loss"], steps["test_loss"])
 
 
 def rows_of(verifier, store):
-    lm = stages._verifier_start(verifier, store)
-    rows = stages.verifier_rows(verifier, lm, store)
-    return rows, stages._joint_rows(verifier, lm, rows)
+    lm = making._verifier_start(verifier, store)
+    rows = making.verifier_rows(verifier, lm, store)
+    return rows, making._joint_rows(verifier, lm, rows)
 
 
 def test_a_verifier_learns_from_what_it_is_told(full_store):
@@ -320,7 +323,7 @@ def test_a_verifier_learns_from_what_it_is_told(full_store):
 
 def test_equal_completions_are_learnt_once_where_so_asked(full_store, monkeypatch):
     verifier = score_spec().verifier
-    table = pipeline.sample(verifier.completions, full_store)
+    table = results.sample(verifier.completions, full_store)
     table.loc[1, ["tokens", "correct"]] = table.loc[0, ["tokens", "correct"]]
     table.loc[2, "tokens"] = table.loc[0, "tokens"]  # of another problem
     monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: table)
@@ -332,9 +335,9 @@ def test_equal_completions_are_learnt_once_where_so_asked(full_store, monkeypatc
 def test_a_verifier_may_be_of_another_size_than_its_generator(full_store):
     start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
     spec = score_spec().verifier.replace(start=start)
-    pipeline.train_verifier(spec, full_store)
+    results.obtain(spec, full_store)
     saved, _ = load_saved_verifier(
-        artifacts.folder_of(spec, full_store) / artifacts.verifier_name()
+        stages.folder_of(spec, full_store) / stages.verifier_name()
     )
     expected = load_language_model("mini-0.1m:random").model.num_parameters()
     assert saved.language_model.num_parameters() == expected
@@ -345,28 +348,28 @@ def test_a_verifier_may_be_of_another_size_than_its_generator(full_store):
 def test_a_verifier_with_other_tokens_is_refused(full_store, monkeypatch):
     start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
     spec = score_spec().verifier.replace(start=start)
-    load = stages.load_saved_language_model
+    load = making.load_saved_language_model
 
     def load_with_one_more(folder, dropout=0.0):
         lm = load(folder, dropout=dropout)
-        if folder == artifacts.epoch_folder(start, 2, full_store):
+        if folder == stages.epoch_folder(start, 2, full_store):
             lm.tokenizer.add_tokens(["unheard"])
         return lm
 
-    monkeypatch.setattr(stages, "load_saved_language_model", load_with_one_more)
-    pipeline.finetune(start, full_store)
+    monkeypatch.setattr(making, "load_saved_language_model", load_with_one_more)
+    results.obtain(start, full_store)
     with pytest.raises(ValueError, match="cannot verify"):
-        stages._verifier_start(spec, full_store)
+        making._verifier_start(spec, full_store)
 
 
 def test_one_model_may_do_both_jobs(full_store):
     spec = score_spec()
     own = spec.completions.replace(sampler=spec.verifier)
-    sampled = pipeline.sample(own, full_store)
-    by_generator = pipeline.sample(spec.completions, full_store)
+    sampled = results.sample(own, full_store)
+    by_generator = results.sample(spec.completions, full_store)
     assert len(sampled) == len(by_generator)
     assert not sampled["text"].equals(by_generator["text"])
-    scores = pipeline.score(spec.replace(completions=own), full_store)
+    scores = results.score(spec.replace(completions=own), full_store)
     assert len(scores) == len(sampled)
 
 
@@ -375,7 +378,7 @@ def test_checkpoints_are_looked_at_one_by_one(full_store):
     verifier = score_spec().verifier.replace(checkpoints=2, training=training)
     spec = score_spec().replace(verifier=verifier)
     first, second, last = (
-        pipeline.score(spec.replace(checkpoint=number), full_store)["last"]
+        results.score(spec.replace(checkpoint=number), full_store)["last"]
         for number in (1, 2, None)
     )
     assert not np.allclose(first, second) and np.allclose(second, last)
@@ -384,16 +387,16 @@ def test_checkpoints_are_looked_at_one_by_one(full_store):
 
 
 def test_everything_is_cached_the_second_time(full_store, capsys):
-    pipeline.score(score_spec(), Store(full_store.root))
+    results.score(score_spec(), Store(full_store.root))
     assert capsys.readouterr().out.count("cached") == 1
 
 
 def test_a_corrupt_artifact_is_named_and_made_again(full_store, capsys):
     spec = sample_spec()
-    file = artifacts.folder_of(spec, full_store) / artifacts.COMPLETIONS
-    before = pipeline.sample(spec, full_store)
+    file = stages.folder_of(spec, full_store) / stages.COMPLETIONS
+    before = results.sample(spec, full_store)
     file.write_bytes(file.read_bytes()[:-1])
-    after = pipeline.sample(spec, Store(full_store.root))
+    after = results.sample(spec, Store(full_store.root))
     assert str(file) in capsys.readouterr().out
     pd.testing.assert_frame_equal(before, after)
 
@@ -402,15 +405,15 @@ def test_test_problems_are_the_same_for_every_seed():
     data = DataSpec(dataset="minigsm", n_train=6, n_test=3, seed=5)
     spec = sample_spec(generator=finetune_spec(data=data))
     test = spec.model_copy(update={"split": "test"})
-    assert artifacts.sampled_problems(test) == load_problems("minigsm", "test", 4, 0)
-    assert artifacts.sampled_problems(spec) == load_problems("minigsm", "train", 4, 5)
-    assert artifacts.sampled_problems(spec) == artifacts.training_problems(data, 6)[:4]
+    assert stages.sampled_problems(test) == load_problems("minigsm", "test", 4, 0)
+    assert stages.sampled_problems(spec) == load_problems("minigsm", "train", 4, 5)
+    assert stages.sampled_problems(spec) == stages.training_problems(data, 6)[:4]
 
 
 def test_the_manifest_holds_the_parents_versions(full_store):
-    folder = artifacts.folder_of(score_spec(), full_store)
+    folder = stages.folder_of(score_spec(), full_store)
     known = json.loads((folder / "manifest.json").read_text())["identity"]
-    assert known["version"] == artifacts.VERSIONS[ScoreSpec][1]
+    assert known["version"] == stages.STAGES[ScoreSpec][1]
     generator = known["verifier"]["completions"]["generator"]
     assert generator["stage"] == "finetune" and generator["weights"]
 

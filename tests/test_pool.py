@@ -8,49 +8,61 @@ from concurrent.futures.process import BrokenProcessPool
 import pandas as pd
 import pytest
 
-from gsmlib import config, experiments
+from gsmlib.chapters import (
+    CHAPTERS,
+    calculator,
+    dropout,
+    find,
+    finetuning_scaling,
+    resolve,
+    test_at_n,
+    verification,
+)
+from gsmlib.method.sizes import SIZES
 from gsmlib.records import SettingsError
 from gsmlib.report import run as report
-from gsmlib.study import artifacts, pipeline, plan
-from gsmlib.study.plan import (
-    SIZES,
-    cost_table,
-    count_tokens,
-    count_workers,
+from gsmlib.study import pool, results, stages
+from gsmlib.study.estimates import (
+    TOKENS,
     estimate_disk,
     estimate_flops,
     estimate_memory,
     estimate_seconds,
-    list_stages,
-    needed_stages,
-    parents,
+)
+from gsmlib.study.pool import (
+    cost_table,
+    count_workers,
+    list_tasks,
+    needed_tasks,
     plan_table,
     prepare,
     work_off,
 )
+from gsmlib.study.stages import (
+    locate,
+    work_of,
+)
 from gsmlib.study.store import Store
 
-NOTEBOOKS = [
-    "01_calculator",
-    "02_test_at_n",
-    "03_verification",
-    "04_finetuning_scaling",
-    "05_verifier_ablations",
-    "06_test_time_compute",
-    "07_dropout",
-    "08_verifier_scores",
-    "09_open_points",
-]
+NOTEBOOKS = [chapter.name for chapter in CHAPTERS if chapter.grid]
 
 
 def last_stages(*notebooks, **changes):
-    names = notebooks or NOTEBOOKS
-    settings = [config.resolve(name, scale="smoke") for name in names]
     return [
-        stage
-        for values in settings
-        for stage in experiments.stages(values.model_copy(update=changes))
+        spec
+        for name in notebooks or NOTEBOOKS
+        for spec in find(name).stages(resolve(name, scale="smoke", **changes))
     ]
+
+
+def last_pair():
+    """The greedy solutions and the scores of Fig 5's last point."""
+    point = verification.grid(resolve("03_verification", scale="smoke"))[-1]
+    return point.specs["greedy"], point.specs["scores"]
+
+
+def parents(spec):
+    return locate(spec).parents
 
 
 @pytest.fixture
@@ -63,7 +75,7 @@ def prepared(tmp_path_factory):
     """A store that two processes filled."""
     store = Store(tmp_path_factory.mktemp("prepared"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "FEW_SECONDS", 0)
+        patch.setattr(pool, "FEW_SECONDS", 0)
         patch.setenv("GSMLIB_WORKERS", "2")
         prepare(last_stages(), store)
     return store
@@ -78,42 +90,42 @@ def made(store):
 
 
 def test_parents_come_first_and_each_stage_once(store):
-    stages = [stage.spec for stage in list_stages(last_stages(), store)]
-    assert len(set(stages)) == len(stages)
-    for place, spec in enumerate(stages):
-        assert set(parents(spec)) <= set(stages[:place])
-    kinds = {type(spec) for spec in stages}
-    assert kinds == set(artifacts.VERSIONS)
+    specs = [task.spec for task in list_tasks(last_stages(), store)]
+    assert len(set(specs)) == len(specs)
+    for place, spec in enumerate(specs):
+        assert set(parents(spec)) <= set(specs[:place])
+    kinds = {type(spec) for spec in specs}
+    assert kinds == set(stages.STAGES)
 
 
 def test_what_only_finished_stages_were_made_of_is_not_needed(store):
     spec = last_stages("03_verification")[1]
-    names = [type(s).__name__ for s in needed_stages(list_stages([spec], store))]
+    names = [type(s).__name__ for s in needed_tasks(list_tasks([spec], store))]
     assert names.count("FinetuneSpec") == 1 and names[-1] == "ScoreSpec"
-    pipeline.finetune(spec.completions.generator, store)
-    needed = needed_stages(list_stages([spec], store))
+    results.obtain(spec.completions.generator, store)
+    needed = needed_tasks(list_tasks([spec], store))
     assert spec.completions.generator not in needed and spec in needed
-    pipeline.score(spec, store)
-    assert not needed_stages(list_stages([spec], store))
+    results.score(spec, store)
+    assert not needed_tasks(list_tasks([spec], store))
 
 
 def test_what_is_asked_for_is_needed_though_its_child_is_done(store):
     scores = last_stages("03_verification")[1]
-    pipeline.score(scores, store)
-    shutil.rmtree(artifacts.folder_of(scores.completions, store))
+    results.score(scores, store)
+    shutil.rmtree(stages.folder_of(scores.completions, store))
     store = Store(store.root)
-    assert not needed_stages(list_stages([scores], store))
-    needed = needed_stages(list_stages([scores, scores.completions], store))
+    assert not needed_tasks(list_tasks([scores], store))
+    needed = needed_tasks(list_tasks([scores, scores.completions], store))
     assert list(needed) == [scores.completions]
 
 
 def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
-    assert plan.count_cores() == os.cpu_count()
+    assert pool.count_cores() == os.cpu_count()
 
 
 def test_estimates_grow_with_what_there_is_to_do():
-    greedy, scores = last_stages("03_verification")[-2:]
+    greedy, scores = last_pair()
     verifier = scores.verifier
     for spec, change in (
         (greedy.generator, {"model": "mini-3m"}),
@@ -123,47 +135,48 @@ def test_estimates_grow_with_what_there_is_to_do():
         (scores, {"completions": scores.completions.model_copy(update={"n": 99})}),
     ):
         more = spec.model_copy(update=change)
-        assert estimate_seconds(more) > 1.5 * estimate_seconds(spec)
+        assert estimate_seconds(work_of(more)) > 1.5 * estimate_seconds(work_of(spec))
 
 
 def test_flops_are_six_or_two_a_parameter_and_token():
-    greedy, scores = last_stages("03_verification")[-2:]
+    greedy, scores = last_pair()
     stages = [scores.completions, scores, greedy.generator, scores.verifier]
     for spec, each in zip(stages, (2, 2, 6, 6), strict=True):
         parameters = 1e6 * SIZES["mini-0.1m"].millions
-        assert estimate_flops(spec) == each * parameters * count_tokens(spec)
+        assert estimate_flops(work_of(spec)) == each * parameters * work_of(spec).tokens
 
 
 def test_tokens_of_shared_questions_count_once():
-    scores = last_stages("03_verification")[-1]
+    scores = last_pair()[1]
     completions = scores.completions
-    question, solution = plan.TOKENS["minigsm"]
+    question, solution = TOKENS["minigsm"]
     expected = completions.n_problems * (completions.n * solution + question)
-    assert count_tokens(completions) == count_tokens(scores) == expected
+    assert work_of(completions).tokens == work_of(scores).tokens == expected
     rows = scores.verifier.completions.n_problems * scores.verifier.completions.n
     one = scores.verifier.replace(
         training=scores.verifier.training.replace(group_size=1)
     )
-    assert count_tokens(one) == rows * (2 * question + 2 * solution)
-    assert count_tokens(scores.verifier) < count_tokens(one)
+    assert work_of(one).tokens == rows * (2 * question + 2 * solution)
+    assert work_of(scores.verifier).tokens < work_of(one).tokens
 
 
 def test_memory_and_disk_grow_with_what_is_held():
-    greedy, scores = last_stages("03_verification")[-2:]
+    greedy, scores = last_pair()
     generator, verifier = greedy.generator, scores.verifier
     big = generator.model_copy(update={"model": "gpt2-xl"})
     adam = 12 * 1e6 * SIZES["gpt2-xl"].millions  # beside the weights themselves
     sampled = scores.completions.model_copy(update={"generator": big})
-    assert estimate_memory(big) > adam + estimate_memory(generator)
-    assert estimate_memory(big) > estimate_memory(sampled)
+    assert estimate_memory(work_of(big)) > adam + estimate_memory(work_of(generator))
+    assert estimate_memory(work_of(big)) > estimate_memory(work_of(sampled))
     longer = sampled.model_copy(update={"max_length": 100})
-    assert estimate_memory(longer) <= estimate_memory(sampled)
+    assert estimate_memory(work_of(longer)) <= estimate_memory(work_of(sampled))
     one = generator.model_copy(update={"keep_epochs": (2,)})
-    assert estimate_disk(generator) == 2 * estimate_disk(one)
+    assert estimate_disk(work_of(generator)) == 2 * estimate_disk(work_of(one))
     two = verifier.model_copy(update={"checkpoints": 2})
-    assert estimate_disk(two) == 2 * estimate_disk(verifier)
+    assert estimate_disk(work_of(two)) == 2 * estimate_disk(work_of(verifier))
     many = scores.completions.model_copy(update={"n": 400})
-    assert estimate_disk(many) > 10 * estimate_disk(scores.completions)
+    few = estimate_disk(work_of(scores.completions))
+    assert estimate_disk(work_of(many)) > 10 * few
 
 
 def test_the_plan_is_printed_with_gpu_hours_for_gpus(capsys, monkeypatch, tmp_path):
@@ -179,23 +192,22 @@ def test_the_plan_is_printed_with_gpu_hours_for_gpus(capsys, monkeypatch, tmp_pa
 
 
 def test_what_finished_stages_took_is_read_from_the_store(prepared, store):
-    stages = list_stages(last_stages(), prepared)
+    stages = list_tasks(last_stages(), prepared)
     costs = cost_table(stages, prepared)
     assert costs["stages"].sum() == len(stages) and (costs["minutes"] >= 0).all()
-    spec = next(stage.spec for stage in stages)
-    assert plan._seconds_taken(spec, prepared) < 60 * costs["minutes"].sum() + 1
-    assert cost_table(list_stages(last_stages(), store), store).empty
+    assert prepared.seconds(stages[0].place) < 60 * costs["minutes"].sum() + 1
+    assert cost_table(list_tasks(last_stages(), store), store).empty
 
 
 def test_the_table_counts_stages_and_what_is_left(prepared, store):
-    empty = plan_table(list_stages(last_stages(), store))
-    full = plan_table(list_stages(last_stages(), prepared))
+    empty = plan_table(list_tasks(last_stages(), store))
+    full = plan_table(list_tasks(last_stages(), prepared))
     assert (empty["done"] == 0).all() and (empty["core_minutes"] > 0).all()
     assert (full["done"] == full["stages"]).all() and full["core_minutes"].eq(0).all()
     left = ["gpu_hours", "disk_gb", "memory_gb"]
     assert (empty[left] > 0).all(axis=None) and full[left].eq(0).all(axis=None)
     assert empty["stages"].equals(full["stages"])
-    assert set(empty["stage"]) == {name for name, _ in artifacts.VERSIONS.values()}
+    assert set(empty["stage"]) == {stage.name for stage in stages.STAGES.values()}
 
 
 def test_workers_may_be_set(monkeypatch):
@@ -206,7 +218,7 @@ def test_workers_may_be_set(monkeypatch):
         with pytest.raises(SettingsError, match="GSMLIB_WORKERS is"):
             count_workers()
     monkeypatch.delenv("GSMLIB_WORKERS")
-    assert 1 <= count_workers() <= plan.count_cores()
+    assert 1 <= count_workers() <= pool.count_cores()
 
 
 # --------------------------------------------------------------------------- doing it
@@ -215,37 +227,37 @@ def test_workers_may_be_set(monkeypatch):
 @pytest.mark.parametrize(
     ("notebook", "table"),
     [
-        ("01_calculator", experiments.calculator_value),
-        ("02_test_at_n", experiments.test_at_n_curve),
-        ("03_verification", experiments.verification_curve),
-        ("04_finetuning_scaling", experiments.scaling_table),
-        ("04_finetuning_scaling", experiments.direct_table),
-        ("07_dropout", experiments.dropout_finetuning_table),
-        ("07_dropout", experiments.dropout_solution_table),
-        ("07_dropout", experiments.dropout_token_table),
+        ("01_calculator", calculator.table),
+        ("02_test_at_n", test_at_n.table),
+        ("03_verification", verification.table),
+        ("04_finetuning_scaling", finetuning_scaling.table),
+        ("04_finetuning_scaling", finetuning_scaling.direct_table),
+        ("07_dropout", dropout.finetuning_table),
+        ("07_dropout", dropout.solution_table),
+        ("07_dropout", dropout.token_table),
     ],
 )
 def test_everything_a_table_asks_for_was_prepared(prepared, notebook, table):
     before = made(prepared)
-    table(config.resolve(notebook, scale="smoke"), Store(prepared.root))
+    table(resolve(notebook, scale="smoke"), Store(prepared.root))
     assert made(prepared) == before
     assert not list(prepared.root.glob("*/*.work"))
 
 
 def test_several_processes_make_the_same_rows_as_one(prepared, store):
     for spec in last_stages("03_verification")[:2]:
-        pipeline.compute(spec, store)
-        reads = pipeline.sample if "n" in type(spec).model_fields else pipeline.score
+        results.obtain(spec, store)
+        reads = results.sample if "n" in type(spec).model_fields else results.score
         one, several = reads(spec, store), reads(spec, prepared)
         shared = ["problem", "sample", *({"text", "correct"} & set(one))]
         pd.testing.assert_frame_equal(one[shared], several[shared])
 
 
 def test_little_work_and_one_worker_start_no_processes(store, monkeypatch):
-    monkeypatch.setattr(plan, "processes", lambda workers: pytest.fail("started"))
+    monkeypatch.setattr(pool, "processes", lambda workers: pytest.fail("started"))
     monkeypatch.setenv("GSMLIB_WORKERS", "2")
     prepare(last_stages("02_test_at_n", test_problems=1), store)
-    monkeypatch.setattr(plan, "FEW_SECONDS", 0)
+    monkeypatch.setattr(pool, "FEW_SECONDS", 0)
     monkeypatch.setenv("GSMLIB_WORKERS", "1")
     prepare(last_stages(), store)
     assert not made(store)
@@ -269,7 +281,7 @@ def submit_to(results):
 
 
 def test_the_longest_of_the_ready_stages_go_first(store):
-    needed = needed_stages(list_stages(last_stages(), store))
+    needed = needed_tasks(list_tasks(last_stages(), store))
     submit, asked = submit_to(lambda spec: "done")
     assert work_off(needed, submit) == []
     assert set(asked) == set(needed)
@@ -280,7 +292,7 @@ def test_the_longest_of_the_ready_stages_go_first(store):
 
 
 def test_what_rests_on_a_failed_stage_is_left(store, capsys):
-    needed = needed_stages(list_stages(last_stages(), store))
+    needed = needed_tasks(list_tasks(last_stages(), store))
     broken = next(spec for spec in needed if not parents(spec))
     error = FloatingPointError("The loss is nan at step 3.")
     submit, asked = submit_to(lambda spec: error if spec == broken else "done")
@@ -292,14 +304,15 @@ def test_what_rests_on_a_failed_stage_is_left(store, capsys):
 
 
 def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
-    with plan.processes(2):
+    with pool.processes(2):
         raise BrokenProcessPool
     assert "A process died" in capsys.readouterr().out
 
 
 def test_a_stage_that_outlasts_its_estimate_still_shows_the_time(capsys):
-    needed = {"long": plan.Stage("long", 1e-6, False, True)}
-    with plan._Progress(needed) as progress:
+    task = list_tasks(last_stages("03_verification"), Store("nowhere"))[0]
+    needed = {"long": task._replace(seconds=1e-6)}
+    with pool._Progress(needed) as progress:
         progress.bar.mininterval = 0
         progress.show(["long"])
         capsys.readouterr()
