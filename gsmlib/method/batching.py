@@ -68,6 +68,10 @@ class Batch(NamedTuple):
     weights: Tensor  # (B,)
     prefix_of: Tensor  # (B,): numbers of prefixes, which only rests have
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 # ------------------------------------------------------------------------------- rows
 

@@ -24,6 +24,7 @@ from gsmlib.files import write_file
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
 from gsmlib.method.decoding import Completion, stream_completions
+from gsmlib.method.losses import evaluate_loss
 from gsmlib.method.models import (
     LanguageModel,
     keep_freed_memory,
@@ -35,7 +36,7 @@ from gsmlib.method.models import (
 )
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.selection import AGGREGATIONS, aggregate
-from gsmlib.method.training import evaluate_loss, launched, train
+from gsmlib.method.training import launched, train
 from gsmlib.method.verifier import (
     make_rows,
     new_verifier,
