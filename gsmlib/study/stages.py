@@ -23,7 +23,7 @@ from gsmlib.data import Problem, load_problems
 from gsmlib.files import write_file
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
-from gsmlib.method.decoding import Completion, stream_completions
+from gsmlib.method.decoding import Completion, Rules, stream_completions
 from gsmlib.method.losses import evaluate_loss
 from gsmlib.method.models import (
     LanguageModel,
@@ -221,11 +221,13 @@ def _complete(
         lm,
         [problems[place].question for place in places],
         spec.n,
-        temperature=spec.temperature,
-        seed=spec.seed,
-        max_length=spec.max_length,
-        calculator=spec.calculator,
-        stop_after_answer=spec.stop_after_answer,
+        Rules(
+            spec.temperature,
+            spec.seed,
+            spec.max_length,
+            spec.calculator,
+            spec.stop_after_answer,
+        ),
         problem_ids=places,
         skip=skip,
     )
