@@ -31,6 +31,10 @@ class Kind(NamedTuple):
     value: Callable[[int, int, int, int], int | None]
     phrasings: tuple[str, ...]
 
+    def work_out(self, x: int, y: int, k: int, m: int) -> tuple[str, int | None]:
+        """The expression with its numbers, and its value."""
+        return self.expression.format(x=x, y=y, k=k, m=m), self.value(x, y, k, m)
+
 
 def _exact(numerator: int, denominator: int) -> int | None:
     quotient, rest = divmod(numerator, denominator)

@@ -101,12 +101,10 @@ def _fact(
     """A fact of this kind about `a`, or None where no whole positive value results."""
     k, m = _numbers(rng, kind)
     x, y = b.value if b else 0, c.value if c else 0
-    value = KINDS[kind].value(x, y, k, m)
+    expression, value = KINDS[kind].work_out(x, y, k, m)
     if value is None or not 1 < value <= largest:
         return None
-    expression = KINDS[kind].expression.format(x=x, y=y, k=k, m=m)
-    names = (b.a if b else "", c.a if c else "")
-    return Fact(a, kind, *names, k, m, value, expression)
+    return Fact(a, kind, b.a if b else "", c.a if c else "", k, m, value, expression)
 
 
 # kinds as often as they are drawn

@@ -50,10 +50,8 @@ def _slip(rng: random.Random, fact: Fact, known: dict[str, int]) -> tuple | None
 
 
 def _work(kind: str, x: int, y: int, k: int, m: int) -> tuple[str, int] | None:
-    value = KINDS[kind].value(x, y, k, m)
-    if value is None or not 0 < value < 1000:
-        return None
-    return KINDS[kind].expression.format(x=x, y=y, k=k, m=m), value
+    expression, value = KINDS[kind].work_out(x, y, k, m)
+    return None if value is None or not 0 < value < 1000 else (expression, value)
 
 
 def _work_through(

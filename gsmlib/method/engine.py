@@ -187,10 +187,8 @@ class Cohort:
 
     def keep(self, kept: Tensor) -> None:
         """Keep the rows `kept` (places), and the prompts that they need."""
-        self.own_keys, self.own_values = (
-            self.own_keys[:, kept],
-            self.own_values[:, kept],
-        )
+        self.own_keys = self.own_keys[:, kept]
+        self.own_values = self.own_values[:, kept]
         needed, self.rows = self.rows[kept].unique(return_inverse=True)
         self.lengths = self.lengths[needed]
         if len(needed) < self.keys.shape[1]:

@@ -16,14 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from gsmlib.method.batching import (
-    IGNORE,
-    Batch,
-    Row,
-    collate,
-    cut_pieces,
-    pad_prefixes,
-)
+from gsmlib.method.batching import IGNORE, Batch, Row, collate, cut_pieces, pad_prefixes
 from gsmlib.method.models import LanguageModel, Verifier
 
 # -------------------------------------------------------------- questions computed once

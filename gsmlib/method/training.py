@@ -236,7 +236,7 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     model, settings, device = run.model, run.settings, run.accelerator.device
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
     rows, counts = _own_share(run.accelerator, *merge_equal(rows))
-    pieces = _make_pieces(model, rows, counts, settings, run.pad_token)
+    pieces = _make_pieces(run, rows, counts)
     own = count_targets([batch for _, batches in pieces for batch in batches])
     verifies, predicts = _sum(run, torch.tensor(own, device=device)).tolist()
     tokens = (verifies, predicts)
@@ -278,26 +278,22 @@ def _share_gradients(run: Run) -> None:
 
 
 def _make_pieces(
-    model: nn.Module,
-    rows: Sequence[Row],
-    counts: Sequence[int],
-    settings: TrainSettings,
-    pad_token: int,
+    run: Run, rows: Sequence[Row], counts: Sequence[int]
 ) -> list[tuple[Sequence[Sequence[int]], list[Batch]]]:
     """Prefixes and the batches that share them, which a loss on questions rules out."""
-    on_question = settings.loss_on_question
+    on_question = run.settings.loss_on_question
     if on_question is None:
-        on_question = not isinstance(model, Verifier)
-    share = not on_question and can_share(model)
-    cut = cut_pieces(rows, max_piece(model), share=share) if rows else []
+        on_question = not isinstance(run.model, Verifier)
+    share = not on_question and can_share(run.model)
+    cut = cut_pieces(rows, max_piece(run.model), share=share) if rows else []
     pieces = []
     for prefixes, groups in cut:
         batches = [
             collate(
                 [rows[i] for i in group.rows],
-                pad_token,
+                run.pad_token,
                 loss_on_question=on_question,
-                level=settings.level,
+                level=run.settings.level,
                 weights=[counts[i] for i in group.rows],
                 prefix_of=group.prefix_of,
             )
