@@ -1,5 +1,6 @@
 """The command line: `gsmlib report | prepare | run | plan | figures | claims | ...`."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,16 +133,13 @@ def bench(
 
     Takes minutes; anything else that runs meanwhile is in the numbers.
     """
-    from gsmlib import bench  # torch is not needed to redraw figures
-
+    script = environment.project_root() / "benchmarks" / "bench.py"
+    if not script.is_file():
+        raise SettingsError(f"{script} is missing: only a checkout of gsmlib has it.")
+    options = ["--rounds", str(rounds), "--smollm2" if smollm2 else "--no-smollm2"]
     with _interruptible():
-        results = bench.run_benchmarks(rounds, smollm2)
-    path = environment.project_root() / "benchmarks" / "results.json"
-    bench.write_results(results, path)
-    print(bench.as_table(results).round(3).to_string(index=False))
-    for name, value in results["ratios"].items():
-        print(f"{name}: {value:g}")
-    print(f"Written: {path}")
+        done = subprocess.run([sys.executable, script, *options])
+    raise typer.Exit(done.returncode)
 
 
 @app.command()

@@ -7,7 +7,8 @@ import psutil
 import pytest
 import torch
 
-from gsmlib import baselines, bench
+import baselines
+import bench
 from gsmlib.data import load_problems
 from gsmlib.environment import project_root
 from gsmlib.method import calculator as arithmetic
@@ -145,6 +146,24 @@ def test_ratios_and_shares_come_from_the_rows(tmp_path):
     file = tmp_path / "deep" / "results.json"
     bench.write_results({"ratios": ratios, "long": 1 / 3}, file)
     assert json.loads(file.read_text())["long"] == 0.3333
+
+
+def test_the_script_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
+    row = {"task": "t", "contender": "ours", "unit": "token", "rate": 2.0}
+    row |= {"rounds": [2.0], "gflops": 1.0, "precision": "fp32", "peak_share": 0.5}
+    results = {"ratios": {"fast": 3.0}, "rows": [row]}
+    asked = []
+    monkeypatch.setattr(bench, "run_benchmarks", lambda *a: asked.append(a) or results)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr("sys.argv", ["bench.py", "--rounds", "1", "--no-smollm2"])
+    bench.main()
+    printed = capsys.readouterr().out
+    assert asked == [(1, False)] and "fast: 3" in printed and "ours" in printed
+    assert (tmp_path / "results.json").is_file()
+    monkeypatch.setattr("sys.argv", ["bench.py", "--rounds", "0"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "rounds" in capsys.readouterr().err
 
 
 def test_the_peak_is_a_rate():

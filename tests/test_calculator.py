@@ -16,7 +16,6 @@ from gsmlib.method.calculator import (
     MAX_DEPTH,
     MAX_LENGTH,
     MAX_PLACES,
-    ODD_GOLD,
     Annotation,
     compare_with_gold,
     completion,
@@ -301,4 +300,6 @@ def test_every_annotation_of_gsm8k():
     }
     assert all(evaluate(row.expression) == evaluate(row.gold) for row in rows)
     odd = [row for row in rows if "//" in row.expression or "/" in row.gold]
-    assert tuple(f"{row.expression}={row.gold}" for row in odd) == ODD_GOLD
+    # no value is wrong or rounded; two write the division sign twice, one is a fraction
+    odd = [f"{row.expression}={row.gold}" for row in odd]
+    assert odd == ["560//10=56", "180//3=60", "3/4=3/4"]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gsmlib import bench, cli, figures
+from gsmlib import cli, environment
 from gsmlib.report import run as report
 
 
@@ -73,14 +73,16 @@ def test_a_failed_report_ends_with_code_1(capsys, monkeypatch):
     assert code == 1
 
 
-def test_bench_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
-    row = {"task": "t", "contender": "ours", "unit": "token", "rate": 2.0}
-    row |= {"rounds": [2.0], "gflops": 1.0, "precision": "fp32", "peak_share": 0.5}
-    results = {"ratios": {"fast": 3.0}, "rows": [row]}
-    monkeypatch.setattr(bench, "run_benchmarks", lambda rounds, smollm2: results)
-    monkeypatch.setattr(figures, "project_root", lambda: tmp_path)
-    code, printed = run_cli(capsys, monkeypatch, "bench", "--rounds", "1")
-    assert code == 0 and "fast: 3" in printed.out and "ours" in printed.out
-    assert (tmp_path / "benchmarks" / "results.json").is_file()
-    code, printed = run_cli(capsys, monkeypatch, "bench", "--rounds", "0")
+def test_bench_runs_the_checkouts_script(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(environment, "project_root", lambda: tmp_path)
+    code, printed = run_cli(capfd, monkeypatch, "bench")
+    assert code == 2 and "bench.py is missing" in printed.err
+    (tmp_path / "benchmarks").mkdir()
+    script = "import sys; print(*sys.argv[1:]); sys.exit(3)"
+    (tmp_path / "benchmarks" / "bench.py").write_text(script)
+    code, printed = run_cli(capfd, monkeypatch, "bench", "--rounds", "2")
+    assert (code, printed.out) == (3, "--rounds 2 --smollm2\n")
+    code, printed = run_cli(capfd, monkeypatch, "bench", "--no-smollm2")
+    assert (code, printed.out) == (3, "--rounds 5 --no-smollm2\n")
+    code, printed = run_cli(capfd, monkeypatch, "bench", "--rounds", "0")
     assert code == 2 and "rounds" in printed.err

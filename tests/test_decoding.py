@@ -19,6 +19,7 @@ from transformers import (
 from gsmlib.environment import cache_folder
 from gsmlib.method import decoding
 from gsmlib.method.decoding import (
+    Rules,
     choose_batch_size,
     choose_tokens,
     decode,
@@ -73,6 +74,14 @@ class ScriptedModel(torch.nn.Module):
         return types.SimpleNamespace(logits=logits)
 
 
+def complete(lm, questions, n, *, batch_size=0, problem_ids=None, **rules):
+    """Completions at T = 0.7, with any rules."""
+    rules = Rules(**({"temperature": 0.7} | rules))
+    return sample_completions(
+        lm, questions, n, rules, batch_size=batch_size, problem_ids=problem_ids
+    )
+
+
 def follow(tokenizer, *scripts: str, **settings):
     """Complete the questions "0", "1", ... by these scripts, at T = 0.7."""
     questions = [str(number) for number in range(len(scripts))]
@@ -82,9 +91,7 @@ def follow(tokenizer, *scripts: str, **settings):
     }
     length = len(encode_prompt(tokenizer, "0"))
     lm = LanguageModel(ScriptedModel(tokenizer, length, plan), tokenizer)
-    drawn = sample_completions(
-        lm, questions, 1, temperature=0.7, seed=0, max_length=90, **settings
-    )
+    drawn = complete(lm, questions, 1, seed=0, max_length=90, **settings)
     return [completions[0] for completions in drawn]
 
 
@@ -296,9 +303,7 @@ def slow_sample(lm, question, problem, sample, seed, temperature, max_length):
 
 
 def test_samples_equal_a_slow_oracle(tiny_lm):
-    drawn = sample_completions(
-        tiny_lm, QUESTIONS, 3, temperature=0.7, seed=5, max_length=60, calculator=False
-    )
+    drawn = complete(tiny_lm, QUESTIONS, 3, seed=5, max_length=60, calculator=False)
     for i, question in enumerate(QUESTIONS):
         for j in range(3):
             tokens, logprob = slow_sample(tiny_lm, question, i, j, 5, 0.7, 60)
@@ -307,8 +312,7 @@ def test_samples_equal_a_slow_oracle(tiny_lm):
 
 
 def sample(lm, questions=QUESTIONS, n=4, **settings):
-    settings = {"temperature": 0.7, "seed": 1, "max_length": 60} | settings
-    return sample_completions(lm, questions, n, **settings)
+    return complete(lm, questions, n, **({"seed": 1, "max_length": 60} | settings))
 
 
 def tokens_of(drawn):
@@ -317,7 +321,7 @@ def tokens_of(drawn):
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_batch_size_changes_nothing(tiny_lm, batch_size):
-    """Refills, splits problems over groups, shares and repeats prompts."""
+    """Refills, splits problems over cohorts, shares and repeats prompts."""
     batched = sample(tiny_lm, n=3, max_length=45, batch_size=batch_size)
     assert tokens_of(batched) == tokens_of(sample(tiny_lm, n=3, max_length=45))
 
@@ -346,7 +350,7 @@ def test_engines_agree(tiny_lm, monkeypatch):
 
 @pytest.mark.parametrize("dtype, error", [("float32", 1e-4), ("bfloat16", 0.2)])
 def test_engine_logits_equal_an_uncached_forward(tiny_lm, dtype, error):
-    """Two groups of different ages, one of them thinned out, prompts shared."""
+    """Two cohorts of different ages, one of them thinned out, prompts shared."""
     model = tiny_lm.model.to(getattr(torch, dtype))
     engine = new_engine(model)
     texts = [[5, 6, 7], [8, 9, 10, 11, 12], [20, 21]]
@@ -390,12 +394,12 @@ def test_a_stopped_row_does_not_run_out_of_positions(byte_tokenizer):
 
 def test_stream_skips_what_is_done(tiny_gpt2):
     whole = sample(tiny_gpt2)
-    settings = {"temperature": 0.7, "seed": 1, "max_length": 60, "batch_size": 5}
-    stream = stream_completions(tiny_gpt2, QUESTIONS, 4, **settings)
+    given = (tiny_gpt2, QUESTIONS, 4, Rules(0.7, seed=1, max_length=60))
+    stream = stream_completions(*given, batch_size=5)
     first = [next(stream) for _ in range(6)]
     stream.close()
     done = {(i, j) for i, j, _ in first}
-    rest = list(stream_completions(tiny_gpt2, QUESTIONS, 4, skip=done, **settings))
+    rest = list(stream_completions(*given, batch_size=5, skip=done))
     assert len(rest) == 10
     assert {(i, j) for i, j, _ in rest}.isdisjoint(done)
     assert all(c.tokens == whole[i][j].tokens for i, j, c in first + rest)
@@ -407,7 +411,7 @@ def test_memory_is_bounded_by_the_batch(tiny_gpt2, monkeypatch):
 
     class Watched(Engine):
         def step(self, tokens):
-            most.append(sum(group.keys.shape[1] for group in self.groups))
+            most.append(sum(cohort.keys.shape[1] for cohort in self.cohorts))
             return super().step(tokens)
 
     monkeypatch.setattr(
@@ -421,8 +425,8 @@ def test_shards_and_order_change_nothing(tiny_gpt2):
     whole = tokens_of(sample(tiny_gpt2))
     backwards = sample(tiny_gpt2, QUESTIONS[::-1], problem_ids=[3, 2, 1, 0])
     assert tokens_of(backwards)[::-1] == whole
-    late = sample(tiny_gpt2, QUESTIONS[2:], 2, problem_ids=[2, 3], sample_ids=[3, 1])
-    assert tokens_of(late) == [[row[3], row[1]] for row in whole[2:]]
+    late = sample(tiny_gpt2, QUESTIONS[2:], 2, problem_ids=[2, 3])
+    assert tokens_of(late) == [row[:2] for row in whole[2:]]
 
 
 def test_seeds_and_temperatures_differ(tiny_gpt2):
@@ -437,13 +441,10 @@ def test_seeds_and_temperatures_differ(tiny_gpt2):
     ]
 
 
-def test_progress_and_mode(tiny_gpt2):
-    counts = []
+def test_all_come_and_the_model_keeps_its_mode(tiny_gpt2):
     tiny_gpt2.model.train()
-    sample(tiny_gpt2, batch_size=4, progress=counts.append)
-    assert sum(counts) == 16
-    sample(tiny_gpt2, max_length=20, progress=counts.append)  # below two prompts
-    assert sum(counts) == 32
+    assert sum(map(len, sample(tiny_gpt2, batch_size=4))) == 16
+    assert sum(map(len, sample(tiny_gpt2, max_length=20))) == 16  # below two prompts
     assert tiny_gpt2.model.training
     tiny_gpt2.model.eval()
 

@@ -16,10 +16,10 @@ from itertools import takewhile
 import pytest
 import urllib3
 
-from gsmlib.method.decoding import encode_prompt, sample_completions
+from gsmlib.method.decoding import Rules, encode_prompt, sample_completions
 from gsmlib.method.models import load_language_model
 from gsmlib.method.smollm2 import find_gguf
-from gsmlib.serving import Server, stream_served
+from serving import Server, stream_served
 
 PROGRAM = os.environ.get("LLAMA_SERVER") or shutil.which("llama-server")
 SLOTS, CONTEXT = 8, 512
@@ -104,11 +104,11 @@ def shared_part(left, right):
 def test_greedy_text_is_the_local_models(server, smollm2):
     questions = [question(i) for i in range(20)]
     longest = max(len(encode_prompt(smollm2.tokenizer, q)) for q in questions)
-    rules = dict(temperature=0.0, seed=0, max_length=longest + 60)
+    rules = Rules(0.0, seed=0, max_length=longest + 60)
     served = sorted(
-        stream_served(server.address, smollm2.tokenizer, questions, 1, **rules)
+        stream_served(server.address, smollm2.tokenizer, questions, 1, rules)
     )
-    local = [drawn[0] for drawn in sample_completions(smollm2, questions, 1, **rules)]
+    local = [drawn[0] for drawn in sample_completions(smollm2, questions, 1, rules)]
     pairs = [
         (done.text, own.text) for (_, _, done), own in zip(served, local, strict=True)
     ]
@@ -121,9 +121,9 @@ def test_greedy_text_is_the_local_models(server, smollm2):
 
 def test_a_server_that_dies_halfway_loses_nothing(server, smollm2):
     questions, n, done = [f"{i} * 3 = <<{i}*3=" for i in range(50)], 20, []
-    rules = dict(temperature=0.7, seed=0, max_length=24)
+    rules = Rules(0.7, seed=0, max_length=24)
     for i, j, completion in stream_served(
-        server.address, smollm2.tokenizer, questions, n, **rules
+        server.address, smollm2.tokenizer, questions, n, rules
     ):
         done.append((i, j))
         assert completion.tokens

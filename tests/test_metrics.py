@@ -187,12 +187,6 @@ def test_mcnemar_is_the_binomial_test_of_the_disagreements():
         metrics.mcnemar(a, b[:3])
 
 
-def test_mean_and_sd_over_seeds():
-    assert metrics.mean_and_sd([1, 2, 3]) == (2.0, 1.0)
-    mean, sd = metrics.mean_and_sd([0.4])
-    assert mean == 0.4 and np.isnan(sd)
-
-
 # ---------------------------------------------------------------- votes over subsets
 
 ANSWERS = np.where(CORRECT, "1", RNG.choice(["2", "3", INVALID], size=CORRECT.shape))

@@ -9,22 +9,16 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from gsmlib.data import load_problems, minigsm
+from gsmlib.data import load_problems, webtext
+from gsmlib.data.grammar import BASE, KINDS, LINES, NAMES, ONE, QUESTIONS, THINGS, TWO
 from gsmlib.data.minigsm import (
-    BASE,
     DEFAULT,
-    KINDS,
-    LINES,
-    NAMES,
-    ONE,
-    QUESTIONS,
     SPLITS,
-    THINGS,
-    TWO,
+    build_world,
     make_problem,
     make_problems,
-    make_web_text,
 )
+from gsmlib.data.webtext import make_web_text
 from gsmlib.method.answers import extract_answer
 from gsmlib.method.calculator import evaluate, find_annotations
 
@@ -292,7 +286,7 @@ def thing_of(line):
 def test_facts_of_a_world_are_what_their_expressions_say(steps):
     for seed in range(100):
         rng = random.Random(seed)
-        world = minigsm._build_world(rng, steps, DEFAULT)
+        world = build_world(rng, steps, DEFAULT)
         facts = world.chain + world.spare
         assert all(evaluate(fact.expression) == fact.value for fact in facts)
         assert all(1 < fact.value <= DEFAULT.largest for fact in facts)
@@ -305,9 +299,9 @@ def test_facts_of_a_world_are_what_their_expressions_say(steps):
 def test_a_marked_step_is_right_where_it_has_the_facts_value():
     for seed in range(200):
         rng = random.Random(seed)
-        facts = minigsm._build_world(rng, 5, DEFAULT).chain
+        facts = build_world(rng, 5, DEFAULT).chain
         values = {fact.a: fact.value for fact in facts}
-        for step in minigsm._work_through(rng, facts, "plums", "each line"):
+        for step in webtext._work_through(rng, facts, "plums", "each line"):
             expression, value = STATEMENT.search(step.text).groups()
             assert evaluate(expression) == int(value)
             assert step.right == (int(value) == values[owner_of(step.text)])

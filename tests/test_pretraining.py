@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from gsmlib import cli
-from gsmlib.data.minigsm import make_web_text
+from gsmlib.data.webtext import make_web_text
 from gsmlib.method import models, pretraining, training
 from gsmlib.method.models import MINI_SIZES, WEIGHTS, load_language_model, new_mini_gpt
 from gsmlib.method.pretraining import RECIPES, pretrain, web_rows

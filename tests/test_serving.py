@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import urllib3
 
-from gsmlib import serving
+import serving
 from gsmlib.method import decoding
-from gsmlib.method.decoding import decode, sample_completions
-from gsmlib.serving import Server, read_reply, stream_served
+from gsmlib.method.decoding import Rules, decode, sample_completions
+from serving import Server, read_reply, stream_served
 
 WRONG = "Ann has 4*3=<<4*3=13>>12 apples.\nThey are <<(2+=5>><<12+3=14>>15.\n#### 15"
 RIGHT = WRONG.replace("13>>", "12>>").replace("=14", "=15")
@@ -80,8 +80,10 @@ def serve(script, port=0):
 
 
 def complete(server, tokenizer, questions=("Q?",), n=1, **settings):
-    given = dict(temperature=0.7, seed=1) | settings
-    return sorted(stream_served(server, tokenizer, list(questions), n, **given))
+    """Sorted completions; of the settings, problem_ids and skip are no rules."""
+    places = {k: settings.pop(k) for k in ("problem_ids", "skip") if k in settings}
+    rules = Rules(**(dict(temperature=0.7, seed=1) | settings))
+    return sorted(stream_served(server, tokenizer, list(questions), n, rules, **places))
 
 
 @pytest.mark.parametrize("words", ["vllm", "llama.cpp"])
@@ -141,7 +143,7 @@ def test_a_server_that_is_busy_or_dies_loses_nothing(byte_tokenizer, monkeypatch
     first = serve(script)
     server = first.__enter__()
     port = int(server.url.rpartition(":")[2].removesuffix("/v1"))
-    stream = stream_served(server, byte_tokenizer, ["Q?"], 200, temperature=0.7, seed=1)
+    stream = stream_served(server, byte_tokenizer, ["Q?"], 200, Rules(0.7, seed=1))
     rows += [next(stream)[:2] for _ in range(100)]
     first.__exit__(None, None, None)
     with serve(script, port):
@@ -167,22 +169,15 @@ class Model(Script):
 
     def reply(self, body):
         size = len(body["prompt"]) + body["max_tokens"]  # a token is a byte
-        [[done]] = sample_completions(
-            self.lm,
-            [body["prompt"]],
-            1,
-            temperature=body["temperature"],
-            seed=0,
-            max_length=size,
-            calculator=False,
-        )
+        rules = Rules(body["temperature"], 0, size, calculator=False)
+        [[done]] = sample_completions(self.lm, [body["prompt"]], 1, rules)
         self.solution = done.text
         return super().reply(body | {"prompt": ""})
 
 
 def test_a_served_model_says_what_it_says_here(tiny_gpt2, monkeypatch):
     questions = ["Tom has 3 apples. How many?", "Ann has 4*3. How many?"]
-    local = sample_completions(tiny_gpt2, questions, 1, temperature=0.0, seed=0)
+    local = sample_completions(tiny_gpt2, questions, 1, Rules(0.0, seed=0))
     with monkeypatch.context() as patch, serve(Model(tiny_gpt2)) as server:
         # the server is given prompts that end as they are
         patch.setattr(decoding, "encode_prompt", lambda t, text: t.encode(text))

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gsmlib.data import minigsm
+from gsmlib.data.webtext import make_web_text
 from gsmlib.method.tokenizer import END, PIECES, SCORE, build_tokenizer, load_tokenizer
 
 # Fresh texts: other seeds than the vocabulary's and the pretraining's.
@@ -15,7 +16,7 @@ TEXTS = [
     "\n".join(problem)
     for split in minigsm.SPLITS
     for problem in minigsm.make_problems(split, 350, seed=5)
-] + [minigsm.make_web_text(5, index) for index in range(600)]
+] + [make_web_text(5, index) for index in range(600)]
 TOKENIZER = load_tokenizer()
 SMALL = build_tokenizer(["Ada has 3 apples."])
 

@@ -29,6 +29,13 @@ from gsmlib.method.batching import (
     plan_training,
     split_by_length,
 )
+from gsmlib.method.losses import (
+    batch_losses,
+    can_share,
+    evaluate_loss,
+    language_loss,
+    verifier_loss,
+)
 from gsmlib.method.models import (
     Verifier,
     add_residual_dropout,
@@ -37,14 +44,7 @@ from gsmlib.method.models import (
     set_dropout,
 )
 from gsmlib.method.recipe import TrainSettings
-from gsmlib.method.training import (
-    batch_losses,
-    can_share,
-    evaluate_loss,
-    language_loss,
-    train,
-    verifier_loss,
-)
+from gsmlib.method.training import train
 
 NAN = float("nan")
 PAD = 0

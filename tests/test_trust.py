@@ -18,7 +18,7 @@ from jupyter_client.manager import start_new_kernel
 from test_pipeline import finetune_spec, score_spec
 
 from gsmlib.data import load_problems
-from gsmlib.method.decoding import sample_completions
+from gsmlib.method.decoding import Rules, sample_completions
 from gsmlib.method.models import load_language_model
 from gsmlib.report import execute
 from gsmlib.study import results, stages
@@ -252,8 +252,9 @@ def test_samples_are_the_same_for_any_batch_and_any_threads():
     try:
         for threads, batch in [(1, 0), (2, 0), (1, 3)]:
             torch.set_num_threads(threads)
-            given = dict(temperature=0.7, seed=1, max_length=110, batch_size=batch)
-            drawn.append(sample_completions(lm, questions, 3, **given))
+            rules = Rules(0.7, seed=1, max_length=110)
+            given = (lm, questions, 3, rules)
+            drawn.append(sample_completions(*given, batch_size=batch))
     finally:
         torch.set_num_threads(before)
     tokens = [[c.tokens for row in rows for c in row] for rows in drawn]

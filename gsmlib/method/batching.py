@@ -68,6 +68,10 @@ class Batch(NamedTuple):
     weights: Tensor  # (B,)
     prefix_of: Tensor  # (B,): numbers of prefixes, which only rests have
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 # ------------------------------------------------------------------------------- rows
 
@@ -201,6 +205,17 @@ def cut_pieces(
     alone, so that a batch without repetition is computed whole. A quarter of the tokens
     is for a piece's prefixes, the rest for a group (the copies of keys and values that
     a group reads are not counted: they are small beside all else that a token takes).
+
+    Two completions, 9 and 8 8, of the question 1 2 3 4: its first three tokens are
+    computed once, and each row goes on from the fourth, which predicts the solution's
+    first. So 3 + 2 + 3 tokens are computed instead of 5 + 6.
+
+    >>> rows = [Row([1, 2, 3, 4, 9], 4), Row([1, 2, 3, 4, 8, 8], 4)]
+    >>> [(prefixes, [group])] = cut_pieces(rows, max_tokens=100)
+    >>> prefixes, group.rows.tolist(), group.prefix_of.tolist()
+    ([(1, 2, 3)], [0, 1], [0, 0])
+    >>> collate(rows, 0, prefix_of=group.prefix_of).input_ids.tolist()
+    [[4, 9, 0], [4, 8, 8]]
     """
     lengths = np.array([len(row.tokens) for row in rows])
     number: dict[tuple[int, ...], int] = {}

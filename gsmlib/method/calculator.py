@@ -18,10 +18,6 @@ MAX_SIZE = 10**24  # of every numerator and denominator on the way
 MAX_PLACES = 12  # decimals written out; longer ones are rounded
 ROUNDED_PLACES = 3  # the most decimals of any value in GSM8K's annotations
 
-# No gold value of GSM8K's 27,998 is wrong or rounded. These three are merely odd: two
-# (in train) write the division sign twice, one (in test) has a fraction for its value.
-ODD_GOLD = ("560//10=56", "180//3=60", "3/4=3/4")
-
 _TOKEN = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+|//|[-+*/()]")
 _EXPRESSION = re.compile(r"[0-9+*/(). -]*[0-9][0-9+*/(). -]*")
 _ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")

@@ -1,14 +1,13 @@
 """Sampling completions: batched, cached, with the calculator (paper, appendix C).
 
-Finished rows leave the batch and waiting ones take their places, in problem order, so
-that memory is bounded by the batch. Samples are addressed: each draw is a hash of
-(seed, problem, sample, position), so that neither batch size nor order nor a restart
-changes a completion, but for ties within rounding errors. The model's side is
-`engine`'s.
+Finished samples leave the batch and waiting ones take their places, so that memory is
+bounded by the batch. Samples are addressed: each random number is a hash of (seed,
+problem, sample, position), so that neither batch size nor order nor a restart changes
+a completion, but for ties within rounding errors. The model's side is `engine`'s.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -21,12 +20,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gsmlib.method import calculator as arithmetic
 from gsmlib.method.engine import new_engine
-from gsmlib.method.models import LanguageModel
+from gsmlib.method.models import POSITIONS, LanguageModel
 
 ANSWER_LINE = re.compile(r"####[^\n]*\S[^\n]*\n")
 TAIL = 256  # tokens decoded to look for an expression or an answer line
-COMPACT_BELOW = 0.75  # finished rows leave once a quarter of the rows have finished
-REFILL_BELOW = 0.5  # waiting rows join once half of the batch is free
+COMPACT_BELOW = 0.75  # stopped samples leave once more than a quarter have stopped
+REFILL_BELOW = 0.5  # waiting samples enter once half of the batch is free
 MAX_ROWS = 512
 BATCH_BYTES = 2**31  # of caches and logits, on a CPU
 CHUNK = 64  # tokens whose probabilities are added up before one of them is looked for
@@ -49,23 +48,27 @@ class Completion(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What holds for every row: how to draw, and when to force and stop."""
+    """How every completion is made: how to draw, when to force and when to stop.
+
+    `max_length` counts the prompt's tokens too.
+    """
 
     temperature: float
-    max_length: int
-    calculator: bool
-    stop_after_answer: bool
+    seed: int
+    max_length: int = POSITIONS
+    calculator: bool = True
+    stop_after_answer: bool = False
 
 
-Done = tuple[int, int, Completion]  # problem index, sample index, its completion
+Done = tuple[int, int, Completion]  # places of question and sample, the completion
 
 
-class Row(NamedTuple):
-    """One completion to be made, by its places in the result."""
+class Sample(NamedTuple):
+    """A completion that is to be made: its places in the result, and its prompt."""
 
     problem: int
-    sample: int
-    address: np.uint64  # hash of (seed, problem id, sample id)
+    number: int
+    address: np.uint64  # hash of (seed, problem id, number)
     prompt: list[int]
 
 
@@ -73,65 +76,28 @@ def greedy(
     lm: LanguageModel,
     questions: Sequence[str],
     *,
-    max_length: int = 400,
+    max_length: int = POSITIONS,
     calculator: bool = True,
-    stop_after_answer: bool = False,
-    batch_size: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
-    """`sample_completions` at temperature 0: one completion per question."""
-    drawn = sample_completions(
-        lm,
-        questions,
-        1,
-        temperature=0.0,
-        seed=0,
-        max_length=max_length,
-        calculator=calculator,
-        stop_after_answer=stop_after_answer,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    return [completions[0] for completions in drawn]
+    """One completion of each question at temperature 0 (see `stream_completions`)."""
+    rules = Rules(0.0, 0, max_length, calculator)
+    return [drawn[0] for drawn in sample_completions(lm, questions, 1, rules)]
 
 
 def sample_completions(
     lm: LanguageModel,
     questions: Sequence[str],
     n: int,
+    rules: Rules,
     *,
-    temperature: float,
-    seed: int,
-    max_length: int = 400,
-    calculator: bool = True,
-    stop_after_answer: bool = False,
     batch_size: int = 0,
     problem_ids: Sequence[int] | None = None,
-    sample_ids: Sequence[int] | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> list[list[Completion]]:
-    """`n` completions of each question, in the questions' order: `stream_completions`.
-
-    progress is called with the number of completions just finished.
-    """
+    """`n` completions of each question, in order (see `stream_completions`)."""
     stream = stream_completions(
-        lm,
-        questions,
-        n,
-        temperature=temperature,
-        seed=seed,
-        max_length=max_length,
-        calculator=calculator,
-        stop_after_answer=stop_after_answer,
-        batch_size=batch_size,
-        problem_ids=problem_ids,
-        sample_ids=sample_ids,
+        lm, questions, n, rules, batch_size=batch_size, problem_ids=problem_ids
     )
-    done: dict[tuple[int, int], Completion] = {}
-    for problem, sample, completion in stream:
-        done[problem, sample] = completion
-        if progress is not None:
-            progress(1)
+    done = {(i, j): completion for i, j, completion in stream}
     return [[done[i, j] for j in range(n)] for i in range(len(questions))]
 
 
@@ -139,56 +105,41 @@ def stream_completions(
     lm: LanguageModel,
     questions: Sequence[str],
     n: int,
+    rules: Rules,
     *,
-    temperature: float,
-    seed: int,
-    max_length: int = 400,
-    calculator: bool = True,
-    stop_after_answer: bool = False,
     batch_size: int = 0,
     problem_ids: Sequence[int] | None = None,
-    sample_ids: Sequence[int] | None = None,
     skip: Collection[tuple[int, int]] = (),
 ) -> Iterator[Done]:
-    """Yield (problem index, sample index, completion), `n` of each question, when done.
+    """Yield (place of the question, number of the sample, completion) as each is done.
 
-    temperature: 0 takes the likeliest token (the paper's test@1); the paper's other is
-    0.7. max_length: tokens of prompt and solution together. stop_after_answer: stop
-    behind the line `#### ...`, not only at the end token. batch_size: rows computed
-    together; 0 chooses (`choose_batch_size`). problem_ids, sample_ids (default 0, 1,
-    ...): a completion depends on its two ids and `seed`, not on what else is drawn.
-    skip: (problem index, sample index) of completions not to make; a set, if many.
-    Problems come by the length of their prompts. Raises ValueError for settings that
+    A completion depends on its problem's id (default 0, 1, ...), its number and the
+    seed, not on what else is drawn. `batch_size` many are computed together; 0 chooses
+    (`choose_batch_size`). `skip` holds (place, number) of those not to make; a set, if
+    many. Problems come by the length of their prompts. Raises ValueError for rules that
     the model cannot serve.
     """
-    rules = Rules(temperature, max_length, calculator, stop_after_answer)
     _check(lm.model, rules, n)
     problem_ids = range(len(questions)) if problem_ids is None else problem_ids
-    sample_ids = range(n) if sample_ids is None else sample_ids
     assert len(problem_ids) == len(questions), "one problem id per question"
-    assert len(sample_ids) == n, "one sample id per completion"
     prompts = [encode_prompt(lm.tokenizer, question) for question in questions]
-    rows = (
-        row
-        for row in _make_rows(prompts, seed, problem_ids, sample_ids)
-        if (row.problem, row.sample) not in skip
+    samples = (
+        sample
+        for sample in _list_samples(prompts, n, rules.seed, problem_ids)
+        if (sample.problem, sample.number) not in skip
     )
-    size = batch_size or choose_batch_size(lm.model, max_length)
-    return _complete_rows(lm, rows, rules, size)
+    size = batch_size or choose_batch_size(lm.model, rules.max_length)
+    return _complete_all(lm, samples, rules, size)
 
 
-def _make_rows(
-    prompts: list[list[int]],
-    seed: int,
-    problem_ids: Sequence[int],
-    sample_ids: Sequence[int],
-) -> Iterator[Row]:
-    """All rows; prompts of similar length follow each other, to be padded little."""
-    samples = np.asarray(sample_ids)
+def _list_samples(
+    prompts: list[list[int]], n: int, seed: int, problem_ids: Sequence[int]
+) -> Iterator[Sample]:
+    """All samples; prompts of similar length follow each other, to be padded little."""
     for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-        addresses = hash_address(seed, problem_ids[i], samples)
+        addresses = hash_address(seed, problem_ids[i], np.arange(n))
         for j, address in enumerate(addresses):
-            yield Row(i, j, address, prompts[i])
+            yield Sample(i, j, address, prompts[i])
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
@@ -212,7 +163,15 @@ def _check(model: PreTrainedModel, rules: Rules, n: int) -> None:
 
 
 def hash_address(*parts: int | np.ndarray) -> np.ndarray:
-    """A 64-bit hash of broadcast integers: splitmix64, fed one part after another."""
+    """A 64-bit hash of broadcast integers: splitmix64, fed one part after another.
+
+    The address of sample 2 of problem 7 under seed 0, alone and among others:
+
+    >>> int(hash_address(0, 7, 2))
+    9622327627178505737
+    >>> int(hash_address(0, 7, np.arange(4))[2])
+    9622327627178505737
+    """
     state = np.zeros((), np.uint64)
     for part in parts:
         if isinstance(part, int):
@@ -222,7 +181,13 @@ def hash_address(*parts: int | np.ndarray) -> np.ndarray:
 
 
 def uniform(addresses: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """One float64 in [0, 1) per address (uint64) and position, 53 bits each."""
+    """One float64 in [0, 1) per address (uint64) and position, 53 bits each.
+
+    What decides the first tokens of sample 2 of problem 7, at positions 0, 1 and 2:
+
+    >>> uniform(hash_address(0, 7, 2), np.arange(3)).round(3)
+    array([0.349, 0.205, 0.206])
+    """
     bits = _mix(addresses ^ positions.astype(np.uint64)) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
 
@@ -241,7 +206,9 @@ def choose_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Next tokens (B,) and their ln p (B,) at temperature 1, from logits (B, V).
 
-    Inverse CDF: the first token whose cumulated probability exceeds the uniform.
+    Inverse CDF: the first token whose cumulated probability exceeds the uniform. Of
+    tokens with probabilities 0.2, 0.5 and 0.3, a uniform of 0.61 takes the second: sums
+    are 0.2, 0.7 and 1.
     """
     logits = logits.float()
     if temperature == 0:
@@ -292,17 +259,22 @@ def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
     return 2 ** (max(1, min(MAX_ROWS, room // row)).bit_length() - 1)
 
 
-def _complete_rows(
-    lm: LanguageModel, rows: Iterator[Row], rules: Rules, size: int
+def _complete_all(
+    lm: LanguageModel, samples: Iterator[Sample], rules: Rules, size: int
 ) -> Iterator[Done]:
-    """Complete all rows, at most `size` of them together."""
+    """Complete all samples, at most `size` of them together.
+
+    Of 20 samples at size 8, say, the first 8 enter. Once fewer than 3/4 of them go on
+    (5 of 8), the 3 that have stopped leave the caches. Once at most half of `size` go
+    on (4), the next 4 enter; and so forth until none waits.
+    """
     was_training = lm.model.training
     lm.model.eval()
     try:
-        batch, waiting = Batch(lm, rules), True
+        batch, waiting = SampleBatch(lm, rules), True
         while waiting or len(batch):
             if waiting and len(batch) <= REFILL_BELOW * size:
-                entering = list(islice(rows, size - len(batch)))
+                entering = list(islice(samples, size - len(batch)))
                 waiting = bool(entering)
                 yield from batch.enter(entering)
             if len(batch):
@@ -311,16 +283,17 @@ def _complete_rows(
         lm.model.train(was_training)
 
 
-class Batch:
-    """Rows that take their steps together: each verb returns the rows it completed.
+class SampleBatch:
+    """Samples that take their steps together; each verb returns those it completed.
 
-    `state` has one record a row, `logits` (R, V) what the model says of its next token.
-    Rows that have stopped stay until enough of them have: leaving copies the caches.
+    Each is a row of `state`, its record, and of `logits` (R, V), what the model says of
+    its next token. One that has stopped stays until enough have, for leaving copies
+    all caches.
     """
 
     def __init__(self, lm: LanguageModel, rules: Rules):
         self.lm, self.rules, self.engine = lm, rules, new_engine(lm.model)
-        self.rows: list[Row] = []
+        self.samples: list[Sample] = []
         self.pending: list[list[int]] = []  # the calculator's next tokens
         self.logits = torch.empty(0)
         record = [
@@ -337,35 +310,34 @@ class Batch:
         self.state = np.zeros(0, record)
 
     def __len__(self) -> int:
-        """The number of rows that have not stopped."""
+        """The number of samples that have not stopped."""
         return int(self.state["alive"].sum())
 
     @torch.inference_mode()
-    def enter(self, rows: list[Row]) -> list[Done]:
-        """Compute the prompts of `rows` and append these to the batch."""
-        full = [row for row in rows if len(row.prompt) >= self.rules.max_length]
-        rows = [row for row in rows if len(row.prompt) < self.rules.max_length]
-        if rows:
+    def enter(self, samples: list[Sample]) -> list[Done]:
+        """Compute the prompts of `samples` and append these to the batch."""
+        room = self.rules.max_length
+        full = [sample for sample in samples if len(sample.prompt) >= room]
+        samples = [sample for sample in samples if len(sample.prompt) < room]
+        if samples:
             self._leave()
-            problems = [
-                list(same) for _, same in groupby(rows, lambda row: row.problem)
-            ]
+            problems = [list(same) for _, same in groupby(samples, lambda s: s.problem)]
             prompts = [same[0].prompt for same in problems]
             logits = self.engine.add(prompts, [len(same) for same in problems])
-            self.logits = torch.cat((self.logits, logits)) if self.rows else logits
-            self.rows += rows
-            self.pending += [[] for _ in rows]
-            state = np.zeros(len(rows), self.state.dtype)
-            state["address"] = [row.address for row in rows]
-            state["prompt"] = [len(row.prompt) for row in rows]
+            self.logits = torch.cat((self.logits, logits)) if self.samples else logits
+            self.samples += samples
+            self.pending += [[] for _ in samples]
+            state = np.zeros(len(samples), self.state.dtype)
+            state["address"] = [sample.address for sample in samples]
+            state["prompt"] = [len(sample.prompt) for sample in samples]
             state["alive"] = True
             self.state = np.concatenate((self.state, state))
         # no room for a solution
-        return [(*row[:2], Completion("", [], [], 0.0, False)) for row in full]
+        return [(*sample[:2], Completion("", [], [], 0.0, False)) for sample in full]
 
     @torch.inference_mode()
     def step(self) -> list[Done]:
-        """Give every row its next token, and compute what may follow it."""
+        """Give every sample its next token, and compute what may follow it."""
         state, alive = self.state, self.state["alive"]
         uniforms = uniform(state["address"], state["steps"])
         chosen, logprobs = choose_tokens(self.logits, self.rules.temperature, uniforms)
@@ -383,28 +355,28 @@ class Batch:
         if self.rules.calculator:
             self._calculate(tokens, forced)
         done = [self._complete(place) for place in np.flatnonzero(stopped)]
-        if len(self) < COMPACT_BELOW * len(self.rows):
+        if len(self) < COMPACT_BELOW * len(self.samples):
             tokens = tokens[alive]
             self._leave()
-        if self.rows:
+        if self.samples:
             self.logits = self.engine.step(chosen.new_tensor(tokens))
         return done
 
     def _leave(self) -> None:
-        """Rows that have stopped leave."""
+        """Samples that have stopped leave."""
         alive = self.state["alive"].copy()
         if alive.all():
             return
         kept = torch.from_numpy(alive).to(self.logits.device)
         self.engine.keep(kept)
         self.logits = self.logits[kept]
-        self.rows = [self.rows[place] for place in np.flatnonzero(alive)]
+        self.samples = [self.samples[place] for place in np.flatnonzero(alive)]
         self.pending = [self.pending[place] for place in np.flatnonzero(alive)]
         self.state = self.state[alive]
 
     def _complete(self, place: int) -> Done:
-        """The row as a result."""
-        row, state = self.rows[place], self.state[place]
+        """The sample as a result."""
+        sample, state = self.samples[place], self.state[place]
         tokens = state["tokens"][: state["steps"]].tolist()
         completion = Completion(
             decode(self.lm.tokenizer, tokens),
@@ -413,10 +385,10 @@ class Batch:
             float(state["logprob"]),
             bool(state["finished"]),
         )
-        return row.problem, row.sample, completion
+        return sample.problem, sample.number, completion
 
     def _force(self, tokens: np.ndarray) -> np.ndarray:
-        """Overwrite sampled tokens by the calculator's; return which (R,)."""
+        """Overwrite drawn tokens by the calculator's; return which (R,)."""
         forced = self.state["pending"].copy()
         for place in np.flatnonzero(forced):
             tokens[place] = self.pending[place].pop(0)
@@ -424,7 +396,7 @@ class Batch:
         return forced
 
     def _stop(self, tokens: np.ndarray) -> np.ndarray:
-        """Mark the rows that end with these tokens; return which (R,)."""
+        """Mark the samples that end with these tokens; return which (R,)."""
         state, alive = self.state, self.state["alive"]
         ended = alive & (tokens == self.lm.tokenizer.eos_token_id)
         if self.rules.stop_after_answer:

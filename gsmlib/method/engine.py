@@ -1,11 +1,11 @@
 """Next-token logits for many rows at once: the model's side of sampling.
 
-Rows that enter together form a group of one age, so that no row's attention reads
-another's longer past. Within a group a prompt is computed once, and its keys and values
-kept once for all its rows; the linear layers see the rows of all groups as one matrix.
-GPT-2 and Llama are computed here from the model's own weights (`Engine`); any other
-architecture goes through transformers (`PlainEngine`), which is also the slow path
-that tests compare with.
+Rows that enter together form a cohort of one age, so that no row's attention reads
+another's longer past. Within a cohort a prompt is computed once, and its keys and
+values kept once for all its rows; the linear layers see the rows of all cohorts as one
+matrix. GPT-2 and Llama are computed here from the model's own weights (`Engine`); any
+other architecture goes through transformers (`PlainEngine`), which is also the slow
+path that tests compare with.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-BLOCK = 16  # tokens of room added to a group when it is full
+BLOCK = 16  # tokens of room added to a cohort when it is full
 PREFILL_TOKENS = 4096  # of prompts computed together
 # a private operation of torch: where it is missing F.linear serves
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
@@ -162,10 +162,10 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-right, left), dim=-1) * sin
 
 
-# ----------------------------------------------------------------------------- a group
+# ----------------------------------------------------------------------------- a cohort
 
 
-class Group:
+class Cohort:
     """Rows that entered together: their prompts, and their own tokens' keys and values.
 
     G prompts of at most P tokens, padded on the right; R rows of `age` own tokens and
@@ -187,10 +187,8 @@ class Group:
 
     def keep(self, kept: Tensor) -> None:
         """Keep the rows `kept` (places), and the prompts that they need."""
-        self.own_keys, self.own_values = (
-            self.own_keys[:, kept],
-            self.own_values[:, kept],
-        )
+        self.own_keys = self.own_keys[:, kept]
+        self.own_values = self.own_values[:, kept]
         needed, self.rows = self.rows[kept].unique(return_inverse=True)
         self.lengths = self.lengths[needed]
         if len(needed) < self.keys.shape[1]:
@@ -283,11 +281,11 @@ class Engine:
     """Rows of GPT-2 or Llama: `add` them, `step` with their tokens, `keep` the rest."""
 
     def __init__(self, weights: Weights):
-        self.weights, self.groups = weights, []
+        self.weights, self.cohorts = weights, []
         table = weights.vocabulary.weight
         # a processor multiplies a vector with a matrix faster in float32 than bfloat16
         self.cache_dtype = torch.float32 if table.device.type == "cpu" else table.dtype
-        self.positions: list[Tensor] = []  # of each group's next tokens
+        self.positions: list[Tensor] = []  # of each cohort's next tokens
 
     def add(self, prompts: Sequence[list[int]], counts: Sequence[int]) -> Tensor:
         """Append counts[i] rows of each prompt; return their logits (rows, V)."""
@@ -303,20 +301,20 @@ class Engine:
         keys, values = (torch.cat([part[i] for part in parts], dim=1) for i in (1, 2))
         repeats = torch.tensor(list(counts), device=device)
         rows = torch.arange(len(prompts), device=device).repeat_interleave(repeats)
-        self.groups.append(Group(keys, values, lengths, rows))
+        self.cohorts.append(Cohort(keys, values, lengths, rows))
         self.positions.append(lengths[rows])
         return self._logits(torch.cat([part[0] for part in parts]))[rows]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Give each row its next token (R,); return the logits (R, V) behind it."""
-        for group in self.groups:
-            group.begin()
-        sizes = [len(group) for group in self.groups]
+        for cohort in self.cohorts:
+            cohort.begin()
+        sizes = [len(cohort) for cohort in self.cohorts]
 
         def attend(layer: int, *heads: Tensor) -> Tensor:
             pieces = zip(*(part.split(sizes) for part in heads), strict=True)
-            groups = zip(self.groups, pieces, strict=True)
-            mixed = [group.attend(layer, *piece) for group, piece in groups]
+            cohorts = zip(self.cohorts, pieces, strict=True)
+            mixed = [cohort.attend(layer, *piece) for cohort, piece in cohorts]
             return torch.cat(mixed).to(heads[0].dtype)
 
         # a row that has stopped, but is still here, must not run out of positions
@@ -328,13 +326,13 @@ class Engine:
 
     def keep(self, kept: Tensor) -> None:
         """Drop the rows where `kept` (R,) is false."""
-        pieces = kept.split([len(group) for group in self.groups])
+        pieces = kept.split([len(cohort) for cohort in self.cohorts])
         for place, piece in enumerate(pieces):
             if not piece.all() and piece.any():
-                self.groups[place].keep(piece.nonzero().squeeze(1))
+                self.cohorts[place].keep(piece.nonzero().squeeze(1))
                 self.positions[place] = self.positions[place][piece]
         alive = [place for place, piece in enumerate(pieces) if piece.any()]
-        self.groups = [self.groups[place] for place in alive]
+        self.cohorts = [self.cohorts[place] for place in alive]
         self.positions = [self.positions[place] for place in alive]
 
     def _prefill(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -389,14 +387,14 @@ class Engine:
 
 
 class PlainEngine:
-    """The same three verbs for any causal LM of transformers: one cache a group.
+    """The same three verbs for any causal LM of transformers: one cache a cohort.
 
     Every row has its own copy of its prompt's keys and values, padded on the left.
     """
 
     def __init__(self, model: PreTrainedModel):
         self.model = model
-        self.groups: list[tuple[DynamicCache, Tensor]] = []  # and its mask (R, T)
+        self.cohorts: list[tuple[DynamicCache, Tensor]] = []  # and its mask (R, T)
         # a row that has stopped, but is still here, must not run out of positions
         self.last_position = getattr(model.config, "max_position_embeddings", 2**31) - 1
         # most models can compute the last position's logits alone; a prompt's are many
@@ -413,30 +411,30 @@ class PlainEngine:
         rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(list(counts)))
         rows = rows.to(device)
         cache.batch_select_indices(rows)
-        self.groups.append((cache, mask.to(device)[rows]))
+        self.cohorts.append((cache, mask.to(device)[rows]))
         return logits[rows]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Give each row its next token (R,); return the logits (R, V) behind it."""
-        pieces = tokens.split([len(mask) for _, mask in self.groups])
-        self.groups = [
-            (cache, F.pad(mask, (0, 1), value=1)) for cache, mask in self.groups
+        pieces = tokens.split([len(mask) for _, mask in self.cohorts])
+        self.cohorts = [
+            (cache, F.pad(mask, (0, 1), value=1)) for cache, mask in self.cohorts
         ]
         return torch.cat(
             [
                 self._forward(piece[:, None], cache, mask)
-                for piece, (cache, mask) in zip(pieces, self.groups, strict=True)
+                for piece, (cache, mask) in zip(pieces, self.cohorts, strict=True)
             ]
         )
 
     def keep(self, kept: Tensor) -> None:
         """Drop the rows where `kept` (R,) is false."""
-        pieces = kept.split([len(mask) for _, mask in self.groups])
-        groups, self.groups = self.groups, []
-        for (cache, mask), piece in zip(groups, pieces, strict=True):
+        pieces = kept.split([len(mask) for _, mask in self.cohorts])
+        cohorts, self.cohorts = self.cohorts, []
+        for (cache, mask), piece in zip(cohorts, pieces, strict=True):
             if piece.any():
                 cache.batch_select_indices(piece.nonzero().squeeze(1))
-                self.groups.append((cache, mask[piece]))
+                self.cohorts.append((cache, mask[piece]))
 
     def _forward(self, ids: Tensor, cache: DynamicCache, mask: Tensor) -> Tensor:
         positions = (mask.cumsum(dim=1) - 1)[:, -ids.shape[1] :]

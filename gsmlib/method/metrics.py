@@ -260,13 +260,6 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     return float(binomtest(only_a, only_a + only_b).pvalue)
 
 
-def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and sample SD over seeds; the SD of a single seed is nan."""
-    values = np.asarray(values, dtype=float)
-    sd = values.std(ddof=1) if values.size > 1 else np.nan
-    return float(values.mean()), float(sd)
-
-
 def _percentiles(
     values: np.ndarray, seed: int, level: float, resamples: int
 ) -> Interval:

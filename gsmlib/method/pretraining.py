@@ -17,7 +17,8 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gsmlib.data import load_problems
-from gsmlib.data.minigsm import make_problems, make_web_text
+from gsmlib.data.minigsm import make_problems
+from gsmlib.data.webtext import make_web_text
 from gsmlib.environment import describe_setup
 from gsmlib.method.batching import Row
 from gsmlib.method.models import POSITIONS, new_mini_gpt

@@ -1,11 +1,9 @@
 """One training loop for language models and verifiers (section 4, appendix B).
 
-The language loss at position t predicts token t + 1; the verifier's score at position t
-judges the text up to and including token t. Question and padding never enter a
-verifier's loss, nor the language loss beside it. Losses are means over their tokens in
-the whole batch, however it is computed: in pieces, equal rows once with a weight, and a
-question once for all its completions (with dropout they then share its mask). Under
-`accelerate launch` every process computes its share of each batch's rows.
+A step's losses are means over all their tokens in its batch, however that is computed:
+in pieces, equal rows once with a weight, and a question once for all its completions
+(with dropout they then share its mask). An interrupted run goes on from its checkpoint.
+Under `accelerate launch` every process computes its share of each batch's rows.
 """
 
 import json
@@ -19,37 +17,37 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
 from gsmlib.method.batching import (
-    IGNORE,
     Batch,
     Row,
     collate,
     cut_pieces,
     merge_equal,
-    pad_prefixes,
     plan_training,
 )
-from gsmlib.method.models import (
-    RESIDUAL_DROPOUTS,
-    LanguageModel,
-    Verifier,
-    keep_freed_memory,
+from gsmlib.method.losses import (
+    autocast,
+    batch_losses,
+    can_share,
+    check_lengths,
+    count_targets,
+    language_model_of,
+    max_piece,
+    read_prefixes,
 )
+from gsmlib.method.models import RESIDUAL_DROPOUTS, Verifier, keep_freed_memory
 from gsmlib.method.recipe import TrainSettings
 
 CHECKPOINT = "training.safetensors"
@@ -57,192 +55,6 @@ log = logging.getLogger(__name__)
 
 EpochCallback = Callable[[int, dict[str, float]], None]
 ShareCallback = Callable[[int], None]
-
-
-# ----------------------------------------------------------------------------- losses
-
-
-def language_loss(
-    logits: Tensor,
-    targets: Tensor,
-    tokens: int | None = None,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Cross-entropy in nats of logits (..., V) at the targets (...) not IGNORE.
-
-    The mean over `tokens`: the number of targets in the batch that this is a part of,
-    by default the number here. A target of weight w (...) counts as w targets.
-    """
-    tokens = (targets != IGNORE).sum() if tokens is None else tokens
-    logits, targets = logits.flatten(0, -2).float(), targets.flatten()
-    nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
-    return (nats if weights is None else nats * weights.flatten()).sum() / tokens
-
-
-def verifier_loss(
-    scores: Tensor,
-    targets: Tensor,
-    loss: Literal["mse", "bce"] = "mse",
-    tokens: int | None = None,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Squared error or binary cross-entropy of scores (B, T) at the targets not nan.
-
-    Squared error compares the head's output itself with the label; cross-entropy takes
-    it as a logit. The mean over `tokens`, with `weights` (B, T), as in `language_loss`.
-    """
-    wanted = ~targets.isnan()
-    scores, targets = scores[wanted].float(), targets[wanted]
-    compare = F.mse_loss if loss == "mse" else F.binary_cross_entropy_with_logits
-    tokens = len(targets) if tokens is None else tokens
-    errors = compare(scores, targets, reduction="none")
-    return (errors if weights is None else errors * weights[wanted]).sum() / tokens
-
-
-@contextmanager
-def logits_only_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
-    """Within, the output embedding sees only the `wanted` (B, T) of N positions.
-
-    Logits come out as (N, V): with 49,152 tokens, as SmolLM2 has, the output embedding
-    is a large share of all work.
-    """
-    handle = model.get_output_embeddings().register_forward_pre_hook(
-        lambda _, inputs: (inputs[0][wanted],)
-    )
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Mixed precision for a block; nothing changes with "fp32".
-
-    Not accelerate's own, which fixes one precision for the life of the process.
-    """
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-class Prefixes(NamedTuple):
-    """What a model has computed of P prefixes, each for many rows to go on from."""
-
-    keys_values: list[Tensor]  # (P, H, L, D): keys and values of the first layer, ...
-    lengths: Tensor  # (P,)
-
-    def detach(self) -> "Prefixes":
-        """The same values as leaves, which gather the gradients of what follows."""
-        tensors = [t.detach().requires_grad_() for t in self.keys_values]
-        return Prefixes(tensors, self.lengths)
-
-    def before(self, rows: Tensor) -> DynamicCache:
-        """The cache for rows (B,) that go on from the prefixes of these numbers."""
-        # A product with zeros and ones copies as exactly as index_select, whose
-        # gradient is slow on CPUs and would sum many copies in bfloat16.
-        choice = F.one_hot(rows, len(self.lengths)).to(self.keys_values[0].dtype)
-        copies = [
-            (choice @ tensor.flatten(1)).unflatten(1, tensor.shape[1:])
-            for tensor in self.keys_values
-        ]
-        return DynamicCache(zip(copies[::2], copies[1::2], strict=True))
-
-
-def read_prefixes(
-    model: nn.Module, prefixes: Sequence[Sequence[int]], pad_token: int
-) -> Prefixes:
-    """Compute prefixes for many rows to go on from."""
-    language_model = _language_model(model)
-    ids, lengths = pad_prefixes(prefixes, pad_token)
-    ids, lengths = ids.to(language_model.device), lengths.to(language_model.device)
-    # see `model_inputs` on the mask of ones
-    output = language_model.base_model(
-        input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True
-    )
-    layers = output.past_key_values.layers
-    tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
-    return Prefixes(tensors, lengths)
-
-
-def batch_losses(
-    model: nn.Module,
-    batch: Batch,
-    loss: Literal["mse", "bce"] = "mse",
-    tokens: tuple[int | None, int | None] = (None, None),
-    prefixes: Prefixes | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Verifier and language loss of a batch; a part without targets is 0.
-
-    `tokens` are the two losses' denominators, by default the targets in this batch.
-    """
-    zero = torch.zeros((), device=batch.input_ids.device)
-    scores, logits = forward(model, batch, prefixes)
-    weights = batch.weights[:, None].expand_as(batch.input_ids)
-    verifier = language = zero
-    if logits is not None:
-        wanted = batch.language_targets != IGNORE
-        targets = batch.language_targets[wanted]
-        language = language_loss(logits, targets, tokens[1], weights[wanted])
-    if scores is not None and not batch.verifier_targets.isnan().all():
-        targets = batch.verifier_targets
-        verifier = verifier_loss(scores, targets, loss, tokens[0], weights)
-    return verifier, language
-
-
-def forward(
-    model: nn.Module, batch: Batch, prefixes: Prefixes | None = None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Scores (B, T) of a verifier, and logits (N, V) at the N language targets."""
-    inputs = model_inputs(batch, prefixes)
-    wanted = batch.language_targets != IGNORE
-    if not isinstance(model, Verifier):
-        with logits_only_at(model, wanted):
-            return None, model(**inputs, use_cache=prefixes is not None).logits
-    if not wanted.any():
-        return model.forward_scores(**inputs), None
-    with logits_only_at(model.language_model, wanted):
-        return model(**inputs)
-
-
-def model_inputs(batch: Batch, prefixes: Prefixes | None = None) -> dict[str, Any]:
-    """The arguments with which a model computes a batch."""
-    ids = batch.input_ids
-    # Causal attention hides right padding from every real token; a mask of ones says
-    # that none is needed, which lets the fast attention kernels run.
-    mask = torch.ones_like(ids)
-    if prefixes is None:
-        return {"input_ids": ids, "attention_mask": mask}
-    # padding between a prefix and its rows is not to be seen
-    lengths = prefixes.lengths[batch.prefix_of]
-    longest = prefixes.keys_values[0].shape[-2]
-    seen = torch.arange(longest, device=ids.device) < lengths[:, None]  # (B, L)
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.cat([seen.to(mask), mask], 1),
-        "position_ids": batch.position_ids,
-        "past_key_values": prefixes.before(batch.prefix_of),
-    }
-
-
-def can_share(model: nn.Module) -> bool:
-    """Whether rows can go on from a prefix: every layer keeps all keys and values.
-
-    Where activations are computed twice to save memory, none are kept.
-    """
-    if any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
-        return False
-    config = _language_model(model).config
-    kinds = {type(layer) for layer in DynamicCache(config=config).layers}
-    return kinds == {DynamicLayer}
-
-
-def max_piece(model: nn.Module) -> int:
-    """Padded tokens computed at once: more takes memory, and gains little speed."""
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    vocabulary = _language_model(model).get_input_embeddings().num_embeddings
-    by_logits = 200_000_000 // vocabulary  # values: 0.8 GB in float32
-    return max(1, min(8192 if on_gpu else 4096, by_logits))
-
-
-# ---------------------------------------------------------------------------- the loop
 
 
 @cache
@@ -336,7 +148,8 @@ def new_run(
     accelerator = Accelerator(mixed_precision="no")  # see `autocast`
     model.to(accelerator.device)
     if os.environ.get("GSMLIB_GRADIENT_CHECKPOINTING", "0") not in ("", "0"):
-        _language_model(model).gradient_checkpointing_enable({"use_reentrant": False})
+        language_model = language_model_of(model)
+        language_model.gradient_checkpointing_enable({"use_reentrant": False})
     plan = plan_training(rows, language_rows, settings)
     rows = [*rows, *language_rows]
     optimizer = _make_optimizer(model, settings)
@@ -423,7 +236,7 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     model, settings, device = run.model, run.settings, run.accelerator.device
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
     rows, counts = _own_share(run.accelerator, *merge_equal(rows))
-    pieces = _make_pieces(model, rows, counts, settings, run.pad_token)
+    pieces = _make_pieces(run, rows, counts)
     own = count_targets([batch for _, batches in pieces for batch in batches])
     verifies, predicts = _sum(run, torch.tensor(own, device=device)).tolist()
     tokens = (verifies, predicts)
@@ -465,26 +278,22 @@ def _share_gradients(run: Run) -> None:
 
 
 def _make_pieces(
-    model: nn.Module,
-    rows: Sequence[Row],
-    counts: Sequence[int],
-    settings: TrainSettings,
-    pad_token: int,
+    run: Run, rows: Sequence[Row], counts: Sequence[int]
 ) -> list[tuple[Sequence[Sequence[int]], list[Batch]]]:
     """Prefixes and the batches that share them, which a loss on questions rules out."""
-    on_question = settings.loss_on_question
+    on_question = run.settings.loss_on_question
     if on_question is None:
-        on_question = not isinstance(model, Verifier)
-    share = not on_question and can_share(model)
-    cut = cut_pieces(rows, max_piece(model), share=share) if rows else []
+        on_question = not isinstance(run.model, Verifier)
+    share = not on_question and can_share(run.model)
+    cut = cut_pieces(rows, max_piece(run.model), share=share) if rows else []
     pieces = []
     for prefixes, groups in cut:
         batches = [
             collate(
                 [rows[i] for i in group.rows],
-                pad_token,
+                run.pad_token,
                 loss_on_question=on_question,
-                level=settings.level,
+                level=run.settings.level,
                 weights=[counts[i] for i in group.rows],
                 prefix_of=group.prefix_of,
             )
@@ -513,7 +322,7 @@ def _add_piece(
             read = read_prefixes(run.model, prefixes, run.pad_token)
         shared = read.detach()
     for batch in batches:
-        batch = Batch(*(tensor.to(device) for tensor in batch))
+        batch = batch.to(device)
         with autocast(device, precision):
             parts = batch_losses(run.model, batch, run.settings.loss, tokens, shared)
         run.accelerator.backward(parts[0] + weight * parts[1])
@@ -522,16 +331,6 @@ def _add_piece(
         gradients = [tensor.grad for tensor in shared.keys_values]
         torch.autograd.backward(read.keys_values, gradients)
     return sums
-
-
-def count_targets(batches: Sequence[Batch]) -> tuple[int, int]:
-    """How many positions the verifier's and the language loss look at."""
-    verifier = language = 0.0
-    for batch in batches:
-        weights = batch.weights[:, None]
-        verifier += float((~batch.verifier_targets.isnan() * weights).sum())
-        language += float(((batch.language_targets != IGNORE) * weights).sum())
-    return round(verifier), round(language)
 
 
 @contextmanager
@@ -617,34 +416,19 @@ def _check_rows(
         log.warning("%(rows_cut)d of %(rows)d rows were cut at the maximum length", cut)
 
 
-def check_lengths(model: nn.Module, rows: Sequence[Row]) -> None:
-    """Raise ValueError when a row is longer than the model has positions."""
-    longest = max(len(row.tokens) for row in rows)
-    config = _language_model(model).config.get_text_config()
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and longest > positions:
-        raise ValueError(
-            f"A row has {longest} tokens, the model positions for {positions}."
-        )
-
-
 def _count_cut(rows: Sequence[Row]) -> dict[str, int]:
     return {"rows": len(rows), "rows_cut": sum(row.cut > 0 for row in rows)}
 
 
 def _check_dropout(model: nn.Module, rate: float) -> None:
     """Dropout is set when a model is loaded: refuse settings that say otherwise."""
-    config = _language_model(model).config
+    config = language_model_of(model).config
     rates = {getattr(config, name, None) for name in RESIDUAL_DROPOUTS} - {None}
     if (rates or {0.0}) != {rate}:
         raise ValueError(
             f"The settings say dropout {rate}; the model was loaded with "
             f"{', '.join(map(str, rates)) or 'none'}."
         )
-
-
-def _language_model(model: nn.Module) -> PreTrainedModel:
-    return model.language_model if isinstance(model, Verifier) else model
 
 
 # ------------------------------------------------------------------------- checkpoints
@@ -695,36 +479,3 @@ def _restore_optimizer(optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
             state.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-# --------------------------------------------------------------------------- test loss
-
-
-@torch.inference_mode()
-def evaluate_loss(
-    lm: LanguageModel,
-    rows: Sequence[Row],
-    batch_tokens: int,
-    precision: Literal["fp32", "bf16"] = "fp32",
-) -> float:
-    """Test loss: mean nats per solution token (end token included), no dropout.
-
-    `batch_tokens` bounds the padded tokens computed at once.
-    """
-    check_lengths(lm.model, rows)
-    device, was_training = lm.model.device, lm.model.training
-    rows = [row._replace(label=float("nan")) for row in rows]
-    pad_token = lm.tokenizer.pad_token_id
-    max_tokens = min(batch_tokens, max_piece(lm.model))
-    pieces = cut_pieces(rows, max_tokens, share=False)
-    groups = [group.rows for piece in pieces for group in piece.groups]
-    batches = [collate([rows[i] for i in group], pad_token) for group in groups]
-    tokens = count_targets(batches)
-    lm.model.eval()
-    total = 0.0
-    for batch in batches:
-        batch = Batch(*(tensor.to(device) for tensor in batch))
-        with autocast(device, precision):
-            total += float(batch_losses(lm.model, batch, tokens=tokens)[1])
-    lm.model.train(was_training)
-    return total

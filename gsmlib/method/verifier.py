@@ -14,10 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from gsmlib.method.batching import Batch, Piece, Row, collate, cut_pieces, make_row
+from gsmlib.method.batching import Piece, Row, collate, cut_pieces, make_row
 from gsmlib.method.decoding import encode_prompt
-from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
-from gsmlib.method.training import (
+from gsmlib.method.losses import (
     autocast,
     can_share,
     check_lengths,
@@ -25,6 +24,7 @@ from gsmlib.method.training import (
     model_inputs,
     read_prefixes,
 )
+from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
 
 CENTRED_ROWS = 64  # how many rows the head's first bias is taken from
 
@@ -162,7 +162,7 @@ def _score_piece(
     for group in reversed(piece.groups):
         some = [rows[i] for i in group.rows]
         batch = collate(some, pad_token, prefix_of=group.prefix_of)
-        batch = Batch(*(tensor.to(device) for tensor in batch))
+        batch = batch.to(device)
         with autocast(device, precision):
             scores = verifier.forward_scores(**model_inputs(batch, prefixes))
         for i, row, line in zip(group.rows, some, scores.float().cpu(), strict=True):

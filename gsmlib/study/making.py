@@ -24,7 +24,8 @@ from gsmlib.data import Problem, load_problems
 from gsmlib.files import write_file
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
-from gsmlib.method.decoding import Completion, stream_completions
+from gsmlib.method.decoding import Completion, Rules, stream_completions
+from gsmlib.method.losses import evaluate_loss
 from gsmlib.method.models import (
     LanguageModel,
     keep_freed_memory,
@@ -37,7 +38,7 @@ from gsmlib.method.models import (
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.selection import AGGREGATIONS, aggregate
-from gsmlib.method.training import evaluate_loss, launched, train
+from gsmlib.method.training import launched, train
 from gsmlib.method.verifier import (
     make_rows,
     new_verifier,
@@ -196,11 +197,13 @@ def _complete(
         lm,
         [problems[place].question for place in places],
         spec.n,
-        temperature=spec.temperature,
-        seed=spec.seed,
-        max_length=spec.max_length,
-        calculator=spec.calculator,
-        stop_after_answer=spec.stop_after_answer,
+        Rules(
+            spec.temperature,
+            spec.seed,
+            spec.max_length,
+            spec.calculator,
+            spec.stop_after_answer,
+        ),
         problem_ids=places,
         skip=skip,
     )

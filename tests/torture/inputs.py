@@ -26,7 +26,7 @@ from gsmlib import cli
 from gsmlib.chapters import resolve
 from gsmlib.data import gsm8k
 from gsmlib.environment import project_root
-from gsmlib.method.decoding import sample_completions
+from gsmlib.method.decoding import Rules, sample_completions
 from gsmlib.method.models import load_language_model
 from gsmlib.report import run as report
 from gsmlib.study import pool
@@ -235,7 +235,7 @@ def sampled(**changes: Any) -> Callable[[Path], None]:
     def make(_: Path) -> None:
         given = dict(temperature=0.7, seed=0, max_length=60) | changes
         lm = load_language_model("tiny:random")
-        sample_completions(lm, ["1?"], given.pop("n", 1), **given)
+        sample_completions(lm, ["1?"], given.pop("n", 1), Rules(**given))
         raise Computed
 
     return make

@@ -9,7 +9,13 @@ from test_decoding import ScriptedModel, with_tokens
 from transformers import PreTrainedTokenizerBase
 
 from gsmlib.method import answers, calculator
-from gsmlib.method.decoding import Completion, decode, encode_prompt, sample_completions
+from gsmlib.method.decoding import (
+    Completion,
+    Rules,
+    decode,
+    encode_prompt,
+    sample_completions,
+)
 from gsmlib.method.models import LanguageModel
 from torture.expressions import SLOW, STRANGE
 
@@ -106,15 +112,9 @@ def run_decoding(seed: int, count: int, deadline: float) -> tuple[dict, list[str
         limit = rng.choice((8, 20, 60, 90))
         lm = LanguageModel(_script(rng, tokenizer, limit), tokenizer)
         try:
-            drawn = sample_completions(
-                lm,
-                list(DIGITS[:8]),
-                1,
-                temperature=0.7,
-                seed=0,
-                max_length=limit,
-                stop_after_answer=rng.random() < 0.3,
-            )
+            stop = rng.random() < 0.3
+            rules = Rules(0.7, seed=0, max_length=limit, stop_after_answer=stop)
+            drawn = sample_completions(lm, list(DIGITS[:8]), 1, rules)
         except Exception as error:
             faults.append(f"A script raises {type(error).__name__}: {error}.")
             continue

@@ -14,9 +14,9 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from gsmlib.method import calculator as arithmetic
 from gsmlib.method.batching import IGNORE, Row, collate
 from gsmlib.method.decoding import decode, encode_prompt
+from gsmlib.method.losses import autocast, language_loss, verifier_loss
 from gsmlib.method.models import LanguageModel, Verifier
 from gsmlib.method.recipe import TrainSettings
-from gsmlib.method.training import autocast, language_loss, verifier_loss
 
 PADDED_ROWS = 32  # rows a batch of the padded loops
 STEPS = 6  # updates of a training contender in a round

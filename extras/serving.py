@@ -61,14 +61,9 @@ def stream_served(
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[str],
     n: int,
+    rules: Rules,
     *,
-    temperature: float,
-    seed: int,
-    max_length: int = 400,
-    calculator: bool = True,
-    stop_after_answer: bool = False,
     problem_ids: Sequence[int] | None = None,
-    sample_ids: Sequence[int] | None = None,
     skip: Collection[tuple[int, int]] = (),
 ) -> Iterator[Done]:
     """Yield what `decoding.stream_completions` yields, from a served model.
@@ -77,24 +72,22 @@ def stream_served(
     not be those that it sampled; `logprob` is nan. Raises ConnectionError where the
     server stays away or refuses, ValueError where it does not say what ended a reply.
     """
-    client = _Client(
-        server, tokenizer, Rules(temperature, max_length, calculator, stop_after_answer)
-    )
+    client = _Client(server, tokenizer, rules)
     problem_ids = range(len(questions)) if problem_ids is None else problem_ids
-    sample_ids = range(n) if sample_ids is None else sample_ids
     pairs = ((i, j) for i in range(len(questions)) for j in range(n))
-    rows = (pair for pair in pairs if pair not in skip)
+    wanted = (pair for pair in pairs if pair not in skip)
 
     def complete(i: int, j: int) -> Done:
-        address = seed, problem_ids[i], sample_ids[j]
-        return i, j, client.complete(questions[i], address)
+        return i, j, client.complete(questions[i], problem_ids[i], j)
 
     with ThreadPoolExecutor(server.in_flight) as pool:
-        running = {pool.submit(complete, *r) for r in islice(rows, server.in_flight)}
+        first = islice(wanted, server.in_flight)
+        running = {pool.submit(complete, *pair) for pair in first}
         try:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {pool.submit(complete, *r) for r in islice(rows, len(done))}
+                more = islice(wanted, len(done))
+                running |= {pool.submit(complete, *pair) for pair in more}
                 for future in done:
                     yield future.result()
         finally:
@@ -118,14 +111,15 @@ class _Client:
         size = server.in_flight
         self.pool = PoolManager(maxsize=size, retries=retry, timeout=ANSWER_SECONDS)
 
-    def complete(self, question: str, address: tuple[int, int, int]) -> Completion:
-        """One completion of a question."""
+    def complete(self, question: str, problem: int, number: int) -> Completion:
+        """The completion of this number of a question, the problem's id given."""
         rules, eos = self.rules, self.tokenizer.eos_token_id
         room = rules.max_length - len(encode_prompt(self.tokenizer, question))
         text, pieces, tokens, forced, finished = "", [], [], [], False
         while not finished and len(tokens) < room:
-            draw = int(hash_address(*address, len(tokens))) % 2**31
-            reply = self._ask(f"{question}\n", text, room - len(tokens), draw)
+            address = hash_address(rules.seed, problem, number, len(tokens))
+            seed = int(address) % 2**31
+            reply = self._ask(f"{question}\n", text, room - len(tokens), seed)
             pieces.append((reply.text + reply.stop, False))
             text += pieces[-1][0]
             value = arithmetic.completion(text) if reply.stop == "=" else None

@@ -7,6 +7,7 @@ forward, 6 with gradients, plus attention over what a token sees), so that a sha
 the matrix-product peak, measured in the same run, also counts what is wasted.
 """
 
+import argparse
 import json
 import platform
 import resource
@@ -23,18 +24,17 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from gsmlib.baselines import (
-    STEPS,
-    PaddedLoop,
-    generate,
-    sample_as_released,
-    score_padded,
-)
+from baselines import STEPS, PaddedLoop, generate, sample_as_released, score_padded
 from gsmlib.data import Problem, load_problems
 from gsmlib.environment import best_precision, describe_setup
 from gsmlib.files import write_file
 from gsmlib.method.batching import Row, encode
-from gsmlib.method.decoding import encode_prompt, sample_completions, stream_completions
+from gsmlib.method.decoding import (
+    Rules,
+    encode_prompt,
+    sample_completions,
+    stream_completions,
+)
 from gsmlib.method.models import (
     LanguageModel,
     Verifier,
@@ -52,6 +52,7 @@ MAX_LENGTH = 400
 BATCH_TOKENS = 8_000
 GEMM_SIZE = 1536
 SCALING = (100, 1_000, 10_000)  # completions, for time and memory
+RESULTS = Path(__file__).with_name("results.json")
 RATIOS = {
     "sampling_vs_released": ("sample mini-1m", "ours", "released algorithm"),
     "sampling_vs_generate_mini": ("sample mini-1m", "ours, plain", "generate"),
@@ -65,7 +66,6 @@ SHARES = {
     "decode_peak_share_smollm2": ("sample smollm2-135m", "ours, plain"),
     "finetuning_peak_share_3m": ("finetune mini-3m", "ours"),
 }
-
 
 # kinds of torch's operators, in their order the first whose words are in the name
 OPERATORS = {
@@ -185,16 +185,8 @@ def bench_sampling(
     flops = token_flops(lm, longest + 30)
 
     def ours(calculator: bool) -> tuple[float, float]:
-        drawn = sample_completions(
-            lm,
-            questions,
-            samples,
-            temperature=0.7,
-            seed=0,
-            max_length=limit,
-            calculator=calculator,
-            batch_size=rows,
-        )
+        rules = Rules(0.7, seed=0, max_length=limit, calculator=calculator)
+        drawn = sample_completions(lm, questions, samples, rules, batch_size=rows)
         tokens = sum(len(c.tokens) for problem in drawn for c in problem)
         return tokens, tokens * flops
 
@@ -355,12 +347,11 @@ def _completions(
 ) -> tuple[list[str], list[list[list[int]]], list[list[bool]]]:
     """Return questions, 100 sampled completions of each, and whether they are right."""
     chosen = _problems(problems)
-    drawn = sample_completions(
-        lm, [p.question for p in chosen], SAMPLES, temperature=0.7, seed=0
-    )
+    questions = [p.question for p in chosen]
+    drawn = sample_completions(lm, questions, SAMPLES, Rules(0.7, seed=0))
     tokens = [[c.tokens for c in problem] for problem in drawn]
     labels = [[bool(c.finished) for c in problem] for problem in drawn]
-    return [p.question for p in chosen], tokens, labels
+    return questions, tokens, labels
 
 
 # -------------------------------------------------------------------- time and memory
@@ -382,8 +373,8 @@ def _sample_many(count: int) -> tuple[float, float]:
     lm = load_language_model("mini-0.3m")
     questions = [p.question for p in _problems(max(1, count // SAMPLES))]
     start = time.perf_counter()
-    settings = dict(temperature=0.7, seed=0, max_length=200)
-    for _ in stream_completions(lm, questions, SAMPLES, **settings):
+    rules = Rules(0.7, seed=0, max_length=200)
+    for _ in stream_completions(lm, questions, SAMPLES, rules):
         pass
     return time.perf_counter() - start, _peak_memory()
 
@@ -473,3 +464,25 @@ def as_table(results: dict[str, Any]) -> pd.DataFrame:
     slowest = table.groupby("task")["rate"].transform("min")
     table["times_slowest"] = table["rate"] / slowest
     return table
+
+
+def main() -> None:
+    """Measure, write results.json beside this file, and print the table."""
+    parser = argparse.ArgumentParser(description="Speed beside the alternatives.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--smollm2", action=argparse.BooleanOptionalAction, default=True
+    )
+    given = parser.parse_args()
+    if given.rounds < 1:
+        parser.error(f"--rounds is {given.rounds}; give a number from 1.")
+    results = run_benchmarks(given.rounds, given.smollm2)
+    write_results(results, RESULTS)
+    print(as_table(results).round(3).to_string(index=False))
+    for name, value in results["ratios"].items():
+        print(f"{name}: {value:g}")
+    print(f"Written: {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()
