@@ -1,4 +1,4 @@
-"""What the data are like: lengths and steps, and the released solutions."""
+"""Example problems (Fig 1), lengths and steps, and the released solutions."""
 
 import numpy as np
 import pandas as pd
@@ -15,26 +15,38 @@ from gsmlib.chapters.style import (
     note,
     styled,
 )
-from gsmlib.method.metrics import Interval, bootstrap_interval, paired_difference
-from gsmlib.paper import RELEASED_ACCURACY
-
-MOST_STEPS = 7  # fewer than 30 test problems have more: they are taken together
+from gsmlib.chapters.textpage import Span, break_lines, write_page
+from gsmlib.method.calculator import find_annotations
 
 
-def distributions(problems: pd.DataFrame) -> pd.DataFrame:
-    """Return the shares that `dataset` plots: dataset, quantity, value, share.
+@styled
+def fig1(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Fig 1: example problems; table: dataset, question, solution."""
+    lines: list[list[tuple[int, Span]]] = []
+    for row in table.itertuples():
+        question = [
+            Span(f"{DATASETS[row.dataset]} problem: ", "head"),
+            Span(row.question),
+        ]
+        lines += break_lines(question)
+        lines += break_lines([Span("Solution: ", "head"), *_annotated(row.solution)])
+        lines += [[]]
+    return write_page(axes, lines[:-1])
 
-    problems: a row per problem with dataset, steps, question_words, solution_words;
-    words are put in bins of 10, named by their lower edge.
-    """
-    parts = []
-    for quantity in ("steps", "question_words", "solution_words"):
-        width = 1 if quantity == "steps" else 10
-        value = (problems[quantity] // width * width).rename("value")
-        share = value.groupby(problems["dataset"]).value_counts(normalize=True)
-        part = share.rename("share").reset_index().assign(quantity=quantity)
-        parts.append(part.sort_values(["dataset", "value"]))
-    return pd.concat(parts)[["dataset", "quantity", "value", "share"]]
+
+def _annotated(solution: str) -> list[Span]:
+    """Split a solution into spans, its annotations and its answer line marked."""
+    spans, last = [], 0
+    for note in find_annotations(solution):
+        spans += [Span(solution[last : note.start])]
+        spans += [Span(solution[note.start : note.end], "mark")]
+        last = note.end
+    body, hashes, answer = solution[last:].partition("####")
+    return [
+        span
+        for span in [*spans, Span(body), Span(hashes + answer, "head")]
+        if span.text
+    ]
 
 
 @styled
@@ -63,31 +75,6 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     axes[1].set_ylabel("share of problems (%)")
     axes[0].legend()
     return axes
-
-
-@styled
-def released_table(correct: pd.DataFrame, steps: pd.Series) -> pd.DataFrame:
-    """Return the table of `released` from who solved which problem.
-
-    correct: (problems, systems) bool, columns named as paper.RELEASED_ACCURACY; steps:
-    (problems,) of the reference solution, taken together from MOST_STEPS on.
-    """
-    rows = []
-    for name in RELEASED_ACCURACY:
-        system = name.replace("b_", "B ")
-        about = {"quantity": "accuracy", "system": system, "steps": 0}
-        rows.append(about | _estimate(bootstrap_interval(correct[name]), len(correct)))
-    for size in ("6b", "175b"):
-        for step, solved in correct.groupby(steps.clip(upper=MOST_STEPS)):
-            pair = solved[f"{size}_verification"], solved[f"{size}_finetuning"]
-            about = {"quantity": "difference", "system": size.upper(), "steps": step}
-            rows.append(about | _estimate(paired_difference(*pair), len(solved)))
-    return pd.DataFrame(rows)
-
-
-def _estimate(found: Interval, problems: int) -> dict[str, float]:
-    limits = {"value": found.mean, "low": found.low, "high": found.high}
-    return {"problems": problems} | limits
 
 
 @styled

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from gsmlib.claims.scaling import GOAL, fit_line, in_parameters, parameters_for
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from gsmlib.chapters.finetuning_scaling import verdicts
 from gsmlib.chapters.style import (
     FINETUNING,
     FOURTH,
@@ -34,7 +34,7 @@ STEP = 1.05  # by which neighbouring curves are moved apart
 def fig2(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 2: test@1 over training problems above, over parameters below.
 
-    table: the rows of `experiments.scaling_table`; axes: two, one above the other.
+    table: see `grid.table`; axes: two, one above the other.
     Above a curve per model, below one per training-set size, and the log-linear fit.
     """
     above, below = axes
@@ -67,16 +67,16 @@ def _curves(axes: Axes, chosen: Sequence[tuple[str, pd.DataFrame]], x: str) -> N
 def _draw_fit(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the log-linear fit at the largest training set; say where it leads."""
     n_train = int(table["n_train"].max())
-    line = fit_line(table, n_train)
+    line = verdicts.fit_line(table, n_train)
     if not np.isfinite(line.slope.mean):
         return
     low, high = table["parameters"].min(), table["parameters"].max()
     x = np.geomspace(low / 1.3, high * 1.3, 50)
     fit = f"fit at {short_count(n_train)}"
     axes.plot(x, 100 * line.at(x), color=GREY, linewidth=0.9, label=fit, zorder=1)
-    goal = in_parameters(parameters_for(line, GOAL))
+    goal = verdicts.in_parameters(verdicts.parameters_for(line, verdicts.GOAL))
     said = " ".join(axes.figure.get_supxlabel().split())
-    reached = f"The fit reaches {100 * GOAL:.0f} % at {goal} parameters."
+    reached = f"The fit reaches {100 * verdicts.GOAL:.0f} % at {goal} parameters."
     note(axes, f"{said} {reached}")
 
 
@@ -106,7 +106,7 @@ def short_parameters(count: int) -> str:
 def direct(table: pd.DataFrame, axes: Axes) -> Axes:
     """Accuracy of solutions with steps and of direct answers (section 4.1).
 
-    table: the rows of `experiments.direct_table`.
+    table: see `grid.direct_table`.
     """
     looks = {"with steps": FINETUNING, "direct": VERIFICATION}
     for y, (answers, line) in enumerate(looks.items()):

@@ -46,16 +46,6 @@ class LogLinear(NamedTuple):
         return self.level.mean + self.slope.mean * (np.log10(parameters) - self.centre)
 
 
-def judge_scaling(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C1 from the table of Fig 2."""
-    return [c1(table)]
-
-
-def judge_direct(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C4 from the table of direct answers."""
-    return [c4(table)]
-
-
 def c1(table: pd.DataFrame) -> Verdict:
     """C1: data and parameters both raise test@1, about log-linearly in parameters.
 

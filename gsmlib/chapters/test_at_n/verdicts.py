@@ -21,11 +21,6 @@ from gsmlib.chapters.rules import (
 )
 
 
-def judge_test_at_n(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdicts on C2 and C3 from the table of Fig 3."""
-    return [c2(table), c3(table)]
-
-
 def c2(table: pd.DataFrame) -> Verdict:
     """C2: test@1 still rises after the epoch of the least test loss.
 
