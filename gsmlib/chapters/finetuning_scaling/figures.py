@@ -20,7 +20,8 @@ STEP = 1.05  # by which neighbouring curves are moved apart
 def fig2(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 2: test@1 over training problems above, over parameters below.
 
-    table: see `grid.table`; axes: two, one above the other. Above a curve per model, below one per training-set size, and the log-linear fit.
+    table: see `grid.table`; axes: two, one above the other. Above a curve per model,
+    below one per training-set size, and the log-linear fit.
     """
     above, below = axes
     models = _thinned(table.sort_values("parameters")["model"].unique(), len(LINES))
