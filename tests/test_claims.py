@@ -4,10 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsmlib import claims
-from gsmlib.claims import epochs, rules, verification
-from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.claims.verification import take_off
+from gsmlib.chapters import rules, test_at_n, verification
+from gsmlib.chapters.rules import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTABLE,
+    REPRODUCED,
+)
+from gsmlib.chapters.test_at_n.verdicts import c2, c3
+from gsmlib.chapters.verification.verdicts import c5, c6, c7, take_off
 
 SIZES = (250, 1000, 4000)
 EPOCHS = 8
@@ -17,7 +22,7 @@ def with_limits(name, value, half):
     return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
 
 
-def test_at_n_table(
+def epochs_table(
     rise=0.1, fall=0.1, half=0.02, best=3, peak=3, accuracy=0.3, problems=200, seeds=3
 ):
     """Curves of straight lines: the loss is least at `best`, test@n tops at `peak`."""
@@ -72,10 +77,10 @@ PAPER_LIKE = {"small": (-0.1, -0.04, 0.15), "large": (-0.08, 0.08, 0.2)}
 )
 def test_c2(settings, verdict):
     if settings.get("best") == EPOCHS:  # no line after the last epoch
-        table = test_at_n_table().assign(test_loss=lambda t: -t["epoch"])
+        table = epochs_table().assign(test_loss=lambda t: -t["epoch"])
     else:
-        table = test_at_n_table(**settings)
-    assert epochs.c2(table).verdict == verdict
+        table = epochs_table(**settings)
+    assert c2(table).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -90,13 +95,15 @@ def test_c2(settings, verdict):
     ],
 )
 def test_c3(settings, verdict):
-    assert epochs.c3(test_at_n_table(**settings)).verdict == verdict
+    assert c3(epochs_table(**settings)).verdict == verdict
 
 
 def test_few_epochs_say_nothing():
-    table = test_at_n_table()
+    table = epochs_table()
     short = table[table["epoch"] <= 3]
-    assert [row.verdict for row in claims.judge_test_at_n(short)] == [NOT_TESTABLE] * 2
+    assert [row.verdict for row in test_at_n.CHAPTER.judge("fig3", short)] == [
+        NOT_TESTABLE
+    ] * 2
 
 
 @pytest.mark.parametrize(
@@ -109,22 +116,22 @@ def test_few_epochs_say_nothing():
 )
 def test_c5(first, half, verdict):
     gains = {"small": (first, 0, 0.1), "large": (first, 0, 0.1)}
-    assert verification.c5(verification_table(gains, half)).verdict == verdict
+    assert c5(verification_table(gains, half)).verdict == verdict
 
 
 def test_what_cannot_be_judged_is_measured_all_the_same():
-    table = test_at_n_table(rise=0.1).assign(test_loss=lambda t: -t["epoch"])
-    verdict = epochs.c2(table)
+    table = epochs_table(rise=0.1).assign(test_loss=lambda t: -t["epoch"])
+    verdict = c2(table)
     assert verdict.verdict == NOT_TESTABLE
     assert verdict.low < verdict.value < verdict.high
     never = {"small": (-0.1, -0.1, -0.3), "large": (-0.1, -0.1, -0.2)}
-    sentence = verification.c7(verification_table(never)).sentence
+    sentence = c7(verification_table(never)).sentence
     assert "small -30.0 points" in sentence and "large -20.0 points" in sentence
 
 
 def test_one_model_that_is_helped_contradicts_c5():
     gains = {"small": (-0.05, 0, 0.1), "large": (0.1, 0.1, 0.1)}
-    assert verification.c5(verification_table(gains)).verdict == CONTRADICTED
+    assert c5(verification_table(gains)).verdict == CONTRADICTED
 
 
 @pytest.mark.parametrize(
@@ -138,7 +145,7 @@ def test_one_model_that_is_helped_contradicts_c5():
 )
 def test_c6(last, half, verdict):
     gains = {"small": (0, 0, last), "large": (0, 0, last)}
-    assert verification.c6(verification_table(gains, half)).verdict == verdict
+    assert c6(verification_table(gains, half)).verdict == verdict
 
 
 def test_c7():
@@ -152,12 +159,12 @@ def test_c7():
         ({"only": PAPER_LIKE["large"]}, 0.02, NOT_TESTABLE),
     ]
     for gains, half, verdict in cases:
-        assert verification.c7(verification_table(gains, half)).verdict == verdict
+        assert c7(verification_table(gains, half)).verdict == verdict
 
 
 def test_a_model_that_learned_nothing_is_no_evidence():
     table = verification_table({"a": (0, 0, 0), "b": (0, 0, 0)}, accuracy=0.0)
-    verdicts = claims.judge_verification(table)
+    verdicts = verification.CHAPTER.judge("fig5", table)
     assert [row.verdict for row in verdicts] == [NOT_TESTABLE] * 3
     assert all(np.isnan(row.value) for row in verdicts)
 
@@ -187,18 +194,15 @@ def test_one_seed_keeps_the_bootstrap_interval():
 
 
 def test_a_verdict_carries_everything():
-    verdict = verification.c6(verification_table(PAPER_LIKE))
-    row = claims.ledger_row(verdict)
+    verdict = c6(verification_table(PAPER_LIKE))
+    row = rules.ledger_row(verdict)
     assert set(row) >= {"id", "verdict", "value", "interval", "seeds", "paper"}
     assert row["seeds"] == 3 and row["paper"] == pytest.approx(0.2153)
     assert row["interval"][0] < row["value"] < row["interval"][1]
-    text = claims.describe(verdict)
+    text = rules.describe(verdict)
     assert "30x" in text and "+20.0 points" in text and "reproduced" in text
 
 
 def test_a_row_without_numbers_is_plain_json():
-    row = claims.ledger_row(epochs.c3(test_at_n_table(problems=6)))
+    row = rules.ledger_row(c3(epochs_table(problems=6)))
     assert row["value"] is None and row["interval"] is None
-
-
-test_at_n_table.__test__ = False

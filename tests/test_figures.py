@@ -16,11 +16,22 @@ from test_scaling import direct_rows, fig2_table
 from test_test_time import completions_table, voters_table
 from test_token_scores import bins_table, cases_table, solutions_table
 
-from gsmlib import claims, environment, figures, paper
-from gsmlib.config import resolve
-from gsmlib.figures import pages, style
+from gsmlib import environment, paper
+from gsmlib.chapters import (
+    CHAPTERS,
+    dataset,
+    export,
+    find_figure,
+    resolve,
+    rules,
+    style,
+    textpage,
+    verification,
+)
+from gsmlib.chapters.dataset.figures import _annotated
 
 matplotlib.use("agg")
+FIGURES = {figure.name: figure for chapter in CHAPTERS for figure in chapter.figures}
 
 
 def with_limits(name, value, half=0.05):
@@ -74,7 +85,7 @@ def dataset_table():
             "solution_words": [15, 20, 25, 27, 13, 40, 41, 79],
         }
     )
-    return figures.distributions(problems)
+    return dataset.distributions(problems)
 
 
 def released_table():
@@ -122,9 +133,9 @@ def fig12_table():
 
 
 def ledger_table():
-    verdicts = claims.VERDICTS * 5
+    verdicts = rules.VERDICTS * 5
     rows = [
-        {"id": claim.id, "brief": paper.IN_BRIEF[claim.id], "verdict": verdict}
+        {"id": claim.id, "brief": claim.brief, "verdict": verdict}
         for claim, verdict in zip(paper.CLAIMS, verdicts, strict=False)
     ]
     return pd.DataFrame(rows).assign(value=0.1, low=0.0, high=0.2, seeds=3)
@@ -170,32 +181,35 @@ TABLES = {
 
 
 def drawn(name, table):
-    figure_id = name.partition("_")[0]
-    panels = table["model"].nunique() if figure_id == "fig5" else 0
-    figure, axes = figures.new_figure(figure_id, panels)
-    figures.DRAW[figure_id](table, axes)
-    return figure
+    return export.draw(FIGURES[name], table)
 
 
 def test_every_figure_has_a_test():
-    assert {name.partition("_")[0] for name in TABLES} == set(figures.DRAW)
+    assert set(TABLES) == set(FIGURES)
+    ids = [figure.id for figure in FIGURES.values()]
+    assert len(set(ids)) == len(ids)
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_redrawn_from_the_csv_byte_for_byte(name, tmp_path):
+def test_redrawn_from_the_csv_byte_for_byte(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path))
+    settings = resolve("01_calculator", scale="quick", seeds=[0])
     table = TABLES[name]()
     figure = drawn(name, table)
-    files = figures.export(figure, table, "quick", name, {"seeds": [0]}, tmp_path)
+    files = export.export(FIGURES[name], figure, table, settings)
     plt.close(figure)
     assert [file.name for file in files] == [
         f"{name}.{suffix}" for suffix in ("png", "svg", "pdf", "csv", "json")
     ]
-    again = figures.redraw(tmp_path / "quick" / f"{name}.csv", tmp_path / "again")
+    csv = tmp_path / "quick" / f"{name}.csv"
+    again = export.redraw(find_figure(csv), csv, tmp_path / "again")
     for old, new in zip(files, again, strict=False):
         assert old.read_bytes() == new.read_bytes(), old.name
     width, _ = figure.get_size_inches()
     assert width == style.COLUMN_WIDTH
-    assert json.loads(files[-1].read_text())["seeds"] == [0]
+    origin = json.loads(files[-1].read_text())
+    assert origin["settings"]["seeds"] == [0]
+    assert (origin["figure"], origin["scale"]) == (name, "quick")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -231,8 +245,8 @@ def test_curves_differ_in_more_than_colour():
 
 def test_fig5_draws_its_numbers():
     table = fig5_table(("only",))
-    figure, axes = figures.new_figure("fig5", 1)
-    (panel,) = figures.fig5(table, axes)
+    figure = verification.CHAPTER.draw("fig5", table)
+    (panel,) = figure.axes
     heights = [c.lines[0].get_ydata().tolist() for c in panel.containers]
     np.testing.assert_allclose(heights, [[0, 0, 0], [20, 20, 20]])
     assert [t.get_text() for t in panel.get_xticklabels()] == ["250", "1K", "4K"]
@@ -247,7 +261,7 @@ def test_the_released_table_pairs_systems_by_problem():
         np.tile([[0, 1, 1, 1], [0, 0, 1, 0]], (20, 1)), columns=names
     )
     steps = pd.Series(np.tile([3, 9], 20))
-    table = figures.released_table(correct.astype(bool), steps)
+    table = dataset.released_table(correct.astype(bool), steps)
     accuracy = table[table["quantity"] == "accuracy"]
     assert accuracy["value"].tolist() == [0, 0.5, 1, 0.5]
     gaps = table[table["quantity"] == "difference"]
@@ -263,7 +277,7 @@ def test_the_released_table_pairs_systems_by_problem():
 
 def test_the_pipelines_boxes_feed_boxes():
     settings = resolve("03_verification", scale="gpt2", precision="fp32")
-    table = figures.pipeline_boxes(settings)
+    table = verification.pipeline_boxes(settings)
     assert set(" ".join(table["feeds"]).split()) <= set(table["id"])
     assert "100 each, T = 0.7" in table["detail"].tolist()
 
@@ -276,25 +290,24 @@ def test_shares_of_a_distribution_sum_to_one():
 
 def test_line_breaks_keep_every_character():
     text = fig1_table()["solution"][0]
-    runs = pages._annotated(text)
-    assert "".join(run.text for run in runs) == text
-    lines = pages.break_lines(runs)
-    assert "".join(run.text for line in lines for _, run in line) == text
-    assert (
-        max(column + len(run.text.rstrip()) for line in lines for column, run in line)
-        <= pages.PAGE_COLUMNS
-    )
+    spans = _annotated(text)
+    assert "".join(span.text for span in spans) == text
+    lines = textpage.break_lines(spans)
+    placed = [place for line in lines for place in line]
+    assert "".join(span.text for _, span in placed) == text
+    ends = [column + len(span.text.rstrip()) for column, span in placed]
+    assert max(ends) <= textpage.PAGE_COLUMNS
 
 
 def test_where_figures_go(monkeypatch, tmp_path):
     monkeypatch.delenv("GSMLIB_FIGURES", raising=False)
     monkeypatch.chdir(tmp_path)
     root = environment.project_root()
-    assert figures.figures_folder("mini") == root / "figures" / "mini"
-    assert figures.figures_folder("smoke") == root / "runs" / "smoke" / "figures"
+    assert export.figures_folder("mini") == root / "figures" / "mini"
+    assert export.figures_folder("smoke") == root / "runs" / "smoke" / "figures"
     monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path / "env"))
-    assert figures.figures_folder("mini") == tmp_path / "env" / "mini"
-    assert figures.figures_folder("mini", tmp_path) == tmp_path / "mini"
+    assert export.figures_folder("mini") == tmp_path / "env" / "mini"
+    assert export.figures_folder("mini", tmp_path) == tmp_path / "mini"
 
 
 def test_provenance_names_commit_and_versions():
@@ -304,8 +317,13 @@ def test_provenance_names_commit_and_versions():
 
 
 def test_an_unknown_csv_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is no figure's table"):
-        figures.redraw(tmp_path / "notes_of_mine.csv")
+    assert find_figure(tmp_path / "notes_of_mine.csv") is None
+    with pytest.raises(KeyError, match="has no figure 'notes'; it has fig4, fig12"):
+        verification.CHAPTER.figure("notes")
+    notes = tmp_path / "fig3_of_mine.csv"
+    notes.write_text("mine\n1\n")
+    with pytest.raises(ValueError, match="is no table of fig3"):
+        export.redraw(find_figure(notes), notes)
 
 
 def test_drawing_leaves_the_users_style_alone():
@@ -315,5 +333,5 @@ def test_drawing_leaves_the_users_style_alone():
 
 
 def test_figures_need_no_torch():
-    code = "import sys, gsmlib.figures; sys.exit('torch' in sys.modules)"
+    code = "import sys, gsmlib.chapters; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

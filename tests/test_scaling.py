@@ -5,15 +5,30 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures
-from gsmlib.claims import scaling
-from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.claims.scaling import fit_line, parameters_for, ratio, size_factor
-from gsmlib.config import resolve
-from gsmlib.experiments.scaling import paired_slope
+from gsmlib.chapters import finetuning_scaling, resolve, rules, verification
+from gsmlib.chapters.finetuning_scaling import direct_grid, verdicts
+from gsmlib.chapters.finetuning_scaling.grid import paired_slope
+from gsmlib.chapters.finetuning_scaling.verdicts import (
+    c1,
+    c4,
+    fit_line,
+    parameters_for,
+    ratio,
+    size_factor,
+)
+from gsmlib.chapters.rules import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTABLE,
+    REPRODUCED,
+)
 from gsmlib.method.metrics import Interval
-from gsmlib.study import pipeline, plan, stages
+from gsmlib.study import making
+from gsmlib.study.estimates import estimate_seconds
+from gsmlib.study.stages import obtain, work_of
 from gsmlib.study.store import Store
+
+CHAPTER = finetuning_scaling.CHAPTER
 
 MODELS = {"tiny": 1e5, "small": 1e6, "large": 1e7}
 SIZES = (250, 1000, 4000)
@@ -86,15 +101,15 @@ def store(tmp_path_factory):
 def prepared(store):
     """Settings at smoke with two seeds, and a store with the last stages alone."""
     settings = resolve("04_finetuning_scaling", scale="smoke", seeds=[0, 1], epochs=1)
-    for spec in experiments.stages(settings):
-        pipeline.compute(spec, store)
+    for spec in CHAPTER.stages(settings):
+        obtain(spec, store)
     return settings
 
 
 def test_the_table_has_a_row_per_model_size_and_seed(prepared, store, monkeypatch):
-    monkeypatch.setattr(stages, "train", lambda *_: pytest.fail("was not prepared"))
-    monkeypatch.setattr(stages, "stream_completions", stages.train)
-    table = experiments.scaling_table(prepared, store)
+    monkeypatch.setattr(making, "train", lambda *_: pytest.fail("was not prepared"))
+    monkeypatch.setattr(making, "stream_completions", making.train)
+    table = finetuning_scaling.table(prepared, store)
     keys = ["model", "n_train", "seed"]
     grid = [(m, n, s) for m in prepared.models for n in (8, 24) for s in (0, 1)]
     assert table[keys].apply(tuple, axis=1).tolist() == grid
@@ -107,13 +122,13 @@ def test_the_table_has_a_row_per_model_size_and_seed(prepared, store, monkeypatc
     for name in ("size_slope", "level"):
         assert (table[name].notna() == top).all()
         assert (table[f"{name}_low"] <= table[f"{name}_high"])[top].all()
-    again = experiments.scaling_table(prepared, store)
+    again = finetuning_scaling.table(prepared, store)
     pd.testing.assert_frame_equal(table, again)
 
 
 def test_direct_answers_are_paired_with_solutions(prepared, store, monkeypatch):
-    monkeypatch.setattr(stages, "train", lambda *_: pytest.fail("was not prepared"))
-    table = experiments.direct_table(prepared, store)
+    monkeypatch.setattr(making, "train", lambda *_: pytest.fail("was not prepared"))
+    table = finetuning_scaling.direct_table(prepared, store)
     assert table["answers"].tolist() == ["with steps", "direct"] * 2
     assert (table["model"] == prepared.models[-1]).all()
     gaps = table[table["answers"] == "direct"]
@@ -124,7 +139,9 @@ def test_direct_answers_are_paired_with_solutions(prepared, store, monkeypatch):
 
 def test_direct_answers_differ_in_their_data_alone():
     settings = resolve("04_finetuning_scaling", scale="mini")
-    steps, direct = experiments.direct_pair(settings, 1)
+    answers = direct_grid(settings)[1].specs
+    steps, direct = (answers[name].generator for name in ("with steps", "direct"))
+    assert steps.data.seed == settings.seeds[1]
     assert direct.data.answers_only and not steps.data.answers_only
     assert direct.replace(data=steps.data) == steps
     assert steps.model == settings.models[-1]
@@ -133,8 +150,8 @@ def test_direct_answers_differ_in_their_data_alone():
 
 def test_generators_are_those_of_03():
     """Every finetuned model that 03 compares with verification is a point of Fig 2."""
-    ours = experiments.stages(resolve("04_finetuning_scaling", scale="mini"))
-    theirs = experiments.stages(resolve("03_verification", scale="mini"))
+    ours = CHAPTER.stages(resolve("04_finetuning_scaling", scale="mini"))
+    theirs = verification.CHAPTER.stages(resolve("03_verification", scale="mini"))
     greedy = {spec for spec in theirs if getattr(spec, "temperature", 1) == 0}
     assert greedy and greedy <= set(ours)
 
@@ -142,9 +159,9 @@ def test_generators_are_those_of_03():
 def test_estimates_count_every_point():
     settings = resolve("04_finetuning_scaling", scale="mini")
     points = len(settings.models) * len(settings.sizes) * len(settings.seeds)
-    specs = experiments.stages(settings)
+    specs = CHAPTER.stages(settings)
     assert len(set(specs)) == len(specs) == points + len(settings.seeds)
-    assert all(plan.estimate_seconds(spec) > 0 for spec in specs)
+    assert all(estimate_seconds(work_of(spec)) > 0 for spec in specs)
 
 
 def test_a_paired_slope_is_the_bootstrap_of_least_squares():
@@ -184,11 +201,11 @@ def test_the_fit_goes_through_points_on_a_line():
 def test_a_line_that_may_not_rise_reaches_no_goal():
     unsure = parameters_for(fit_line(fig2_table(by_size=0.01, half=0.1), 4000), 0.8)
     assert np.isfinite(unsure.low) and unsure.high == np.inf
-    assert "without limit" in scaling.in_parameters(unsure)
+    assert "without limit" in verdicts.in_parameters(unsure)
     falls = parameters_for(fit_line(fig2_table(by_size=-0.1), 4000), 0.8)
     assert falls.mean == falls.high == np.inf
-    assert scaling.in_parameters(falls) == "no number of"
-    assert scaling.in_parameters(Interval(1e12, 3e11, 4e13)) == "1e12 (3e11 to 4e13)"
+    assert verdicts.in_parameters(falls) == "no number of"
+    assert verdicts.in_parameters(Interval(1e12, 3e11, 4e13)) == "1e12 (3e11 to 4e13)"
 
 
 def test_the_papers_released_points_lead_where_it_says():
@@ -256,18 +273,18 @@ def test_a_ratio_of_accuracies():
     ],
 )
 def test_c1(settings, verdict):
-    (found,) = claims.judge_scaling(fig2_table(**settings))
+    found = c1(fig2_table(**settings))
     assert (found.id, found.verdict) == ("C1", verdict)
 
 
 def test_c1_extrapolates_in_its_value_and_sentence():
-    (found,) = claims.judge_scaling(fig2_table())
+    found = c1(fig2_table())
     assert found.value == pytest.approx(1e12)
     assert "80 % at 1e12 (" in found.sentence and "3 seeds" in found.sentence
-    row = claims.ledger_row(found)
+    row = rules.ledger_row(found)
     assert row["paper"] == 1e16 and row["interval"][0] < 1e12 < row["interval"][1]
-    (endless,) = claims.judge_scaling(fig2_table(by_size=-0.1))
-    assert claims.ledger_row(endless)["value"] is None
+    endless = c1(fig2_table(by_size=-0.1))
+    assert rules.ledger_row(endless)["value"] is None
     assert "no number of parameters" in endless.sentence
 
 
@@ -283,46 +300,44 @@ def test_c1_extrapolates_in_its_value_and_sentence():
     ],
 )
 def test_c4(settings, verdict):
-    (found,) = claims.judge_direct(direct_rows(**settings))
+    found = c4(direct_rows(**settings))
     assert (found.id, found.verdict) == ("C4", verdict)
     if verdict == REPRODUCED:
-        assert claims.ledger_row(found)["paper"] == pytest.approx(5.2 / 20.6)
+        assert rules.ledger_row(found)["paper"] == pytest.approx(5.2 / 20.6)
 
 
 # ----------------------------------------------------------------------------- figures
 
 
 def test_fig2_draws_its_numbers_and_its_fit():
-    figure, axes = figures.new_figure("fig2")
-    above, below = figures.fig2(fig2_table(), axes)
+    drawing = CHAPTER.draw("fig2", fig2_table())
+    above, below = drawing.axes
     large = above.containers[-1].lines[0].get_ydata()
     expected = [30 + 10 * np.log10(n / 4000) for n in SIZES]
     np.testing.assert_allclose(large, expected)
     np.testing.assert_allclose(below.containers[-1].lines[0].get_ydata(), [10, 20, 30])
     fit = below.lines[-1]
     np.testing.assert_allclose(fit.get_ydata()[[0, -1]].mean(), 20)
-    assert "80 % at 1e12" in " ".join(figure.get_supxlabel().split())
+    assert "80 % at 1e12" in " ".join(drawing.get_supxlabel().split())
     assert [t.get_text() for t in below.get_xticklabels()] == ["0.1M", "1M", "10M"]
-    plt.close(figure)
+    plt.close(drawing)
 
 
 def test_one_model_has_no_fit():
     table = fig2_table(models={"only": 1e8}, seeds=1)
     missing = ["size_slope", "size_slope_low", "size_slope_high"]
-    figure, axes = figures.new_figure("fig2")
-    figures.fig2(table.assign(**dict.fromkeys(missing, np.nan)), axes)
-    assert "fit" not in figure.get_supxlabel()
-    labels = axes[1].get_legend_handles_labels()[1]
+    drawing = CHAPTER.draw("fig2", table.assign(**dict.fromkeys(missing, np.nan)))
+    assert "fit" not in drawing.get_supxlabel()
+    labels = drawing.axes[1].get_legend_handles_labels()[1]
     assert labels == ["250 problems", "1K problems", "4K problems"]
-    plt.close(figure)
+    plt.close(drawing)
 
 
 def test_many_curves_are_thinned():
     models = {f"m{i}": 10.0**i for i in range(4, 10)}
     sizes = (250, 500, 1000, 2000, 4000)
-    figure, axes = figures.new_figure("fig2")
-    figures.fig2(fig2_table(models=models, sizes=sizes), axes)
-    above, below = (axis.get_legend_handles_labels()[1] for axis in axes)
+    drawing = CHAPTER.draw("fig2", fig2_table(models=models, sizes=sizes))
+    above, below = (axes.get_legend_handles_labels()[1] for axes in drawing.axes)
     assert above == ["m4", "m6", "m7", "m9"]
     assert below[:2] == ["fit at 4K", "250 problems"] and len(below) == 4
-    plt.close(figure)
+    plt.close(drawing)

@@ -6,13 +6,13 @@ import matplotlib
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
-from test_figures import TABLES
+from test_figures import FIGURES, TABLES
 
-from gsmlib import cli, figures
-from gsmlib.figures import style
+from gsmlib import cli
+from gsmlib.chapters import export, style
 
 matplotlib.use("agg")
-PLOTS = [name for name in TABLES if name.partition("_")[0] in style.LAYOUTS]
+PLOTS = [name for name in TABLES if FIGURES[name].layout is not None]
 PAGES = [name for name in TABLES if name not in PLOTS]
 
 
@@ -23,19 +23,19 @@ def close():
 
 
 def drawn(name, venue):
-    with style.drawn_for(figures.VENUES[venue]):
-        figure = figures.draw(name.partition("_")[0], TABLES[name]())
+    with style.drawn_for(style.VENUES[venue]):
+        figure = export.draw(FIGURES[name], TABLES[name]())
         figure.set_dpi(300)  # as exported: letters are rounded to whole pixels
         figure.canvas.draw()
     return figure
 
 
-@pytest.mark.parametrize("venue", figures.VENUES)
+@pytest.mark.parametrize("venue", style.VENUES)
 @pytest.mark.parametrize("name", TABLES)
 def test_sizes_are_the_venues_and_nothing_is_cut_off(name, venue):
     figure = drawn(name, venue)
     width, height = figure.get_size_inches()
-    wanted = figures.VENUES[venue].width
+    wanted = style.VENUES[venue].width
     assert width == pytest.approx(wanted) if name in PLOTS else width <= wanted + 1e-9
     ink = figure.get_tightbbox(figure.canvas.get_renderer())  # in inches
     assert ink.x0 >= -0.01 and ink.x1 <= width + 0.01
@@ -53,7 +53,7 @@ def outside_the_view(figure):
     return labels
 
 
-@pytest.mark.parametrize("venue", figures.VENUES)
+@pytest.mark.parametrize("venue", style.VENUES)
 @pytest.mark.parametrize("name", PLOTS)
 def test_no_text_lies_on_another(name, venue):
     figure = drawn(name, venue)
@@ -67,22 +67,22 @@ def test_no_text_lies_on_another(name, venue):
 
 
 def test_what_the_venues_ask_for():
-    widths = {name: round(venue.width, 2) for name, venue in figures.VENUES.items()}
+    widths = {name: round(venue.width, 2) for name, venue in style.VENUES.items()}
     assert widths == {"acl": 3.03, "neurips": 5.5, "slides": 4.96}
-    for venue in figures.VENUES:
+    for venue in style.VENUES:
         figure = drawn("calculator_worth", venue)
         label = figure.axes[0].xaxis.label
-        assert label.get_fontsize() == figures.VENUES[venue].style["font.size"]
+        assert label.get_fontsize() == style.VENUES[venue].style["font.size"]
         serif = "STIX" in label.get_fontname()
         assert serif == (venue != "slides")
 
 
 def test_a_page_is_scaled_as_a_whole():
     ours, acl = TABLES["fig9_calculator"](), drawn("fig9_calculator", "acl")
-    figure, axes = figures.new_figure("fig9")
-    figures.fig9(ours, axes)
+    figure = export.draw(FIGURES["fig9_calculator"], ours)
+    axes = figure.axes[0]
     factor = acl.get_figwidth() / figure.get_figwidth()
-    assert factor == pytest.approx(figures.VENUES["acl"].width / style.COLUMN_WIDTH)
+    assert factor == pytest.approx(style.VENUES["acl"].width / style.COLUMN_WIDTH)
     assert axes.texts
     for one, other in zip(axes.texts, acl.axes[0].texts, strict=True):
         assert other.get_fontsize() == pytest.approx(factor * one.get_fontsize())
@@ -90,7 +90,7 @@ def test_a_page_is_scaled_as_a_whole():
 
 def test_colours_and_markers_stay():
     looks = []
-    for venue in figures.VENUES:
+    for venue in style.VENUES:
         lines = drawn("fig3_test_at_n", venue).axes[0].lines
         looks.append(
             [(x.get_color(), x.get_marker(), x.get_linestyle()) for x in lines]
@@ -110,9 +110,10 @@ def test_the_command_redraws_beside_the_tables_byte_for_byte(tmp_path, capsys):
         assert kinds == [".pdf", ".png", ".svg"]
         known = [path.read_bytes() for path in made]
         assert known == [path.read_bytes() for path in sorted(made)]
-    figures.redraw(table, tmp_path / "again", "neurips")
+    worth = FIGURES["calculator_worth"]
+    export.redraw(worth, table, tmp_path / "again", "neurips")
     again = [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())]
-    figures.redraw(table, tmp_path / "ours")
+    export.redraw(worth, table, tmp_path / "ours")
     ours = [path.read_bytes() for path in sorted((tmp_path / "ours").iterdir())]
     assert known == again != ours
     assert sorted(path.name for path in folder.iterdir()) == [table.name, "neurips"]

@@ -6,12 +6,24 @@ Adding one is a folder, a notebook of the record's name, and a line here.
 from pathlib import Path
 from typing import Any
 
-from gsmlib.chapters import verification
+from gsmlib.chapters import (
+    calculator,
+    dataset,
+    finetuning_scaling,
+    test_at_n,
+    verification,
+)
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter
 from gsmlib.records import SettingsError
 
-CHAPTERS: tuple[Chapter, ...] = (verification.CHAPTER,)
+CHAPTERS: tuple[Chapter, ...] = (
+    dataset.CHAPTER,
+    calculator.CHAPTER,
+    test_at_n.CHAPTER,
+    verification.CHAPTER,
+    finetuning_scaling.CHAPTER,
+)
 
 
 def find(name: str) -> Chapter:

@@ -182,6 +182,24 @@ def solved(spec: SampleSpec, store: Store) -> np.ndarray:
     return matrix(sample(spec, store), "correct")[:, 0].astype(float)
 
 
+def greedy_and_sampled(
+    point: Point, store: Store, names: Sequence[str]
+) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """Return the columns of a point's `greedy` and `sampled` answers, and who solved.
+
+    Columns: n, n_problems, and under the three `names` test@1, test@n and the mean
+    accuracy of single samples with their limits. Solved: test@1 and test@n, (P,) each.
+    """
+    first = solved(point.specs["greedy"], store)
+    correct = matrix(sample(point.specs["sampled"], store), "correct")
+    n = correct.shape[1]
+    at_n = metrics.test_at_n(correct, n)
+    columns: dict[str, Any] = {"n": n, "n_problems": len(correct)}
+    for name, values in zip(names, (first, at_n, correct.mean(axis=1)), strict=True):
+        columns |= limits(name, values)
+    return columns, (first, at_n)
+
+
 def scores_and_labels(
     spec: ScoreSpec, store: Store, how: str = "last"
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -1,43 +1,40 @@
-"""What the data are like: lengths and steps, and the released solutions."""
+"""Example problems (Fig 1), lengths and steps, and the released solutions."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from gsmlib.chapters.style import (
-    BLACK,
-    DATASETS,
-    FINETUNING,
-    VERIFICATION,
-    Line,
-    legend,
-    note,
-    styled,
-)
-from gsmlib.method.metrics import Interval, bootstrap_interval, paired_difference
-from gsmlib.paper import RELEASED_ACCURACY
-
-MOST_STEPS = 7  # fewer than 30 test problems have more: they are taken together
+from gsmlib.chapters import style
+from gsmlib.chapters.textpage import Span, break_lines, write_page
+from gsmlib.method.calculator import find_annotations
 
 
-def distributions(problems: pd.DataFrame) -> pd.DataFrame:
-    """Return the shares that `dataset` plots: dataset, quantity, value, share.
-
-    problems: a row per problem with dataset, steps, question_words, solution_words;
-    words are put in bins of 10, named by their lower edge.
-    """
-    parts = []
-    for quantity in ("steps", "question_words", "solution_words"):
-        width = 1 if quantity == "steps" else 10
-        value = (problems[quantity] // width * width).rename("value")
-        share = value.groupby(problems["dataset"]).value_counts(normalize=True)
-        part = share.rename("share").reset_index().assign(quantity=quantity)
-        parts.append(part.sort_values(["dataset", "value"]))
-    return pd.concat(parts)[["dataset", "quantity", "value", "share"]]
+@style.styled
+def fig1(table: pd.DataFrame, axes: Axes) -> Axes:
+    """Fig 1: example problems; table: dataset, question, solution."""
+    lines: list[list[tuple[int, Span]]] = []
+    for row in table.itertuples():
+        head = Span(f"{style.DATASETS[row.dataset]} problem: ", "head")
+        lines += break_lines([head, Span(row.question)])
+        lines += break_lines([Span("Solution: ", "head"), *_annotated(row.solution)])
+        lines += [[]]
+    return write_page(axes, lines[:-1])
 
 
-@styled
+def _annotated(solution: str) -> list[Span]:
+    """Split a solution into spans, its annotations and its answer line marked."""
+    spans, last = [], 0
+    for mark in find_annotations(solution):
+        spans += [Span(solution[last : mark.start])]
+        spans += [Span(solution[mark.start : mark.end], "mark")]
+        last = mark.end
+    body, hashes, answer = solution[last:].partition("####")
+    spans += [Span(body), Span(hashes + answer, "head")]
+    return [span for span in spans if span.text]
+
+
+@style.styled
 def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Steps, question lengths and solution lengths; table: see `distributions`."""
     labels = {
@@ -45,7 +42,7 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         "question_words": "words in the question",
         "solution_words": "words in the solution",
     }
-    lines = {"gsm8k": FINETUNING, "minigsm": VERIFICATION}
+    lines = {"gsm8k": style.FINETUNING, "minigsm": style.VERIFICATION}
     for panel, (quantity, label) in zip(axes, labels.items(), strict=True):
         for name, line in lines.items():
             rows = table[(table["quantity"] == quantity) & (table["dataset"] == name)]
@@ -54,7 +51,7 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
             if len(rows):
                 at = rows["value"] + (0 if quantity == "steps" else 5)
                 shares = 100 * rows["share"]
-                look["label"] = DATASETS[name]
+                look["label"] = style.DATASETS[name]
                 panel.plot(at, shares, markersize=3, markerfacecolor=face, **look)
         panel.set_xlabel(label)
         panel.set_ylim(bottom=0)
@@ -65,32 +62,7 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     return axes
 
 
-@styled
-def released_table(correct: pd.DataFrame, steps: pd.Series) -> pd.DataFrame:
-    """Return the table of `released` from who solved which problem.
-
-    correct: (problems, systems) bool, columns named as paper.RELEASED_ACCURACY; steps:
-    (problems,) of the reference solution, taken together from MOST_STEPS on.
-    """
-    rows = []
-    for name in RELEASED_ACCURACY:
-        system = name.replace("b_", "B ")
-        about = {"quantity": "accuracy", "system": system, "steps": 0}
-        rows.append(about | _estimate(bootstrap_interval(correct[name]), len(correct)))
-    for size in ("6b", "175b"):
-        for step, solved in correct.groupby(steps.clip(upper=MOST_STEPS)):
-            pair = solved[f"{size}_verification"], solved[f"{size}_finetuning"]
-            about = {"quantity": "difference", "system": size.upper(), "steps": step}
-            rows.append(about | _estimate(paired_difference(*pair), len(solved)))
-    return pd.DataFrame(rows)
-
-
-def _estimate(found: Interval, problems: int) -> dict[str, float]:
-    limits = {"value": found.mean, "low": found.low, "high": found.high}
-    return {"problems": problems} | limits
-
-
-@styled
+@style.styled
 def released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """The released solutions: four accuracies; what verification adds, by steps.
 
@@ -98,10 +70,11 @@ def released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     value, low, high; the rows of a difference have a system "6B" or "175B".
     """
     top, bottom = axes
+    first, second = style.FINETUNING, style.VERIFICATION
     rows = table[table["quantity"] == "accuracy"].reset_index(drop=True)
     for y, row in rows.iterrows():
-        line = VERIFICATION if "verification" in row["system"] else FINETUNING
-        interval(top, row, y, line, upright=False)
+        line = second if "verification" in row["system"] else first
+        _interval(top, row, y, line, upright=False)
         text = f"{100 * row['value']:.1f}"
         top.annotate(text, (100 * row["high"], y), (4, 0), **_BESIDE)
     top.set_yticks(range(len(rows)), rows["system"].str.replace("_", " "))
@@ -109,27 +82,28 @@ def released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     top.set_xlim(0, 70)
     top.set_xlabel("test problems solved (%)")
     gaps = table[table["quantity"] == "difference"]
-    for system, line, shift in (("6B", FINETUNING, -0.1), ("175B", VERIFICATION, 0.1)):
+    for system, line, shift in (("6B", first, -0.1), ("175B", second, 0.1)):
         for i, (_, row) in enumerate(gaps[gaps["system"] == system].iterrows()):
             label = system if i == 0 else None
-            interval(bottom, row, row["steps"] + shift, line, upright=True, label=label)
-    bottom.axhline(0, color=BLACK, linewidth=0.8)
+            at = row["steps"] + shift
+            _interval(bottom, row, at, line, upright=True, label=label)
+    bottom.axhline(0, color=style.BLACK, linewidth=0.8)
     bottom.set_xticks(*_step_ticks(gaps))
     bottom.set_xlabel("steps of the reference solution (problems)")
     bottom.set_ylabel("verification minus\nfinetuning (points)")
-    legend(bottom, 2)
-    note(top, "GSM8K, the released solutions. Bars: 95 % interval over problems.")
+    style.legend(bottom, 2)
+    style.note(top, "GSM8K, the released solutions. Bars: 95 % interval over problems.")
     return axes
 
 
 _BESIDE = dict(textcoords="offset points", va="center", fontsize=7)
 
 
-def interval(
+def _interval(
     axes: Axes,
     row: pd.Series,
     at: float,
-    line: Line,
+    line: style.Line,
     *,
     upright: bool,
     label: str | None = None,

@@ -4,56 +4,43 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from gsmlib.claims.scaling import GOAL, fit_line, in_parameters, parameters_for
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from gsmlib.chapters.style import (
-    FINETUNING,
-    FOURTH,
-    GREY,
-    THIRD,
-    VERIFICATION,
-    caption,
-    dot,
-    legend,
-    note,
-    points,
-    short_count,
-    size_axis,
-    styled,
-)
+from gsmlib.chapters import style
+from gsmlib.chapters.finetuning_scaling import verdicts
 
-LINES = (FINETUNING, VERIFICATION, THIRD, FOURTH)
+LINES = (style.FINETUNING, style.VERIFICATION, style.THIRD, style.FOURTH)
 ACCURACY = ("accuracy", "low", "high")
 MAX_SIZES = 3  # curves over parameters: more than these cannot be told apart
 STEP = 1.05  # by which neighbouring curves are moved apart
 
 
-@styled
+@style.styled
 def fig2(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 2: test@1 over training problems above, over parameters below.
 
-    table: the rows of `experiments.scaling_table`; axes: two, one above the other.
-    Above a curve per model, below one per training-set size, and the log-linear fit.
+    table: see `grid.table`; axes: two, one above the other. Above a curve per model,
+    below one per training-set size, and the log-linear fit.
     """
     above, below = axes
     models = _thinned(table.sort_values("parameters")["model"].unique(), len(LINES))
     chosen = [(model, table[table["model"] == model]) for model in models]
     _curves(above, chosen, "n_train")
-    size_axis(above, sorted(table["n_train"].unique()))
+    style.size_axis(above, sorted(table["n_train"].unique()))
     sizes = _thinned(sorted(table["n_train"].unique()), MAX_SIZES)
     chosen = [
-        (f"{short_count(n)} problems", table[table["n_train"] == n]) for n in sizes
+        (f"{style.short_count(n)} problems", table[table["n_train"] == n])
+        for n in sizes
     ]
     _curves(below, chosen, "parameters")
     _parameter_axis(below, sorted(table["parameters"].unique()))
-    caption(above, table)
+    style.caption(above, table)
     _draw_fit(below, table)
     for panel in axes:
         panel.set_ylim(0, 100 * table["high"].max() + 2)
         panel.set_ylabel("test problems solved (%)")
-        legend(panel, 2)
+        style.legend(panel, 2)
     return axes
 
 
@@ -61,23 +48,23 @@ def _curves(axes: Axes, chosen: Sequence[tuple[str, pd.DataFrame]], x: str) -> N
     """Draw a curve for each label and its rows, moved apart a little."""
     for place, ((label, rows), line) in enumerate(zip(chosen, LINES, strict=False)):
         moved = rows.assign(**{x: rows[x] * STEP ** (place - (len(chosen) - 1) / 2)})
-        points(axes, moved, x, ACCURACY, line, label)
+        style.points(axes, moved, x, ACCURACY, line, label)
 
 
 def _draw_fit(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the log-linear fit at the largest training set; say where it leads."""
     n_train = int(table["n_train"].max())
-    line = fit_line(table, n_train)
+    line = verdicts.fit_line(table, n_train)
     if not np.isfinite(line.slope.mean):
         return
     low, high = table["parameters"].min(), table["parameters"].max()
     x = np.geomspace(low / 1.3, high * 1.3, 50)
-    fit = f"fit at {short_count(n_train)}"
-    axes.plot(x, 100 * line.at(x), color=GREY, linewidth=0.9, label=fit, zorder=1)
-    goal = in_parameters(parameters_for(line, GOAL))
+    fit = f"fit at {style.short_count(n_train)}"
+    axes.plot(x, 100 * line.at(x), color=style.GREY, linewidth=0.9, label=fit, zorder=1)
+    goal = verdicts.in_parameters(verdicts.parameters_for(line, verdicts.GOAL))
     said = " ".join(axes.figure.get_supxlabel().split())
-    reached = f"The fit reaches {100 * GOAL:.0f} % at {goal} parameters."
-    note(axes, f"{said} {reached}")
+    reached = f"The fit reaches {100 * verdicts.GOAL:.0f} % at {goal} parameters."
+    style.note(axes, f"{said} {reached}")
 
 
 def _thinned(values: Sequence, most: int) -> list:
@@ -102,18 +89,18 @@ def short_parameters(count: int) -> str:
     return f"{count / {'B': 1e9, 'M': 1e6, 'K': 1e3}[unit]:.3g}{unit}"
 
 
-@styled
+@style.styled
 def direct(table: pd.DataFrame, axes: Axes) -> Axes:
     """Accuracy of solutions with steps and of direct answers (section 4.1).
 
-    table: the rows of `experiments.direct_table`.
+    table: see `grid.direct_table`.
     """
-    looks = {"with steps": FINETUNING, "direct": VERIFICATION}
+    looks = {"with steps": style.FINETUNING, "direct": style.VERIFICATION}
     for y, (answers, line) in enumerate(looks.items()):
-        dot(axes, y, table[table["answers"] == answers], ACCURACY, line)
+        style.dot(axes, y, table[table["answers"] == answers], ACCURACY, line)
     axes.set_yticks([0, 1], ["with steps", "answer only"])
     axes.set_ylim(1.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("test problems solved (%)")
-    caption(axes, table)
+    style.caption(axes, table)
     return axes

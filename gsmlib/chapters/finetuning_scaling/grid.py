@@ -1,30 +1,52 @@
-"""The tables of 04_finetuning_scaling: Fig 2, and answers without steps (C4)."""
+"""The grids and tables of 04_finetuning_scaling: Fig 2, and answers without steps."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from gsmlib.config import ScalingSettings
-from gsmlib.experiments.shared import (
-    as_columns,
-    difference,
-    finetune_spec,
-    limits,
-    models_and_sizes,
-    progress,
-    solved_greedily,
-    test_spec,
-)
-from gsmlib.study.pipeline import parameter_count
-from gsmlib.study.plan import prepare
 
+from gsmlib.chapters import shared
+from gsmlib.chapters.finetuning_scaling.settings import ScalingSettings
+from gsmlib.chapters.record import Point
+from gsmlib.chapters.rules import NOTHING
 from gsmlib.method import metrics
 from gsmlib.method.metrics import Interval
-from gsmlib.study.specs import FinetuneSpec, Spec
+from gsmlib.study.stages import parameter_count
 from gsmlib.study.store import Store
 
 
-def scaling_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
+def scaling_grid(settings: ScalingSettings) -> list[Point]:
+    """Return a point per model, training set and seed of Fig 2: greedy solutions."""
+    return [
+        Point(
+            shared.describe(settings, base),
+            {"greedy": shared.greedily(settings, base)},
+        )
+        for base in shared.each_model_and_size(settings)
+    ]
+
+
+def direct_grid(settings: ScalingSettings) -> list[Point]:
+    """Return a point per seed: the largest model's answers with and without steps."""
+    model, rate = settings.models[-1], settings.learning_rates[-1]
+    points = []
+    for seed in settings.seeds:
+        base = shared.Base(model, max(settings.sizes), rate, seed)
+        steps = shared.greedily(settings, base)
+        data = steps.generator.data.replace(answers_only=True)
+        direct = steps.replace(generator=steps.generator.replace(data=data))
+        about = {"dataset": settings.dataset, "model": model, "seed": seed}
+        about |= {"n_train": base.n_train}
+        points.append(Point(about, {"with steps": steps, "direct": direct}))
+    return points
+
+
+def grid(settings: ScalingSettings) -> list[Point]:
+    """Return the points of both tables."""
+    return scaling_grid(settings) + direct_grid(settings)
+
+
+def table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     """Return Fig 2's table: a row per (model, n_train, seed).
 
     Columns: dataset, model, n_train, seed, parameters, n_problems, accuracy (greedy
@@ -34,86 +56,55 @@ def scaling_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     level, the mean accuracy over models. Each has _low and _high, bootstrapped over the
     problems that all points share; slopes are least-squares fits.
     """
-    prepare(scaling_stages(settings), store)
-    grid = models_and_sizes(settings)
-    weights = [n_train for _, n_train, _, _ in grid]
-    rows, solved = [], {}
-    for model, n_train, rate, seed in progress(grid, "scaling", weights):
-        finetuned = _finetuned(settings, model, n_train, rate, seed)
-        right = solved_greedily(settings, finetuned, settings.epochs, store)  # (P,)
-        solved[model, n_train, seed] = right
-        about = {"dataset": settings.dataset, "model": model, "n_train": n_train}
-        about |= {"seed": seed, "parameters": parameter_count(finetuned, store)}
-        rows.append(about | {"n_problems": len(right)} | limits("", right))
-    table = pd.DataFrame(rows)
-    trends = [_trends(table, row, solved) for row in table.itertuples()]
-    return pd.concat([table, pd.DataFrame(trends)], axis=1)
+    rows, right = [], {}
+    for point in shared.computed(scaling_grid(settings), store, "scaling"):
+        greedy = point.specs["greedy"]
+        solved = shared.solved(greedy, store)  # (P,)
+        about = point.about | {"parameters": parameter_count(greedy.generator, store)}
+        right[about["model"], about["n_train"], about["seed"]] = solved
+        rows.append(about | {"n_problems": len(solved)} | shared.limits("", solved))
+    curves = pd.DataFrame(rows)
+    trends = [_trends(curves, row, right) for row in curves.itertuples()]
+    return pd.concat([curves, pd.DataFrame(trends)], axis=1)
 
 
 def direct_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     """Return accuracy with and without steps (section 4.1): a row per (seed, answers).
 
-    The largest model at the largest training set. Columns: dataset, model, n_train,
-    seed, parameters, n_problems, answers ("with steps" or "direct"), accuracy, low,
+    The largest model at the largest training set. Columns: dataset, model, seed,
+    n_train, n_problems, parameters, answers ("with steps" or "direct"), accuracy, low,
     high. On the rows of direct answers also gap (direct minus with steps, paired by
     problem), gap_low, gap_high.
     """
-    prepare(scaling_stages(settings), store)
     rows: list[dict[str, Any]] = []
-    for (seed,) in progress([(seed,) for seed in settings.seeds], "direct answers"):
-        pair = direct_pair(settings, seed)
-        solved = [
-            solved_greedily(settings, spec, settings.epochs, store) for spec in pair
-        ]
-        about = {"dataset": settings.dataset, "model": pair[0].model, "seed": seed}
-        about |= {"n_train": pair[0].data.n_train, "n_problems": len(solved[0])}
-        about["parameters"] = parameter_count(pair[0], store)
-        for answers, right in zip(("with steps", "direct"), solved, strict=True):
-            rows.append(about | {"answers": answers} | limits("", right))
-        rows[-1] |= difference("gap", solved[1], solved[0])
+    for point in shared.computed(direct_grid(settings), store, "direct answers"):
+        right = {name: shared.solved(spec, store) for name, spec in point.specs.items()}
+        about = point.about | {"n_problems": len(right["direct"])}
+        generator = point.specs["with steps"].generator
+        about |= {"parameters": parameter_count(generator, store)}
+        for name, solved in right.items():
+            rows.append(about | {"answers": name} | shared.limits("", solved))
+        rows[-1] |= shared.difference("gap", right["direct"], right["with steps"])
     return pd.DataFrame(rows)
 
 
-def scaling_stages(settings: ScalingSettings) -> list[Spec]:
-    """Return the last stages of both tables: greedy solutions of every model."""
-    finetuned = [_finetuned(settings, *point) for point in models_and_sizes(settings)]
-    finetuned += [direct_pair(settings, seed)[1] for seed in settings.seeds]
-    return [test_spec(settings, spec, settings.epochs, 0) for spec in finetuned]
-
-
-def direct_pair(
-    settings: ScalingSettings, seed: int
-) -> tuple[FinetuneSpec, FinetuneSpec]:
-    """Return the largest model at the largest set, finetuned with and without steps."""
-    model, rate = settings.models[-1], settings.learning_rates[-1]
-    steps = _finetuned(settings, model, max(settings.sizes), rate, seed)
-    return steps, steps.replace(data=steps.data.replace(answers_only=True))
-
-
-def _finetuned(
-    settings: ScalingSettings, model: str, n_train: int, rate: float, seed: int
-) -> FinetuneSpec:
-    epochs = settings.epochs
-    return finetune_spec(settings, model, n_train, rate, epochs=epochs, seed=seed)
-
-
 def _trends(
-    table: pd.DataFrame, row: Any, solved: dict[tuple[str, int, int], np.ndarray]
+    curves: pd.DataFrame, row: Any, right: dict[tuple[str, int, int], np.ndarray]
 ) -> dict[str, float]:
-    """Return the slopes that stand on a row of the table (see `scaling_table`)."""
-    same = table[table["seed"] == row.seed]
+    """Return the slopes that stand on a row of the table (see `table`)."""
+    same = curves[curves["seed"] == row.seed]
     trends: dict[str, float] = {}
-    if row.n_train == table["n_train"].max():
+    if row.n_train == curves["n_train"].max():
         line = same[same["model"] == row.model].sort_values("n_train")
-        right = [solved[row.model, n, row.seed] for n in line["n_train"]]
-        slope = paired_slope(np.log10(line["n_train"]), np.array(right))
-        trends |= as_columns("data_slope", slope)
-    if row.parameters == table["parameters"].max():
+        solved = [right[row.model, n, row.seed] for n in line["n_train"]]
+        slope = paired_slope(np.log10(line["n_train"]), np.array(solved))
+        trends |= shared.as_columns("data_slope", slope)
+    if row.parameters == curves["parameters"].max():
         line = same[same["n_train"] == row.n_train].sort_values("parameters")
-        right = [solved[model, row.n_train, row.seed] for model in line["model"]]
-        slope = paired_slope(np.log10(line["parameters"]), np.array(right))
-        trends |= as_columns("size_slope", slope)
-        trends |= limits("level", np.mean(right, axis=0))
+        solved = [right[model, row.n_train, row.seed] for model in line["model"]]
+        slope = paired_slope(np.log10(line["parameters"]), np.array(solved))
+        trends |= shared.as_columns("size_slope", slope)
+        trends |= shared.limits("level", np.mean(solved, axis=0))
     return trends
 
 
@@ -126,7 +117,7 @@ def paired_slope(x: np.ndarray, solved: np.ndarray) -> Interval:
     """
     centred = np.asarray(x, float) - np.mean(x)
     if not centred.any():
-        return Interval(np.nan, np.nan, np.nan)
+        return NOTHING
     weights = centred / (centred**2).sum()
     reach = weights[weights > 0].sum()  # each side lies between 0 and this
     up, down = (np.maximum(sign * weights, 0) @ solved / reach for sign in (1, -1))

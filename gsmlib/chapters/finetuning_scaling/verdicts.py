@@ -9,25 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gsmlib.chapters.rules import (
-    COLLAPSE,
-    CONTRADICTED,
-    DRAWS,
-    INCONCLUSIVE,
-    LINEAR,
-    MIN_MODELS,
-    NEGLIGIBLE,
-    NOTHING,
-    REPRODUCED,
-    Verdict,
-    Z,
-    count_seeds,
-    in_points,
-    in_seeds,
-    not_testable,
-    over_seeds,
-    untestable,
-)
+from gsmlib.chapters import rules
 from gsmlib.method.metrics import Interval
 
 GOAL = 0.8  # the accuracy that the paper extrapolates to
@@ -46,17 +28,7 @@ class LogLinear(NamedTuple):
         return self.level.mean + self.slope.mean * (np.log10(parameters) - self.centre)
 
 
-def judge_scaling(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C1 from the table of Fig 2."""
-    return [c1(table)]
-
-
-def judge_direct(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C4 from the table of direct answers."""
-    return [c4(table)]
-
-
-def c1(table: pd.DataFrame) -> Verdict:
+def c1(table: pd.DataFrame) -> rules.Verdict:
     """C1: data and parameters both raise test@1, about log-linearly in parameters.
 
     Slopes are those of the largest model over data, and of the largest training set
@@ -66,28 +38,29 @@ def c1(table: pd.DataFrame) -> Verdict:
     """
     reason = _untestable_grid(table)
     if reason:
-        return not_testable("C1", table, reason)
+        return rules.not_testable("C1", table, reason)
     largest = table[table["parameters"] == table["parameters"].max()]
-    data = over_seeds(largest[largest["data_slope"].notna()], "data_slope")
+    data = rules.over_seeds(largest[largest["data_slope"].notna()], "data_slope")
     n_train = int(table["n_train"].max())
     line = fit_line(table, n_train)
     needed = parameters_for(line, GOAL)
-    word = INCONCLUSIVE
-    if min(data.high, line.slope.high) < NEGLIGIBLE:
-        word = CONTRADICTED
-    elif min(data.low, line.slope.low) > 0 and line.explained >= LINEAR:
-        word = REPRODUCED
+    word = rules.INCONCLUSIVE
+    if min(data.high, line.slope.high) < rules.NEGLIGIBLE:
+        word = rules.CONTRADICTED
+    elif min(data.low, line.slope.low) > 0 and line.explained >= rules.LINEAR:
+        word = rules.REPRODUCED
     sentence = (
         f"ten times the problems change test@1 of {largest['model'].iloc[0]} by "
-        f"{in_points(data)}, ten times the parameters at {n_train:,} problems by "
-        f"{in_points(line.slope)}; the line over {table['model'].nunique()} models "
-        f"explains {100 * line.explained:.0f} % of their variance and reaches "
-        f"{100 * GOAL:.0f} % at {in_parameters(needed)} parameters; {in_seeds(table)}."
+        f"{rules.in_points(data)}, ten times the parameters at {n_train:,} problems by "
+        f"{rules.in_points(line.slope)}; the line over {table['model'].nunique()} "
+        f"models explains {100 * line.explained:.0f} % of their variance and reaches "
+        f"{100 * GOAL:.0f} % at {in_parameters(needed)} parameters; "
+        f"{rules.in_seeds(table)}."
     )
-    return Verdict("C1", word, *needed, count_seeds(table), sentence)
+    return rules.Verdict("C1", word, *needed, rules.count_seeds(table), sentence)
 
 
-def c4(table: pd.DataFrame) -> Verdict:
+def c4(table: pd.DataFrame) -> rules.Verdict:
     """C4: without steps accuracy collapses.
 
     The value is the ratio of accuracies, direct over with steps. Reproduced: surely
@@ -96,23 +69,23 @@ def c4(table: pd.DataFrame) -> Verdict:
     direct, steps = (
         table[table["answers"] == answers] for answers in ("direct", "with steps")
     )
-    reason = untestable(table, steps["accuracy"].mean())
+    reason = rules.untestable(table, steps["accuracy"].mean())
     if reason:
-        return not_testable("C4", table, reason)
+        return rules.not_testable("C4", table, reason)
     kept = ratio(_accuracy(direct), _accuracy(steps))
-    word = INCONCLUSIVE
-    if kept.high < COLLAPSE:
-        word = REPRODUCED
-    elif kept.low > COLLAPSE:
-        word = CONTRADICTED
+    word = rules.INCONCLUSIVE
+    if kept.high < rules.COLLAPSE:
+        word = rules.REPRODUCED
+    elif kept.low > rules.COLLAPSE:
+        word = rules.CONTRADICTED
     sentence = (
         f"{table['model'].iloc[0]} finetuned on {table['n_train'].iloc[0]:,} problems "
         f"solves {100 * steps['accuracy'].mean():.1f} % with steps and "
         f"{100 * direct['accuracy'].mean():.1f} % without, "
-        f"{in_points(over_seeds(direct, 'gap'))}; ratio {kept.mean:.2f} "
-        f"({kept.low:.2f} to {kept.high:.2f}); {in_seeds(table)}."
+        f"{rules.in_points(rules.over_seeds(direct, 'gap'))}; ratio {kept.mean:.2f} "
+        f"({kept.low:.2f} to {kept.high:.2f}); {rules.in_seeds(table)}."
     )
-    return Verdict("C4", word, *kept, count_seeds(table), sentence)
+    return rules.Verdict("C4", word, *kept, rules.count_seeds(table), sentence)
 
 
 def fit_line(table: pd.DataFrame, n_train: int) -> LogLinear:
@@ -124,11 +97,11 @@ def fit_line(table: pd.DataFrame, n_train: int) -> LogLinear:
     means = rows.groupby("parameters")["accuracy"].mean()
     fitted = rows[rows["parameters"] == rows["parameters"].max()]
     if len(means) < 2 or fitted["size_slope"].isna().all():
-        return LogLinear(np.nan, NOTHING, NOTHING, np.nan)
+        return LogLinear(np.nan, rules.NOTHING, rules.NOTHING, np.nan)
     x = np.log10(means.index.to_numpy(dtype=float))
     spread = means.std() > 0
     explained = np.corrcoef(x, means)[0, 1] ** 2 if spread else 0.0
-    level, slope = (over_seeds(fitted, name) for name in ("level", "size_slope"))
+    level, slope = (rules.over_seeds(fitted, name) for name in ("level", "size_slope"))
     return LogLinear(float(x.mean()), level, slope, float(explained))
 
 
@@ -153,11 +126,11 @@ def size_factor(scaling: pd.DataFrame, verification: pd.DataFrame) -> Interval:
     verified = verified[verified["model"].isin(scaling["model"])]
     verified = verified[verified["n_train"].isin(scaling["n_train"])]
     if verified.empty:
-        return NOTHING
+        return rules.NOTHING
     model = verified.sort_values("parameters")["model"].iloc[-1]
     verified = verified[verified["model"] == model]
     n_train = int(verified["n_train"].max())
-    gain = over_seeds(verified[verified["n_train"] == n_train], "gain")
+    gain = rules.over_seeds(verified[verified["n_train"] == n_train], "gain")
     return _power(_decades(gain, fit_line(scaling, n_train).slope), 0.0)
 
 
@@ -165,7 +138,7 @@ def ratio(a: Interval, b: Interval) -> Interval:
     """Return a / b of two accuracies, with an interval from normal draws of both."""
     rng = np.random.default_rng(0)
     top, bottom = (np.maximum(_draws(interval, rng), 0) for interval in (a, b))
-    shares = np.divide(top, bottom, out=np.full(DRAWS, np.inf), where=bottom > 0)
+    shares = np.divide(top, bottom, out=np.full(rules.DRAWS, np.inf), where=bottom > 0)
     low, high = _limits(shares)
     return Interval(a.mean / b.mean, low, high)
 
@@ -195,8 +168,8 @@ def _steps(rise: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 
 def _draws(interval: Interval, rng: np.random.Generator) -> np.ndarray:
-    error = (interval.high - interval.low) / (2 * Z)
-    return interval.mean + error * rng.standard_normal(DRAWS)
+    error = (interval.high - interval.low) / (2 * rules.Z)
+    return interval.mean + error * rng.standard_normal(rules.DRAWS)
 
 
 def _limits(draws: np.ndarray) -> tuple[float, float]:
@@ -212,14 +185,14 @@ def _power(decades: Interval, offset: float) -> Interval:
 
 def _accuracy(rows: pd.DataFrame) -> Interval:
     names = {"low": "accuracy_low", "high": "accuracy_high"}
-    return over_seeds(rows.rename(columns=names), "accuracy")
+    return rules.over_seeds(rows.rename(columns=names), "accuracy")
 
 
 def _untestable_grid(table: pd.DataFrame) -> str:
     sizes, models = table["n_train"].nunique(), table["parameters"].nunique()
     if sizes < 2:
         return f"{sizes} training-set size, fewer than 2"
-    if models < MIN_MODELS:
-        return f"{models} model sizes, fewer than {MIN_MODELS}"
+    if models < rules.MIN_MODELS:
+        return f"{models} model sizes, fewer than {rules.MIN_MODELS}"
     means = table.groupby(["model", "n_train"])["accuracy"].mean()
-    return untestable(table, means.max())
+    return rules.untestable(table, means.max())

@@ -3,30 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from gsmlib.chapters.rules import (
-    CONTRADICTED,
-    EARLY,
-    INCONCLUSIVE,
-    MIN_EPOCHS,
-    MONOTONE,
-    NEGLIGIBLE,
-    REPRODUCED,
-    Verdict,
-    count_seeds,
-    in_points,
-    in_seeds,
-    not_testable,
-    over_seeds,
-    untestable,
-)
+from gsmlib.chapters import rules
 
 
-def judge_test_at_n(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdicts on C2 and C3 from the table of Fig 3."""
-    return [c2(table), c3(table)]
-
-
-def c2(table: pd.DataFrame) -> Verdict:
+def c2(table: pd.DataFrame) -> rules.Verdict:
     """C2: test@1 still rises after the epoch of the least test loss.
 
     Reproduced: the rise from there to the last epoch is surely above 0 and the whole
@@ -34,34 +14,34 @@ def c2(table: pd.DataFrame) -> Verdict:
     """
     reason = _untestable_epochs(table, "test_at_1")
     if reason:
-        return not_testable("C2", table, reason)
+        return rules.not_testable("C2", table, reason)
     best = _least_loss_epochs(table)
     last = int(table["epoch"].max())
-    rise = over_seeds(table[table["epoch"] == last], "rise")
+    rise = rules.over_seeds(table[table["epoch"] == last], "rise")
     if np.median(best) > last - 2:
         reason = (
             f"the test loss is least at epoch {np.median(best):.0f} of {last}, too "
-            f"late to look at what follows (test@1 changes by {in_points(rise)})"
+            f"late to look at what follows (test@1 changes by {rules.in_points(rise)})"
         )
-        return not_testable("C2", table, reason, rise)
+        return rules.not_testable("C2", table, reason, rise)
     curve = table.groupby("epoch")["test_at_1"].mean()
     from scipy.stats import kendalltau  # here: it takes a second to import
 
     trend = float(kendalltau(curve.index, curve).statistic)
-    word = INCONCLUSIVE
-    if rise.low > 0 and trend >= MONOTONE:
-        word = REPRODUCED
-    elif rise.high < NEGLIGIBLE:
-        word = CONTRADICTED
+    word = rules.INCONCLUSIVE
+    if rise.low > 0 and trend >= rules.MONOTONE:
+        word = rules.REPRODUCED
+    elif rise.high < rules.NEGLIGIBLE:
+        word = rules.CONTRADICTED
     sentence = (
         f"the test loss is least at epoch {np.median(best):.0f} of {last}; from there "
-        f"test@1 changes by {in_points(rise)}; its trend over epochs is {trend:.2f} "
-        f"(Kendall's tau); {in_seeds(table)}."
+        f"test@1 changes by {rules.in_points(rise)}; its trend over epochs is "
+        f"{trend:.2f} (Kendall's tau); {rules.in_seeds(table)}."
     )
-    return Verdict("C2", word, *rise, count_seeds(table), sentence)
+    return rules.Verdict("C2", word, *rise, rules.count_seeds(table), sentence)
 
 
-def c3(table: pd.DataFrame) -> Verdict:
+def c3(table: pd.DataFrame) -> rules.Verdict:
     """C3: test@n peaks early and falls, more than test@1.
 
     Reproduced: the peak lies in the first half, the fall from it to the last epoch is
@@ -70,23 +50,24 @@ def c3(table: pd.DataFrame) -> Verdict:
     """
     reason = _untestable_epochs(table, "test_at_n")
     if reason:
-        return not_testable("C3", table, reason)
+        return rules.not_testable("C3", table, reason)
     last = int(table["epoch"].max())
     curves = table.groupby("epoch")[["test_at_n", "test_at_1"]].mean()
     peak = int(curves["test_at_n"].idxmax())
     greedy_fall = float(curves["test_at_1"].max() - curves["test_at_1"].iloc[-1])
-    fall = over_seeds(table[table["epoch"] == last], "fall")
-    word = INCONCLUSIVE
-    if fall.high < NEGLIGIBLE:
-        word = CONTRADICTED
-    elif peak <= EARLY * last and fall.low > NEGLIGIBLE and fall.mean > greedy_fall:
-        word = REPRODUCED
+    fall = rules.over_seeds(table[table["epoch"] == last], "fall")
+    surely = fall.low > rules.NEGLIGIBLE and fall.mean > greedy_fall
+    word = rules.INCONCLUSIVE
+    if fall.high < rules.NEGLIGIBLE:
+        word = rules.CONTRADICTED
+    elif surely and peak <= rules.EARLY * last:
+        word = rules.REPRODUCED
     sentence = (
         f"test@{int(table['n'].max())} peaks at epoch {peak} of {last} and then falls "
-        f"by {in_points(fall)}; test@1 falls by {100 * greedy_fall:.1f} from its own "
-        f"peak; {in_seeds(table)}."
+        f"by {rules.in_points(fall)}; test@1 falls by {100 * greedy_fall:.1f} from its "
+        f"own peak; {rules.in_seeds(table)}."
     )
-    return Verdict("C3", word, *fall, count_seeds(table), sentence)
+    return rules.Verdict("C3", word, *fall, rules.count_seeds(table), sentence)
 
 
 def _least_loss_epochs(table: pd.DataFrame) -> np.ndarray:
@@ -96,6 +77,6 @@ def _least_loss_epochs(table: pd.DataFrame) -> np.ndarray:
 
 
 def _untestable_epochs(table: pd.DataFrame, column: str) -> str:
-    if table["epoch"].nunique() < MIN_EPOCHS:
-        return f"{table['epoch'].nunique()} epochs, fewer than {MIN_EPOCHS}"
-    return untestable(table, table.groupby("epoch")[column].mean().max())
+    if table["epoch"].nunique() < rules.MIN_EPOCHS:
+        return f"{table['epoch'].nunique()} epochs, fewer than {rules.MIN_EPOCHS}"
+    return rules.untestable(table, table.groupby("epoch")[column].mean().max())

@@ -1,0 +1,14 @@
+"""The settings of 01_calculator."""
+
+from gsmlib.chapters.study_settings import OneModel, SampledSettings
+
+
+class CalculatorSettings(OneModel, SampledSettings):
+    """One finetuned model, sampled with and without the calculator."""
+
+
+SCALES = {
+    "quick": dict(test_completions=20),
+    "mini": dict(test_completions=20),
+    "gpt2": dict(model="gpt2", test_completions=20),
+}

@@ -1,0 +1,18 @@
+"""The settings of 04_finetuning_scaling."""
+
+from gsmlib.chapters.study_settings import ModelGrid, StudySettings
+
+
+class ScalingSettings(ModelGrid, StudySettings):
+    """test@1 over training problems and models (Fig 2), and without steps (C4)."""
+
+
+SCALES = {
+    "quick": dict(models=("mini-0.1m", "mini-0.3m", "mini-1m"), test_problems=100),
+    "mini": dict(
+        models=("mini-0.1m", "mini-0.3m", "mini-1m", "mini-3m"),
+        sizes=(250, 500, 1000, 2000, 4000),
+    ),
+    "smollm2": dict(sizes=(75, 150, 300)),
+    "gpt2": dict(models=("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")),
+}
