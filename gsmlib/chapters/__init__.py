@@ -6,12 +6,17 @@ Adding one is a folder, a notebook of the record's name, and a line here.
 from pathlib import Path
 from typing import Any
 
-from gsmlib.chapters import verification
+from gsmlib.chapters import dropout, open_points, verification, verifier_ablations
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter
 from gsmlib.records import SettingsError
 
-CHAPTERS: tuple[Chapter, ...] = (verification.CHAPTER,)
+CHAPTERS: tuple[Chapter, ...] = (
+    verification.CHAPTER,
+    verifier_ablations.CHAPTER,
+    dropout.CHAPTER,
+    open_points.CHAPTER,
+)
 
 
 def find(name: str) -> Chapter:
