@@ -7,15 +7,21 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import experiments, figures
-from gsmlib.claims import ablations as judged
-from gsmlib.claims import judge_level, judge_objective, judge_sizes
-from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.config import resolve
-from gsmlib.experiments import ablations
+from gsmlib.chapters import resolve, verification
+from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.verifier_ablations import CHAPTER, verdicts
+from gsmlib.chapters.verifier_ablations.grid import (
+    VARIANTS,
+    _compared,
+    curve_points,
+    late_slopes,
+    model_pairs,
+    pair_points,
+    training_curve,
+)
 from gsmlib.method.metrics import paired_difference
-from gsmlib.study import artifacts
-from gsmlib.study.plan import list_stages
+from gsmlib.study.pool import list_tasks
+from gsmlib.study.stages import folder_of
 from gsmlib.study.store import Store
 
 TINY = dict(scale="smoke", sizes=[24], test_problems=3, test_completions=3)
@@ -100,8 +106,8 @@ def fig6b_table():
 def made(tmp_path_factory):
     settings = resolve("05_verifier_ablations", **TINY)
     store = Store(tmp_path_factory.mktemp("store"))
-    curve = experiments.verifier_training_curve(settings, store)
-    return settings, store, curve, experiments.model_pairs(settings, store)
+    curve = training_curve(settings, store)
+    return settings, store, curve, model_pairs(settings, store)
 
 
 def test_a_row_for_every_verifier_and_checkpoint(made):
@@ -136,26 +142,26 @@ def test_a_second_call_comes_from_the_store(made):
     settings, store, curve, pairs = made
     before = set(store.root.glob("*/*"))
     again = Store(store.root)
-    pd.testing.assert_frame_equal(
-        curve, experiments.verifier_training_curve(settings, again)
-    )
-    pd.testing.assert_frame_equal(pairs, experiments.model_pairs(settings, again))
+    pd.testing.assert_frame_equal(curve, training_curve(settings, again))
+    pd.testing.assert_frame_equal(pairs, model_pairs(settings, again))
     assert set(store.root.glob("*/*")) == before
 
 
 def test_the_stages_are_all_that_was_made(made):
     settings, store, _, _ = made
-    listed = list_stages(experiments.stages(settings), store)
-    assert all(stage.done for stage in listed)
+    listed = list_tasks(CHAPTER.stages(settings), store)
+    assert all(task.done for task in listed)
     folders = {path for path in store.root.glob("*/*") if path.is_dir()}
-    assert folders == {artifacts.folder_of(stage.spec, store) for stage in listed}
+    assert folders == {folder_of(task.spec, store) for task in listed}
 
 
 def test_verifiers_differ_in_what_is_named_alone():
     settings = resolve("05_verifier_ablations", scale="mini")
+    points = [p for p in curve_points(settings) if p.about["seed"] == 1]
+    named = [(about["level"], about["objective"]) for about, _ in points]
+    assert named == list(VARIANTS)
     usual, solution, alone = (
-        experiments.checkpoint_scores(settings, 1, *variant)[-1].verifier
-        for variant in ablations.VARIANTS
+        specs[str(settings.checkpoints)].verifier for _, specs in points
     )
     assert usual.per_problem == settings.ablation_completions
     assert usual.checkpoints == settings.checkpoints
@@ -170,15 +176,16 @@ def test_verifiers_differ_in_what_is_named_alone():
 def test_pairs_of_one_size_are_those_of_fig_5():
     settings = resolve("05_verifier_ablations", scale="mini")
     other = resolve("03_verification", scale="mini")
-    fig5 = set(experiments.stages(other))
-    for point in ablations._pair_grid(settings):
-        generator, verifier, n_train, seed = point
-        spec = ablations._pair_scores(settings, *point)
-        assert (spec in fig5) == (generator == verifier)
+    fig5 = set(verification.CHAPTER.stages(other))
+    for about, specs in pair_points(settings):
+        spec = specs["scores"]
+        assert (spec in fig5) == (about["generator"] == about["verifier"])
         assert spec.verifier.completions.generator == spec.completions.generator
         base = spec.verifier.base
-        assert base.model == settings.models[verifier]
-        assert (base.data.n_train, base.training.seed) == (n_train, seed)
+        assert base.model == about["verifier"]
+        assert base.data.n_train == about["n_train"]
+        assert base.training.seed == about["seed"]
+        assert spec.completions.generator.model == about["generator"]
         assert base.data == spec.completions.generator.data
 
 
@@ -186,17 +193,15 @@ def test_the_late_slope_is_that_of_the_second_half():
     solved = np.random.default_rng(0).random((8, 5))
     epochs = 2 * np.arange(4, 9) / 8
     expected = np.polyfit(epochs, solved[3:], 1)[0]
-    np.testing.assert_allclose(ablations.late_slopes(solved, 2), expected)
-    assert np.isnan(ablations.late_slopes(solved[:1], 2)).all()
+    np.testing.assert_allclose(late_slopes(solved, 2), expected)
+    assert np.isnan(late_slopes(solved[:1], 2)).all()
 
 
 def test_slopes_are_compared_problem_by_problem():
     settings = resolve("05_verifier_ablations", scale="quick")
     usual, other = np.random.default_rng(1).random((2, settings.checkpoints, 30))
-    found = ablations._compared(settings, other, usual, settings.checkpoints - 1)
-    slopes = [
-        ablations.late_slopes(x, settings.ablation_epochs) for x in (usual, other)
-    ]
+    found = _compared(settings, other, usual, settings.checkpoints - 1)
+    slopes = [late_slopes(x, settings.ablation_epochs) for x in (usual, other)]
     for name, pair in (("gain", (usual[-1], other[-1])), ("slope_gain", slopes)):
         expected = paired_difference(*pair)
         assert tuple(found[f"{name}{end}"] for end in ENDS) == expected
@@ -220,7 +225,7 @@ def test_slopes_are_compared_problem_by_problem():
     ],
 )
 def test_c8(settings, verdict):
-    (found,) = judge_level(training_table(**settings))
+    (found,) = CHAPTER.judge("fig6a", training_table(**settings))
     assert (found.id, found.verdict) == ("C8", verdict)
 
 
@@ -228,13 +233,13 @@ def test_c8_is_judged_by_the_joint_objective_alone():
     table = training_table()
     joint = table["objective"] == "joint"
     table.loc[~joint, ["slope", "slope_low", "slope_high"]] += 0.5
-    assert judge_level(table) == judge_level(table[joint])
+    assert verdicts.c8(table) == verdicts.c8(table[joint])
 
 
 def test_c9_is_judged_by_the_token_level_alone():
     table = training_table()
     table.loc[table["level"] == "solution", ["gain", "gain_low", "gain_high"]] += 0.5
-    assert judge_objective(table) == judge_objective(table[table["level"] == "token"])
+    assert verdicts.c9(table) == verdicts.c9(table[table["level"] == "token"])
 
 
 @pytest.mark.parametrize(
@@ -248,7 +253,7 @@ def test_c9_is_judged_by_the_token_level_alone():
     ],
 )
 def test_c9(settings, verdict):
-    (found,) = judge_objective(training_table(**settings))
+    (found,) = CHAPTER.judge("fig6b", training_table(**settings))
     assert (found.id, found.verdict) == ("C9", verdict)
 
 
@@ -264,54 +269,55 @@ def test_c9(settings, verdict):
     ],
 )
 def test_c10(settings, verdict):
-    (found,) = judge_sizes(pairs_table(**settings))
+    (found,) = CHAPTER.judge("fig6c", pairs_table(**settings))
     assert (found.id, found.verdict) == ("C10", verdict)
 
 
 def test_c10_looks_at_the_largest_training_set():
     table = pairs_table()
     table.loc[table["n_train"] < 4000, ["gain", "gain_low", "gain_high"]] = -0.5
-    found = judged.c10(table)
+    found = verdicts.c10(table)
     assert found.verdict == REPRODUCED and "4,000 training problems" in found.sentence
 
 
 def test_a_table_of_one_method_tests_nothing():
     table = training_table()
     usual = table[(table["level"] == "token") & (table["objective"] == "joint")]
-    found = [*judge_level(usual), *judge_objective(usual)]
+    found = [verdicts.c8(usual), verdicts.c9(usual)]
     assert [row.verdict for row in found] == [NOT_TESTABLE] * 2
 
 
 def test_sentences_give_the_numbers():
-    sentence = judged.c8(training_table()).sentence
+    sentence = verdicts.c8(training_table()).sentence
     for words in ("-4.0 points", "+6.0 points", "0.25 and", "2 epochs", "3 seeds"):
         assert words in sentence
     assert (
-        "generator mini-3m with verifier mini-1m" in judged.c10(pairs_table()).sentence
+        "generator mini-3m with verifier mini-1m"
+        in verdicts.c10(pairs_table()).sentence
     )
-    assert "one model size only" in judged.c10(pairs_table(models=("a",))).sentence
+    assert "one model size only" in verdicts.c10(pairs_table(models=("a",))).sentence
 
 
 # ------------------------------------------------------------------------- the figures
 
 
-@pytest.mark.parametrize("draw", [figures.fig6a, figures.fig6b])
-def test_two_verifiers_are_drawn_from_the_whole_table(draw):
-    figure, axes = figures.new_figure("fig6a")
-    draw(training_table(seeds=1), axes)
+@pytest.mark.parametrize("name", ["fig6a", "fig6b"])
+def test_two_verifiers_are_drawn_from_the_whole_table(name):
+    drawing = CHAPTER.draw(name, training_table(seeds=1))
+    (axes,) = drawing.axes
     usual, other, samples = (c.lines[0].get_ydata() for c in axes.containers)
     np.testing.assert_allclose(other[-1], usual[-1] - 6)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert len(labels) == 3 and labels[-1] == "single samples"
     assert list(samples) == pytest.approx([20, 20])
-    plt.close(figure)
+    plt.close(drawing)
 
 
 def test_fig6c_draws_a_curve_a_pair():
-    figure, axes = figures.new_figure("fig6c")
-    figures.fig6c(pairs_table(), axes)
+    drawing = CHAPTER.draw("fig6c", pairs_table())
+    (axes,) = drawing.axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels[0] == "mini-3m, mini-3m" and len(set(labels)) == 4
     marks = {container.lines[0].get_marker() for container in axes.containers}
     assert len(marks) == 4
-    plt.close(figure)
+    plt.close(drawing)

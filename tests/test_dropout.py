@@ -5,14 +5,20 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures
-from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.config import resolve
-from gsmlib.experiments.dropout import COMPARED, solution_arms, token_arms
-from gsmlib.study import pipeline, stages
+from gsmlib.chapters import dropout, resolve, verification
+from gsmlib.chapters.dropout.grid import (
+    COMPARED,
+    finetuning_arms,
+    solution_arms,
+    token_arms,
+)
+from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.shared import Base, each_size
+from gsmlib.study import making, stages
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 
+CHAPTER = dropout.CHAPTER
 SIZES = (250, 1000, 4000)
 ARMS = {
     "fig8a": ("without", "dropout", "more pretraining"),
@@ -51,6 +57,10 @@ def settings():
     return resolve("07_dropout", scale="smoke", sizes=[8], pretraining_texts=20)
 
 
+def base_of(settings, n_train=8, seed=0):
+    return Base(settings.model, n_train, settings.learning_rate, seed)
+
+
 def changed(before, after):
     """The dotted names of the fields in which two specs differ."""
     if before is None or after is None or not hasattr(before, "model_fields_set"):
@@ -63,7 +73,7 @@ def changed(before, after):
 
 
 def test_finetuning_arms_differ_in_dropout_and_pretraining_alone(settings):
-    arms = experiments.finetuning_arms(settings, 8, 0)
+    arms = finetuning_arms(settings, base_of(settings))
     names = ["without", "dropout", "more pretraining"]
     plain, dropped, control = (arms[name].generator for name in names)
     assert changed(plain, dropped) == ["training.dropout", "pretraining"]
@@ -81,22 +91,22 @@ def test_one_pretraining_serves_all_seeds_and_sizes():
     mini = resolve("07_dropout", scale="mini")
     found = {
         spec.generator.pretraining
-        for n_train in mini.sizes
-        for seed in mini.seeds
-        for spec in experiments.finetuning_arms(mini, n_train, seed).values()
+        for base in each_size(mini)
+        for spec in finetuning_arms(mini, base).values()
     }
     assert len(found - {None}) == 2
 
 
 def test_verifiers_differ_in_dropout_and_see_the_same_completions(settings):
-    for arms in (solution_arms(settings, 8, 0), token_arms(settings, 8, 0)):
+    base = base_of(settings)
+    for arms in (solution_arms(settings, base), token_arms(settings, base)):
         level = next(iter(arms))
         plain, dropped = arms[level].verifier, arms[f"{level}, dropout"].verifier
         assert changed(plain, dropped) == ["training.dropout", "start"]
         generator = plain.completions.generator
         assert changed(generator, dropped.start) == ["training.dropout", "pretraining"]
         assert len({spec.completions for spec in arms.values()}) == 1
-    arms = solution_arms(settings, 8, 0)
+    arms = solution_arms(settings, base)
     pair = arms["token"].verifier, arms["solution"].verifier
     assert changed(*pair) == ["training.level"]
 
@@ -107,8 +117,8 @@ def test_verifiers_differ_in_dropout_and_see_the_same_completions(settings):
 def test_fig8c_has_larger_batches_and_more_completions(large, n, per_problem, tested):
     given = dict(completions=16, ablation_completions=8, test_completions=100)
     mini = resolve("07_dropout", scale="mini", large_completions=large, **given)
-    few = solution_arms(mini, 250, 0)["token"]
-    many = token_arms(mini, 250, 0)["token"]
+    few = solution_arms(mini, base_of(mini, 250))["token"]
+    many = token_arms(mini, base_of(mini, 250))["token"]
     assert (many.verifier.completions.n, many.verifier.per_problem) == (n, per_problem)
     assert many.completions.n == tested
     batches = [spec.verifier.training.batch_tokens for spec in (few, many)]
@@ -117,13 +127,13 @@ def test_fig8c_has_larger_batches_and_more_completions(large, n, per_problem, te
 
 
 def test_completions_and_finetuned_models_are_those_of_03():
-    theirs = experiments.stages(resolve("03_verification", scale="mini"))
+    theirs = verification.CHAPTER.stages(resolve("03_verification", scale="mini"))
     scores = {spec for spec in theirs if isinstance(spec, ScoreSpec)}
     mini = resolve("07_dropout", scale="mini")
-    point = max(mini.sizes), mini.seeds[-1]
-    plain = experiments.finetuning_arms(mini, *point)["without"]
+    base = base_of(mini, max(mini.sizes), mini.seeds[-1])
+    plain = finetuning_arms(mini, base)["without"]
     assert plain in theirs
-    for spec in solution_arms(mini, *point).values():
+    for spec in solution_arms(mini, base).values():
         assert spec.completions in {other.completions for other in scores}
         sampled = {other.verifier.completions for other in scores}
         assert spec.verifier.completions in sampled
@@ -136,8 +146,8 @@ def test_completions_and_finetuned_models_are_those_of_03():
 def store(tmp_path_factory, settings):
     """A store that holds the stages, and what they were made of."""
     store = Store(tmp_path_factory.mktemp("store"))
-    for spec in experiments.stages(settings):
-        pipeline.compute(spec, store)
+    for spec in CHAPTER.stages(settings):
+        stages.obtain(spec, store)
     return store
 
 
@@ -146,12 +156,12 @@ def test_tables_have_a_row_per_size_seed_and_arm(figure, settings, store, monkey
     def refuse(*arguments, **options):
         pytest.fail("this was not among the stages")
 
-    for name in ("train", "stream_completions", "score_completions"):
-        monkeypatch.setattr(stages, name, refuse)
+    for stage in stages.STAGES.values():
+        monkeypatch.setattr(making, stage.name, refuse)
     make = {
-        "fig8a": experiments.dropout_finetuning_table,
-        "fig8b": experiments.dropout_solution_table,
-        "fig8c": experiments.dropout_token_table,
+        "fig8a": dropout.finetuning_table,
+        "fig8b": dropout.solution_table,
+        "fig8c": dropout.token_table,
     }[figure]
     table = make(settings, store)
     assert set(table["arm"]) == set(ARMS[figure]) and len(table) == len(ARMS[figure])
@@ -167,8 +177,8 @@ def test_tables_have_a_row_per_size_seed_and_arm(figure, settings, store, monkey
 
 def test_dropout_and_more_pretraining_change_the_weights(settings, store):
     values = []
-    for spec in experiments.finetuning_arms(settings, 8, 0).values():
-        model = pipeline.load_finetuned(spec.generator, spec.epoch, store).model
+    for spec in finetuning_arms(settings, base_of(settings)).values():
+        model = stages.load_finetuned(spec.generator, spec.epoch, store).model
         values.append(model.transformer.h[0].mlp.c_fc.weight)
     assert all(not a.equal(b) for a, b in zip(values, values[1:], strict=False))
 
@@ -189,13 +199,13 @@ def test_dropout_and_more_pretraining_change_the_weights(settings, store):
     ],
 )
 def test_c13(settings, verdict):
-    (found,) = claims.judge_dropout_finetuning(arms_table("fig8a", **settings))
+    (found,) = CHAPTER.judge("fig8a", arms_table("fig8a", **settings))
     assert (found.id, found.verdict) == ("C13", verdict)
 
 
 def test_c13_prints_the_control_beside_it():
     table = arms_table("fig8a", gain=0.08, over_control=0.031)
-    (found,) = claims.judge_dropout_finetuning(table)
+    (found,) = CHAPTER.judge("fig8a", table)
     assert "+8.0 points" in found.sentence and "+3.1 points" in found.sentence
     assert "at 4,000 training problems" in found.sentence
     assert found.value == pytest.approx(0.08)
@@ -214,7 +224,7 @@ def test_c13_prints_the_control_beside_it():
     ],
 )
 def test_c14(settings, verdict):
-    (found,) = claims.judge_dropout_solution(arms_table("fig8b", **settings))
+    (found,) = CHAPTER.judge("fig8b", arms_table("fig8b", **settings))
     assert (found.id, found.verdict) == ("C14", verdict)
 
 
@@ -231,7 +241,7 @@ def test_c14(settings, verdict):
     ],
 )
 def test_c15(settings, verdict):
-    (found,) = claims.judge_dropout_token(arms_table("fig8c", **settings))
+    (found,) = CHAPTER.judge("fig8c", arms_table("fig8c", **settings))
     assert (found.id, found.verdict) == ("C15", verdict)
 
 
@@ -240,8 +250,8 @@ def test_c15(settings, verdict):
 
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_is_drawn(name):
-    figure, axes = figures.new_figure(name)
-    figures.DRAW[name](arms_table(name, gain=0.1), axes)
+    drawing = CHAPTER.draw(name, arms_table(name, gain=0.1))
+    (axes,) = drawing.axes
     labels = axes.get_legend_handles_labels()[1]
     last = [curve.lines[0].get_ydata()[-1] for curve in axes.containers]
     heights = dict(zip(labels, last, strict=True))
@@ -250,4 +260,4 @@ def test_every_arm_is_drawn(name):
     assert heights[lifted] == pytest.approx(40)
     assert min(last) == pytest.approx(30)
     assert [t.get_text() for t in axes.get_xticklabels()] == ["250", "1K", "4K"]
-    plt.close(figure)
+    plt.close(drawing)

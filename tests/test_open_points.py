@@ -1,20 +1,20 @@
 """The open points: one change each, paired differences, verdicts and the forest."""
 
+from importlib import import_module
+
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, experiments, figures
-from gsmlib.claims import open_points as judged
-from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.config import resolve
-from gsmlib.experiments import open_points, verification
-from gsmlib.method import metrics
+from gsmlib.chapters import open_points, resolve, verification
+from gsmlib.chapters.export import redraw
+from gsmlib.chapters.open_points import CHAPTER, how_of, verdicts
+from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.records import Record
 from gsmlib.scales import SCALES
-from gsmlib.study import artifacts, pipeline
+from gsmlib.study import stages
 from gsmlib.study.store import Store
 
 matplotlib.use("agg")
@@ -45,7 +45,16 @@ def settings():
 
 @pytest.fixture(scope="module")
 def table(settings, store):
-    return experiments.open_point_table(settings, store)
+    return open_points.table(settings, store)
+
+
+def specs_of(settings, part, seed=0):
+    """The variants of a seed, by their open point and name; their scores or greedy."""
+    return {
+        (about["point"], about["variant"]): specs[part]
+        for about, specs in open_points.grid(settings)
+        if about["seed"] == seed and part in specs
+    }
 
 
 def flat(spec, path=""):
@@ -63,8 +72,9 @@ def flat(spec, path=""):
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_variant_differs_from_the_base_in_one_setting(scale):
     settings = resolve(NOTEBOOK, scale=scale, sampling_precision="fp32")
-    base, *others = experiments.verifier_variants(settings, settings.seeds[0])
-    known = flat(base.scores)
+    variants = specs_of(settings, "scores", settings.seeds[0])
+    base = variants.pop((0, "base"))
+    known = flat(base)
     number = {"verifier.per_problem", "verifier.completions.n"}  # not which they are
     expected = {
         2: {"verifier.training.loss"},
@@ -74,24 +84,24 @@ def test_a_variant_differs_from_the_base_in_one_setting(scale):
         6: {"verifier.language_rows"},
         7: {"verifier.deduplicate"},
     }
-    for variant in others:
-        own = flat(variant.scores)
+    for (point, name), scores in variants.items():
+        own = flat(scores)
         changed = {name for name in known if own.get(name) != known[name]} - number
-        if variant.point == 1:
-            assert variant.scores == base.scores and variant.how != base.how
-        elif variant.point == 8:
-            assert variant.scores.verifier == base.scores.verifier
-            assert variant.scores.completions.sampler == base.scores.verifier
+        assert (how_of(name) != how_of("base")) == (point == 1)
+        if point == 1:
+            assert scores == base
+        elif point == 8:
+            assert scores.verifier == base.verifier
+            assert scores.completions.sampler == base.verifier
         else:
-            assert changed == expected[variant.point]
-            assert variant.scores.completions == base.scores.completions
+            assert changed == expected[point]
+            assert scores.completions == base.completions
 
 
 def test_a_verifier_learns_from_the_same_number_of_completions_at_either_temperature():
     for asked in (2, 3):
         settings = resolve(NOTEBOOK, ablation_completions=asked, **TINY)
-        base, *others = experiments.verifier_variants(settings, 0)
-        learnt = [v.scores.verifier for v in (base, *others)]
+        learnt = [spec.verifier for spec in specs_of(settings, "scores").values()]
         assert {v.per_problem or v.completions.n for v in learnt} == {asked}
 
 
@@ -99,17 +109,17 @@ def test_all_completions_give_03s_verifier_and_any_number_its_test_completions()
     tiny = TINY | dict(ablation_completions=3)
     settings = resolve(NOTEBOOK, **tiny)
     del tiny["ablation_completions"]
-    whole = verification.verification_stages(resolve("03_verification", **tiny))
-    assert open_points.base_scores(settings, 0) in whole
-    assert open_points.greedy_specs(settings, 0)["finetuning"] in whole
-    some = settings.replace(ablation_completions=2)
-    assert open_points.base_scores(some, 0) not in whole
+    whole = verification.CHAPTER.stages(resolve("03_verification", **tiny))
+    assert specs_of(settings, "scores")[0, "base"] in whole
+    assert specs_of(settings, "greedy")[0, "finetuning"] in whole
+    some = specs_of(settings.replace(ablation_completions=2), "scores")
+    assert some[0, "base"] not in whole
     completions = {getattr(spec, "completions", None) for spec in whole}
-    assert open_points.base_scores(some, 0).completions in completions
+    assert some[0, "base"].completions in completions
 
 
 def test_finetuning_is_masked_in_one_setting(settings):
-    paper, masked = open_points.greedy_specs(settings, 0).values()
+    paper, masked = specs_of(settings, "greedy").values()
     known, own = flat(paper.generator), flat(masked.generator)
     changed = {name for name in known if own[name] != known[name]}
     assert changed == {"training.loss_on_question", "keep_epochs"}
@@ -129,52 +139,48 @@ def test_a_row_per_variant_and_two_that_they_differ_from(table):
 
 
 def test_the_notebook_asks_for_nothing_that_was_not_planned(settings, table, store):
-    planned = experiments.stages(settings)
-    assert all(artifacts.is_done(spec, store) for spec in planned)
+    planned = CHAPTER.stages(settings)
+    assert all(stages.is_done(spec, store) for spec in planned)
     made = {path for path in store.root.glob("*/*") if path.suffix != ".lock"}
-    again = experiments.open_point_table(settings, Store(store.root))
+    again = open_points.table(settings, Store(store.root))
     pd.testing.assert_frame_equal(table, again)
     assert made == {path for path in store.root.glob("*/*") if path.suffix != ".lock"}
 
 
 def test_every_variant_scores_otherwise(settings, table, store):
     """A setting that never reaches the scores is the classic fault here."""
-    base, *others = experiments.verifier_variants(settings, 0)
-    known = pipeline.score(base.scores, store)
-    for variant in others:
-        scores = pipeline.score(variant.scores, store)[variant.how]
+    variants = specs_of(settings, "scores")
+    known = stages.score(variants.pop((0, "base")), store)
+    for (point, name), spec in variants.items():
+        scores = stages.score(spec, store)[how_of(name)]
         same = np.allclose(scores, known["last"], atol=1e-7)
         # a random model never samples the same text twice, so nothing is dropped
-        assert same == (variant.point == 7), variant.name
+        assert same == (point == 7), name
 
 
 def test_gains_are_paired_by_problem(settings, store, monkeypatch):
     """Of made-up labels and scores, against the plain computation."""
     rng = np.random.default_rng(0)
-    base, *others = experiments.verifier_variants(settings, 0)
+    variants = specs_of(settings, "scores")
     shape = (4, 3)
-    correct = {
-        variant.scores.completions: rng.random(shape) < 0.5
-        for variant in (base, *others)
+    correct = {spec.completions: rng.random(shape) < 0.5 for spec in variants.values()}
+    scores = {
+        (spec, how_of(name)): rng.random(shape) for (_, name), spec in variants.items()
     }
-    scores = {variant[2:]: rng.random(shape) for variant in (base, *others)}
 
-    def measure(variant, store):
-        marks = correct[variant.scores.completions].astype(float)
-        ranked = scores[variant[2:]]
-        solved = metrics.verified_at_n(ranked, marks, 3)
-        within = metrics.within_problem_auc(ranked, marks)
-        return solved, within, float(marks.mean())
+    def read(spec, store, how):
+        return scores[spec, how], correct[spec.completions].astype(float)
 
-    monkeypatch.setattr(open_points, "_measure", measure)
-    found = pd.DataFrame(open_points._verifier_rows(settings, 0, store))
-    for place, variant in enumerate((base, *others)):
-        row = found.iloc[place]
-        best = scores[variant[2:]].argmax(axis=1)
-        right = correct[variant.scores.completions][np.arange(4), best]
+    grid = import_module("gsmlib.chapters.open_points.grid")
+    monkeypatch.setattr(grid, "scores_and_labels", read)
+    found = open_points.table(settings, store).set_index(["point", "variant"])
+    for (point, name), spec in variants.items():
+        row = found.loc[(point, name)]
+        best = scores[spec, how_of(name)].argmax(axis=1)
+        right = correct[spec.completions][np.arange(4), best]
         assert row["accuracy"] == pytest.approx(right.mean())
-        if place:
-            difference = row["accuracy"] - found["accuracy"][0]
+        if point:
+            difference = row["accuracy"] - found["accuracy"][0, "base"]
             assert row["gain"] == pytest.approx(difference)
 
 
@@ -217,11 +223,11 @@ def open_table(gains=None, half=0.01, seeds=3, accuracy=0.3, problems=200, sprea
     ],
 )
 def test_c16(case, verdict):
-    assert judged.c16(open_table(**case)).verdict == verdict
+    assert verdicts.c16(open_table(**case)).verdict == verdict
 
 
 def test_c16_says_both_differences_and_keeps_the_larger():
-    found = judged.c16(open_table({2: 0.01, 5: -0.04}))
+    found = verdicts.c16(open_table({2: 0.01, 5: -0.04}))
     assert found.value == pytest.approx(-0.04)
     assert "cross-entropy: +1.0 points" in found.sentence
     assert "temperature 1: -4.0 points" in found.sentence
@@ -239,11 +245,11 @@ def test_c16_says_both_differences_and_keeps_the_larger():
     ],
 )
 def test_c17(case, verdict):
-    assert judged.c17(open_table(**case)).verdict == verdict
+    assert verdicts.c17(open_table(**case)).verdict == verdict
 
 
 def test_c17_is_generator_minus_pretrained():
-    found = judged.c17(open_table({3: -0.05}))
+    found = verdicts.c17(open_table({3: -0.05}))
     assert found[2:5] == pytest.approx((0.05, 0.04, 0.06))
     assert "+5.0 points (+4.0 to +6.0); within-problem AUC +0.025" in found.sentence
 
@@ -252,9 +258,9 @@ def test_verdicts_come_from_a_table_read_back(table, tmp_path):
     csv = tmp_path / "open_points.csv"
     for rows in (table, open_table()):
         rows.to_csv(csv, index=False)
-        again = claims.judge_open_points(pd.read_csv(csv))
-        assert str(again) == str(claims.judge_open_points(rows))
-    assert claims.JUDGES["open"] is claims.judge_open_points
+        again = CHAPTER.judge("open", pd.read_csv(csv))
+        assert str(again) == str(CHAPTER.judge("open", rows))
+        assert [verdict.id for verdict in again] == ["C16", "C17"]
 
 
 # ------------------------------------------------------------------------------- figure
@@ -274,25 +280,26 @@ TABLES = {
 
 
 @pytest.mark.parametrize("case", TABLES)
-def test_drawn_whole_and_redrawn_byte_for_byte(case, tmp_path):
-    table, name = TABLES[case], "open_points"
-    figure, axes = figures.new_figure("open")
-    figures.open_points(table, axes)
-    files = figures.export(figure, table, "quick", name, {}, tmp_path)
-    ink = figure.get_tightbbox(figure.canvas.get_renderer())  # in inches
-    width, height = figure.get_size_inches()
+def test_drawn_whole_and_redrawn_byte_for_byte(case, tmp_path, monkeypatch):
+    monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path))
+    settings = resolve(NOTEBOOK, scale="quick")
+    drawing = CHAPTER.draw("open", TABLES[case])
+    files = CHAPTER.export("open", drawing, TABLES[case], settings)
+    ink = drawing.get_tightbbox(drawing.canvas.get_renderer())  # in inches
+    width, height = drawing.get_size_inches()
     assert ink.x0 >= -0.01 and ink.x1 <= width + 0.01
     assert ink.y0 >= -0.01 and ink.y1 <= height + 0.01
-    plt.close(figure)
-    again = figures.redraw(tmp_path / "quick" / f"{name}.csv", tmp_path / "again")
+    plt.close(drawing)
+    csv = tmp_path / "quick" / "open_points.csv"
+    again = redraw(CHAPTER.figure("open"), csv, tmp_path / "again")
     for old, new in zip(files, again, strict=False):
         assert old.read_bytes() == new.read_bytes(), old.name
 
 
 def test_the_forest_draws_the_table():
     table = TABLES["three seeds"]
-    figure, axes = figures.new_figure("open")
-    left, right = figures.open_points(table, axes)
+    drawing = CHAPTER.draw("open", table)
+    left, right = drawing.axes
     labels = [text.get_text().split("  ")[-1] for text in left.get_yticklabels()]
     assert labels == [name for names in VARIANTS.values() for name in names]
     drawn = [bars.lines[0].get_xdata()[0] for bars in left.containers]
@@ -300,4 +307,4 @@ def test_the_forest_draws_the_table():
     np.testing.assert_allclose(drawn, 100 * means[labels])
     assert len(right.containers) == len(labels) - 1  # no AUC of finetuning
     assert "none" in [text.get_text() for text in right.texts]
-    plt.close(figure)
+    plt.close(drawing)

@@ -6,23 +6,16 @@ Adding one is a folder, a notebook of the record's name, and a line here.
 from pathlib import Path
 from typing import Any
 
-from gsmlib.chapters import (
-    calculator,
-    dataset,
-    finetuning_scaling,
-    test_at_n,
-    verification,
-)
+from gsmlib.chapters import dropout, open_points, verification, verifier_ablations
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter
 from gsmlib.records import SettingsError
 
 CHAPTERS: tuple[Chapter, ...] = (
-    dataset.CHAPTER,
-    calculator.CHAPTER,
-    test_at_n.CHAPTER,
     verification.CHAPTER,
-    finetuning_scaling.CHAPTER,
+    verifier_ablations.CHAPTER,
+    dropout.CHAPTER,
+    open_points.CHAPTER,
 )
 
 

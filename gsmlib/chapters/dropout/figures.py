@@ -23,7 +23,7 @@ STEP = 1.05  # by which neighbouring curves are moved apart
 def fig8a(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 8a: finetuning with dropout, without, and after more pretraining alone.
 
-    table: the rows of `experiments.dropout_finetuning_table`.
+    table: the rows of `grid.finetuning_table`.
     """
     looks = {
         "without": ("without dropout", FINETUNING),
@@ -37,7 +37,7 @@ def fig8a(table: pd.DataFrame, axes: Axes) -> Axes:
 def fig8b(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 8b: solution-level verifiers with dropout and without, beside token-level.
 
-    table: the rows of `experiments.dropout_solution_table`.
+    table: the rows of `grid.solution_table`.
     """
     looks = {
         "solution": ("solution level", FINETUNING),
@@ -51,7 +51,7 @@ def fig8b(table: pd.DataFrame, axes: Axes) -> Axes:
 def fig8c(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 8c: token-level verifiers with dropout and without.
 
-    table: the rows of `experiments.dropout_token_table`.
+    table: the rows of `grid.token_table`.
     """
     looks = {
         "token": ("token level", THIRD),

@@ -1,4 +1,4 @@
-"""The tables of 07_dropout (Fig 8): finetuning and verifiers, with dropout and without.
+"""The tables of Fig 8: finetuning and verifiers, with dropout and without.
 
 With dropout a model is first pretrained further under dropout (section 5.2), then
 finetuned with it; a verifier starts from such a generator and is trained with dropout.
@@ -10,20 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from gsmlib.config import DropoutSettings
-from gsmlib.experiments.shared import (
-    difference,
-    finetune_spec,
-    first_right,
-    limits,
-    progress,
-    scores_and_labels,
-    test_spec,
-    verifier_spec,
-)
-from gsmlib.study.plan import prepare
 
-from gsmlib.method import metrics
+from gsmlib.chapters import shared
+from gsmlib.chapters.dropout.settings import DropoutSettings
+from gsmlib.chapters.record import Point
+from gsmlib.chapters.shared import Base
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.study.specs import (
     FinetuneSpec,
@@ -44,10 +35,28 @@ COMPARED: dict[str, dict[str, str]] = {
     "token, dropout": {"gain": "token"},
 }
 
-Arms = dict[str, SampleSpec] | dict[str, ScoreSpec]
+
+def grid(settings: DropoutSettings) -> list[Point]:
+    """Return the points of all three tables: a point's specs are its arms."""
+    parts = (finetuning_arms, solution_arms, token_arms)
+    return [point for arms_of in parts for point in _points(settings, arms_of)]
 
 
-def dropout_finetuning_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
+def _points(
+    settings: DropoutSettings,
+    arms_of: Callable[[DropoutSettings, Base], dict[str, Spec]],
+) -> list[Point]:
+    """Return a point per training set and seed of one part of Fig 8."""
+    return [
+        Point(shared.describe(settings, base), arms_of(settings, base))
+        for base in shared.each_size(settings)
+    ]
+
+
+# --------------------------------------------------------------------------- the tables
+
+
+def finetuning_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
     """Return Fig 8a's table: a row per (n_train, seed, arm).
 
     Columns: dataset, model, n_train, seed, n_problems, arm, accuracy (greedy test@1),
@@ -56,60 +65,65 @@ def dropout_finetuning_table(settings: DropoutSettings, store: Store) -> pd.Data
     On the rows of the latter two also gain (over "without", paired by problem), on
     those of "dropout" over_control (over "more pretraining"), with _low and _high.
     """
-    return _table(settings, store, finetuning_arms)
+    return _table(_points(settings, finetuning_arms), store)
 
 
-def dropout_solution_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
+def solution_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
     """Return Fig 8b's table: a row per (n_train, seed, arm), columns as in Fig 8a's.
 
     The arms are verifiers: "solution" and "solution, dropout" level, and "token" level
     without. On the rows of "solution, dropout": gain (over "solution") and over_token.
     """
-    return _table(settings, store, solution_arms)
+    return _table(_points(settings, solution_arms), store)
 
 
-def dropout_token_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
+def token_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
     """Return Fig 8c's table: a row per (n_train, seed, arm), columns as in Fig 8a's.
 
     The arms are verifiers that learn from more completions in larger batches: "token"
     level, and "token, dropout", the latter with gain.
     """
-    return _table(settings, store, token_arms)
+    return _table(_points(settings, token_arms), store)
 
 
-def dropout_stages(settings: DropoutSettings) -> list[Spec]:
-    """Return the last stages of Fig 8's tables."""
-    return [
-        spec
-        for arms_of in (finetuning_arms, solution_arms, token_arms)
-        for n_train, seed in _dropout_grid(settings)
-        for spec in arms_of(settings, n_train, seed).values()
-    ]
+def _table(points: list[Point], store: Store) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for about, arms in shared.computed(points, store, "dropout"):
+        right = {arm: _right(spec, store) for arm, spec in arms.items()}
+        for arm, values in right.items():
+            row = about | {"n_problems": len(values), "arm": arm}
+            row |= shared.limits("", values)
+            for name, other in COMPARED.get(arm, {}).items():
+                row |= shared.difference(name, values, right[other])
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def finetuning_arms(
-    settings: DropoutSettings, n_train: int, seed: int
-) -> dict[str, SampleSpec]:
+def _right(spec: Spec, store: Store) -> np.ndarray:
+    """Return (P,): is the greedy solution, or the best-scored completion, right."""
+    if isinstance(spec, SampleSpec):
+        return shared.solved(spec, store)
+    return shared.verified_best(spec, store)[0]
+
+
+# ----------------------------------------------------------------------------- the arms
+
+
+def finetuning_arms(settings: DropoutSettings, base: Base) -> dict[str, SampleSpec]:
     """Return the greedy solutions of Fig 8a's finetuned models."""
-    plain = _finetuned(settings, settings.epochs, n_train, seed)
+    plain = shared.finetuned(settings, base, settings.epochs)
     models = {
         "without": plain,
         "dropout": _pretrained_further(settings, plain, settings.dropout_rate),
         "more pretraining": _pretrained_further(settings, plain, settings.dropout),
     }
-    return {
-        arm: test_spec(settings, model, settings.epochs, 0)
-        for arm, model in models.items()
-    }
+    return {arm: shared.answers(settings, model) for arm, model in models.items()}
 
 
-def solution_arms(
-    settings: DropoutSettings, n_train: int, seed: int
-) -> dict[str, ScoreSpec]:
+def solution_arms(settings: DropoutSettings, base: Base) -> dict[str, ScoreSpec]:
     """Return the scores of Fig 8b's verifiers."""
-    token = _verifier(settings, n_train, seed, settings.ablation_completions)
-    training = token.training.replace(level="solution")
-    solution = token.replace(training=training)
+    token = _verifier(settings, base, settings.ablation_completions)
+    solution = token.replace(training=token.training.replace(level="solution"))
     verifiers = {
         "solution": solution,
         "solution, dropout": _with_dropout(settings, solution),
@@ -118,31 +132,17 @@ def solution_arms(
     return _scores(settings, verifiers, settings.test_completions)
 
 
-def token_arms(
-    settings: DropoutSettings, n_train: int, seed: int
-) -> dict[str, ScoreSpec]:
+def token_arms(settings: DropoutSettings, base: Base) -> dict[str, ScoreSpec]:
     """Return the scores of Fig 8c's verifiers.
 
     Appendix B: batches 4 times as large, and 300 completions in training and at test.
     """
     many = settings.large_completions
-    token = _verifier(settings, n_train, seed, many)
+    token = _verifier(settings, base, many)
     batch_tokens = settings.large_batch_factor * settings.verifier_batch_tokens
-    training = token.training.replace(batch_tokens=batch_tokens)
-    token = token.replace(training=training)
+    token = token.replace(training=token.training.replace(batch_tokens=batch_tokens))
     verifiers = {"token": token, "token, dropout": _with_dropout(settings, token)}
     return _scores(settings, verifiers, max(many, settings.test_completions))
-
-
-def _dropout_grid(settings: DropoutSettings) -> list[tuple[int, int]]:
-    return [(n_train, seed) for n_train in settings.sizes for seed in settings.seeds]
-
-
-def _finetuned(
-    settings: DropoutSettings, epochs: int, n_train: int, seed: int
-) -> FinetuneSpec:
-    model, rate = settings.model, settings.learning_rate
-    return finetune_spec(settings, model, n_train, rate, epochs=epochs, seed=seed)
 
 
 def _pretrained_further(
@@ -166,15 +166,13 @@ def _pretrained_further(
     return spec.replace(pretraining=pretraining, training=training)
 
 
-def _verifier(
-    settings: DropoutSettings, n_train: int, seed: int, n: int
-) -> VerifierSpec:
+def _verifier(settings: DropoutSettings, base: Base, n: int) -> VerifierSpec:
     """The token-level verifier that learns from n completions of each problem.
 
     Those sampled for 03_verification serve where they are enough.
     """
-    generator = _finetuned(settings, settings.generator_epochs, n_train, seed)
-    verifier = verifier_spec(settings, generator)
+    generator = shared.finetuned(settings, base, settings.generator_epochs)
+    verifier = shared.verifier(settings, generator)
     if n < verifier.completions.n:
         return verifier.replace(per_problem=n)
     return verifier.replace(completions=verifier.completions.replace(n=n))
@@ -193,48 +191,9 @@ def _scores(
     settings: DropoutSettings, verifiers: dict[str, VerifierSpec], n: int
 ) -> dict[str, ScoreSpec]:
     """The verifiers' scores of n completions of each test problem."""
-    epochs = settings.generator_epochs
+    generator = verifiers["token"].completions.generator  # it is all of theirs
+    completions = shared.answers(settings, generator, n)
     return {
-        arm: ScoreSpec(
-            verifier=verifier,
-            completions=test_spec(settings, verifier.completions.generator, epochs, n),
-        )
+        arm: ScoreSpec(verifier=verifier, completions=completions)
         for arm, verifier in verifiers.items()
     }
-
-
-def _table(
-    settings: DropoutSettings,
-    store: Store,
-    arms_of: Callable[[DropoutSettings, int, int], Arms],
-) -> pd.DataFrame:
-    """Return a row per (n_train, seed, arm) of one part of Fig 8."""
-    prepare(dropout_stages(settings), store)
-    grid = _dropout_grid(settings)
-    weights = [n_train for n_train, _ in grid]
-    rows: list[dict[str, Any]] = []
-    for n_train, seed in progress(grid, "dropout", weights):
-        arms = arms_of(settings, n_train, seed)
-        right = {arm: _right(spec, store) for arm, spec in arms.items()}
-        about = {"dataset": settings.dataset, "model": settings.model}
-        about |= {"n_train": n_train, "seed": seed}
-        for arm, values in right.items():
-            row = about | {"n_problems": len(values), "arm": arm} | limits("", values)
-            rows.append(row | _differences(arm, right))
-    return pd.DataFrame(rows)
-
-
-def _right(spec: SampleSpec | ScoreSpec, store: Store) -> np.ndarray:
-    """Return (P,): is the greedy solution, or the best-scored completion, right."""
-    if isinstance(spec, SampleSpec):
-        return first_right(spec, store)
-    scores, correct = scores_and_labels(spec, store)
-    return metrics.verified_at_n(scores, correct, spec.completions.n)
-
-
-def _differences(arm: str, right: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return an arm's paired differences as columns with _low and _high."""
-    columns: dict[str, float] = {}
-    for name, other in COMPARED.get(arm, {}).items():
-        columns |= difference(name, right[arm], right[other])
-    return columns

@@ -5,36 +5,8 @@ All are judged at the largest training set, as with minus without, paired by pro
 
 import pandas as pd
 
-from gsmlib.chapters.rules import (
-    CONTRADICTED,
-    INCONCLUSIVE,
-    NEGLIGIBLE,
-    REPRODUCED,
-    STRONG,
-    Verdict,
-    better,
-    count_seeds,
-    in_points,
-    in_seeds,
-    not_testable,
-    over_seeds,
-    untestable,
-)
-
-
-def judge_dropout_finetuning(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C13 from the table of Fig 8a."""
-    return [c13(table)]
-
-
-def judge_dropout_solution(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C14 from the table of Fig 8b."""
-    return [c14(table)]
-
-
-def judge_dropout_token(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C15 from the table of Fig 8c."""
-    return [c15(table)]
+from gsmlib.chapters import rules
+from gsmlib.chapters.rules import NEGLIGIBLE, STRONG, Verdict, in_points, over_seeds
 
 
 def c13(table: pd.DataFrame) -> Verdict:
@@ -44,9 +16,9 @@ def c13(table: pd.DataFrame) -> Verdict:
     the additional pretraining alone does is printed beside it, and changes no verdict.
     """
     rows = _largest(table)
-    reason = untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
+    reason = rules.untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
     if reason:
-        return not_testable("C13", table, reason)
+        return rules.not_testable("C13", table, reason)
     dropout, control = (
         rows[rows["arm"] == arm] for arm in ("dropout", "more pretraining")
     )
@@ -55,9 +27,9 @@ def c13(table: pd.DataFrame) -> Verdict:
         f"dropout changes finetuning by {in_points(gain)} {_where(rows)}; the same "
         f"additional pretraining without dropout by "
         f"{in_points(over_seeds(control, 'gain'))}; dropout against that control: "
-        f"{in_points(over_seeds(dropout, 'over_control'))}; {in_seeds(table)}."
+        f"{in_points(over_seeds(dropout, 'over_control'))}; {rules.in_seeds(table)}."
     )
-    return Verdict("C13", better(gain), *gain, count_seeds(table), sentence)
+    return Verdict("C13", rules.better(gain), *gain, rules.count_seeds(table), sentence)
 
 
 def c14(table: pd.DataFrame) -> Verdict:
@@ -68,22 +40,22 @@ def c14(table: pd.DataFrame) -> Verdict:
     below NEGLIGIBLE, or the token-level one surely better by NEGLIGIBLE or more.
     """
     rows = _largest(table)
-    reason = untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
+    reason = rules.untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
     if reason:
-        return not_testable("C14", table, reason)
+        return rules.not_testable("C14", table, reason)
     lifted = rows[rows["arm"] == "solution, dropout"]
     gain, over_token = (over_seeds(lifted, name) for name in ("gain", "over_token"))
-    word = INCONCLUSIVE
+    word = rules.INCONCLUSIVE
     if gain.high < NEGLIGIBLE or over_token.high < -NEGLIGIBLE:
-        word = CONTRADICTED
+        word = rules.CONTRADICTED
     elif gain.low > 0 and over_token.low > -STRONG:
-        word = REPRODUCED
+        word = rules.REPRODUCED
     sentence = (
         f"dropout changes the solution-level verifier by {in_points(gain)} "
         f"{_where(rows)}; it then differs from the token-level one without dropout by "
-        f"{in_points(over_token)}; {in_seeds(table)}."
+        f"{in_points(over_token)}; {rules.in_seeds(table)}."
     )
-    return Verdict("C14", word, *gain, count_seeds(table), sentence)
+    return Verdict("C14", word, *gain, rules.count_seeds(table), sentence)
 
 
 def c15(table: pd.DataFrame) -> Verdict:
@@ -93,20 +65,20 @@ def c15(table: pd.DataFrame) -> Verdict:
     NEGLIGIBLE. Contradicted: it is surely below 0, or surely STRONG or more.
     """
     rows = _largest(table)
-    reason = untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
+    reason = rules.untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
     if reason:
-        return not_testable("C15", table, reason)
+        return rules.not_testable("C15", table, reason)
     gain = over_seeds(rows[rows["arm"] == "token, dropout"], "gain")
-    word = INCONCLUSIVE
+    word = rules.INCONCLUSIVE
     if gain.high < 0 or gain.low >= STRONG:
-        word = CONTRADICTED
+        word = rules.CONTRADICTED
     elif gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE:
-        word = REPRODUCED
+        word = rules.REPRODUCED
     sentence = (
         f"dropout changes the token-level verifier by {in_points(gain)} "
-        f"{_where(rows)}; {in_seeds(table)}."
+        f"{_where(rows)}; {rules.in_seeds(table)}."
     )
-    return Verdict("C15", word, *gain, count_seeds(table), sentence)
+    return Verdict("C15", word, *gain, rules.count_seeds(table), sentence)
 
 
 def _largest(table: pd.DataFrame) -> pd.DataFrame:

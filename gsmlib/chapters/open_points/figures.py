@@ -24,7 +24,7 @@ ROOM = 0.12  # of the widest interval, left free on either side
 def open_points(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Differences in accuracy and in within-problem AUC, a row per variant.
 
-    table: the rows of `experiments.open_point_table`; axes: two, side by side.
+    table: the rows of `grid.table`; axes: two, side by side.
     """
     rows = table[table["point"] > 0]
     names = rows.drop_duplicates("variant").sort_values("point", kind="stable")

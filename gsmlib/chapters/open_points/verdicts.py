@@ -2,27 +2,11 @@
 
 import pandas as pd
 
-from gsmlib.chapters.rules import (
-    CONTRADICTED,
-    INCONCLUSIVE,
-    NEGLIGIBLE,
-    REPRODUCED,
-    Verdict,
-    count_seeds,
-    in_points,
-    in_seeds,
-    not_testable,
-    over_seeds,
-    untestable,
-)
+from gsmlib.chapters import rules
+from gsmlib.chapters.rules import NEGLIGIBLE, Verdict, in_points, over_seeds
 from gsmlib.method.metrics import Interval
 
 BASE, LOSS, START, TEMPERATURE = 0, 2, 3, 5  # open points, as the table numbers them
-
-
-def judge_open_points(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdicts on C16 and C17 from the table of the open points."""
-    return [c16(table), c17(table)]
 
 
 def c16(table: pd.DataFrame) -> Verdict:
@@ -33,25 +17,25 @@ def c16(table: pd.DataFrame) -> Verdict:
     """
     reason = _untestable_base(table)
     if reason:
-        return not_testable("C16", table, reason)
+        return rules.not_testable("C16", table, reason)
     gains = {
         rows["variant"].iloc[0]: over_seeds(rows, "gain")
         for rows in (_rows_of(table, LOSS), _rows_of(table, TEMPERATURE))
     }
     found = list(gains.values())
-    word = INCONCLUSIVE
+    word = rules.INCONCLUSIVE
     if any(gain.low > NEGLIGIBLE or gain.high < -NEGLIGIBLE for gain in found):
-        word = CONTRADICTED
+        word = rules.CONTRADICTED
     elif all(gain.low > -NEGLIGIBLE and gain.high < NEGLIGIBLE for gain in found):
-        word = REPRODUCED
+        word = rules.REPRODUCED
     texts = ", ".join(f"{name}: {in_points(gain)}" for name, gain in gains.items())
     sentence = (
         f"verified accuracy minus that with mean squared error at the usual "
         f"temperature, {texts}; below {100 * NEGLIGIBLE:.0f} points counts as none; "
-        f"{in_seeds(table)}."
+        f"{rules.in_seeds(table)}."
     )
     largest = max(found, key=lambda gain: abs(gain.mean))
-    return Verdict("C16", word, *largest, count_seeds(table), sentence)
+    return Verdict("C16", word, *largest, rules.count_seeds(table), sentence)
 
 
 def c17(table: pd.DataFrame) -> Verdict:
@@ -62,17 +46,25 @@ def c17(table: pd.DataFrame) -> Verdict:
     """
     reason = _untestable_base(table)
     if reason:
-        return not_testable("C17", table, reason)
+        return rules.not_testable("C17", table, reason)
     rows = _rows_of(table, START)
     gain = _reversed(over_seeds(rows, "gain"))  # the base is the generator's
     auc = _reversed(over_seeds(rows, "auc_gain"))
-    word = REPRODUCED if gain.low > 0 else CONTRADICTED if gain.high < 0 else None
+    word = (
+        rules.REPRODUCED
+        if gain.low > 0
+        else rules.CONTRADICTED
+        if gain.high < 0
+        else None
+    )
     sentence = (
         f"started from the generator minus started from the pretrained model: "
         f"{in_points(gain)}; within-problem AUC {auc.mean:+.3f} ({auc.low:+.3f} to "
-        f"{auc.high:+.3f}); {in_seeds(table)}."
+        f"{auc.high:+.3f}); {rules.in_seeds(table)}."
     )
-    return Verdict("C17", word or INCONCLUSIVE, *gain, count_seeds(table), sentence)
+    return Verdict(
+        "C17", word or rules.INCONCLUSIVE, *gain, rules.count_seeds(table), sentence
+    )
 
 
 def _rows_of(table: pd.DataFrame, point: int) -> pd.DataFrame:
@@ -85,4 +77,4 @@ def _reversed(interval: Interval) -> Interval:
 
 def _untestable_base(table: pd.DataFrame) -> str:
     base = table[(table["point"] == BASE) & (table["variant"] == "base")]
-    return untestable(table, base["accuracy"].mean())
+    return rules.untestable(table, base["accuracy"].mean())

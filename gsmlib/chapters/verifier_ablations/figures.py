@@ -27,7 +27,7 @@ SAMPLES = Line(GREY, "", (0, (1, 2)))
 def fig6a(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6a: token-level and solution-level verifiers over their training.
 
-    table: rows of `experiments.verifier_training_curve`; those of the joint objective
+    table: rows of `grid.training_curve`; those of the joint objective
     are drawn.
     """
     labels = {"token": "token-level", "solution": "solution-level"}
@@ -38,7 +38,7 @@ def fig6a(table: pd.DataFrame, axes: Axes) -> Axes:
 def fig6b(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6b: the joint objective and verification only over a verifier's training.
 
-    table: rows of `experiments.verifier_training_curve`; those of token-level verifiers
+    table: rows of `grid.training_curve`; those of token-level verifiers
     are drawn.
     """
     labels = {"joint": "joint objective", "verification only": "verification only"}
@@ -71,7 +71,7 @@ def _over_training(
 def fig6c(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6c: small and large generators with small and large verifiers.
 
-    table: the rows of `experiments.model_pairs`.
+    table: the rows of `grid.model_pairs`.
     """
     sizes = ["generator_parameters", "verifier_parameters"]
     pairs = table.sort_values(sizes, ascending=False)

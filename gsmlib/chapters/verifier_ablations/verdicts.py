@@ -2,35 +2,9 @@
 
 import pandas as pd
 
-from gsmlib.chapters.rules import (
-    INCONCLUSIVE,
-    MIN_CHECKPOINTS,
-    REPRODUCED,
-    Verdict,
-    better,
-    count_seeds,
-    in_points,
-    in_seeds,
-    not_testable,
-    over_seeds,
-    untestable,
-)
+from gsmlib.chapters import rules
+from gsmlib.chapters.rules import Verdict, in_points, in_seeds, over_seeds
 from gsmlib.method.metrics import Interval
-
-
-def judge_level(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C8 from the table of Fig 6a."""
-    return [c8(table)]
-
-
-def judge_objective(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C9 from the table of Fig 6b."""
-    return [c9(table)]
-
-
-def judge_sizes(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C10 from the table of Fig 6c, or of its one pair."""
-    return [c10(table)]
 
 
 def c8(table: pd.DataFrame) -> Verdict:
@@ -45,17 +19,19 @@ def c8(table: pd.DataFrame) -> Verdict:
     rows = table[table["level"] == "solution"]
     found = rows["checkpoint"].nunique()
     reason = _untestable(table, rows)
-    if found < MIN_CHECKPOINTS:
-        reason = f"{found} checkpoints of a verifier, fewer than {MIN_CHECKPOINTS}"
+    if found < rules.MIN_CHECKPOINTS:
+        reason = (
+            f"{found} checkpoints of a verifier, fewer than {rules.MIN_CHECKPOINTS}"
+        )
     if reason:
-        return not_testable("C8", table, reason)
+        return rules.not_testable("C8", table, reason)
     start, end = (_gain_at(rows, place) for place in ("min", "max"))
     last = table[table["checkpoint"] == table["checkpoint"].max()]
     slopes = {level: over_seeds(r, "slope") for level, r in last.groupby("level")}
     steeper = over_seeds(last[last["level"] == "solution"], "slope_gain")
-    word = better(end)
-    if word == REPRODUCED and not start.mean < 0 < steeper.mean:
-        word = INCONCLUSIVE
+    word = rules.better(end)
+    if word == rules.REPRODUCED and not start.mean < 0 < steeper.mean:
+        word = rules.INCONCLUSIVE
     epochs = rows["epochs"]
     sentence = (
         f"token-level minus solution-level accuracy is {in_points(start)} at "
@@ -65,7 +41,7 @@ def c8(table: pd.DataFrame) -> Verdict:
         f"{in_points(slopes['solution'])}, a difference of {in_points(steeper)}; "
         f"{in_seeds(table)}."
     )
-    return Verdict("C8", word, *end, count_seeds(table), sentence)
+    return Verdict("C8", word, *end, rules.count_seeds(table), sentence)
 
 
 def c9(table: pd.DataFrame) -> Verdict:
@@ -76,13 +52,13 @@ def c9(table: pd.DataFrame) -> Verdict:
     rows = table[table["objective"] == "verification only"]
     reason = _untestable(table, rows)
     if reason:
-        return not_testable("C9", table, reason)
+        return rules.not_testable("C9", table, reason)
     end = _gain_at(rows, "max")
     sentence = (
         f"joint objective minus verification only after {rows['epochs'].max():.2g} "
         f"epochs: {in_points(end)}; {in_seeds(table)}."
     )
-    return Verdict("C9", better(end), *end, count_seeds(table), sentence)
+    return Verdict("C9", rules.better(end), *end, rules.count_seeds(table), sentence)
 
 
 def c10(table: pd.DataFrame) -> Verdict:
@@ -96,7 +72,7 @@ def c10(table: pd.DataFrame) -> Verdict:
     if mixed.empty:
         reason = "one model size only"
     if reason:
-        return not_testable("C10", table, reason)
+        return rules.not_testable("C10", table, reason)
     size = int(table["n_train"].max())
     rows = mixed[(mixed["n_train"] == size) & mixed["gain"].notna()]
     gain = over_seeds(rows, "gain")
@@ -106,7 +82,7 @@ def c10(table: pd.DataFrame) -> Verdict:
         f"generator {small} with verifier {large}: {in_points(gain)}; "
         f"{in_seeds(table)}."
     )
-    return Verdict("C10", better(gain), *gain, count_seeds(table), sentence)
+    return Verdict("C10", rules.better(gain), *gain, rules.count_seeds(table), sentence)
 
 
 def _gain_at(rows: pd.DataFrame, place: str) -> Interval:
@@ -119,4 +95,4 @@ def _untestable(table: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Judge by what a random completion solves: no verifier can be at fault for it."""
     if rows.empty:
         return "the table lacks one of the two methods"
-    return untestable(table, table["mean_accuracy"].max())
+    return rules.untestable(table, table["mean_accuracy"].max())

@@ -1,0 +1,46 @@
+"""The settings of 05_verifier_ablations."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from gsmlib.chapters.study_settings import ModelGrid, OneModel, VerifierSettings
+from gsmlib.records import Count
+from gsmlib.scales import QUICK_TEST
+
+
+class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
+    """Level, objective and the two models' sizes (Fig 6).
+
+    Verifiers of Fig 6a and 6b are looked at `checkpoints` times during
+    `ablation_epochs` over the first `ablation_completions` of each problem. Fig 6c
+    crosses the two `models`, small then large, at the training-set `sizes`; with one
+    model there is no such figure.
+    """
+
+    ablation_epochs: Count
+    ablation_completions: Count
+    checkpoints: Count
+
+    @model_validator(mode="after")
+    def _two_models_at_most(self) -> Self:
+        if len(self.models) > 2:
+            raise ValueError(
+                f"Fig 6c crosses two models, small and large, not {len(self.models)}"
+            )
+        return self
+
+
+SCALES = {
+    "smoke": dict(ablation_epochs=1, checkpoints=2),
+    "quick": dict(
+        QUICK_TEST,
+        model="mini-0.3m",
+        sizes=(600, 1500),
+        ablation_epochs=2,
+        checkpoints=4,
+    ),
+    "mini": dict(model="mini-1m", sizes=(1000, 4000), ablation_epochs=2, checkpoints=4),
+    "smollm2": dict(ablation_epochs=1, checkpoints=2),
+    "gpt2": dict(ablation_epochs=2, checkpoints=8),
+}
