@@ -6,12 +6,17 @@ Adding one is a folder, a notebook of the record's name, and a line here.
 from pathlib import Path
 from typing import Any
 
-from gsmlib.chapters import verification
+from gsmlib.chapters import claims, test_time_compute, verification, verifier_scores
 from gsmlib.chapters.export import Figure
-from gsmlib.chapters.record import Chapter
+from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.records import SettingsError
 
-CHAPTERS: tuple[Chapter, ...] = (verification.CHAPTER,)
+CHAPTERS: tuple[Chapter, ...] = (
+    verification.CHAPTER,
+    test_time_compute.CHAPTER,
+    verifier_scores.CHAPTER,
+    claims.CHAPTER,
+)
 
 
 def find(name: str) -> Chapter:
@@ -33,3 +38,11 @@ def find_figure(csv: Path) -> Figure | None:
     figure_id = csv.stem.partition("_")[0]
     figures = (figure for chapter in CHAPTERS for figure in chapter.figures)
     return next((figure for figure in figures if figure.id == figure_id), None)
+
+
+def find_claim(claim_id: str) -> Claim:
+    """Return the claim of an id such as "C5"; KeyError names those there are."""
+    known = {claim.id: claim for chapter in CHAPTERS for claim in chapter.claims}
+    if claim_id not in known:
+        raise KeyError(f"no claim {claim_id!r}; there are {', '.join(known)}")
+    return known[claim_id]

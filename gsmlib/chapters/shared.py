@@ -176,6 +176,12 @@ def solved(spec: SampleSpec, store: Store) -> np.ndarray:
     return matrix(sample(spec, store), "correct")[:, 0].astype(float)
 
 
+def scored_completions(spec: ScoreSpec, store: Store) -> pd.DataFrame:
+    """Return completions joined with their scores: a row per (problem, sample)."""
+    keys = ["problem", "sample"]
+    return score(spec, store).merge(sample(spec.completions, store), on=keys)
+
+
 def scores_and_labels(
     spec: ScoreSpec, store: Store, how: str = "last"
 ) -> tuple[np.ndarray, np.ndarray]:
