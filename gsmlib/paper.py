@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 
 class Claim(NamedTuple):
-    """One claim of the paper; `value`: what it states for `quantity`, if anything."""
+    """A claim, also in brief; `value`: what the paper states for `quantity`, if so."""
 
     id: str
     section: str
     figure: str
+    brief: str
     statement: str
     quantity: str
     value: float | None = None
@@ -25,6 +26,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C1",
         "Section 4.1",
         "fig2",
+        "data and parameters both help",
         "More data and more parameters both raise finetuned test@1, about log-linearly "
         "in parameters.",
         "parameters extrapolated for 80 % test@1",
@@ -34,6 +36,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C2",
         "Section 4.1",
         "fig3",
+        "test@1 rises past the least loss",
         "test@1 rises about monotonically over epochs while the test loss already "
         "overfits.",
         "change of test@1 from the least test loss to the end",
@@ -42,6 +45,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C3",
         "Section 4.1",
         "fig3",
+        "test@100 peaks early, then falls",
         "test@100 peaks within the first few epochs, then falls, more sharply than "
         "test@1.",
         "fall of test@100 from its peak to the end",
@@ -50,6 +54,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C4",
         "Section 4.1",
         "text",
+        "without steps accuracy collapses",
         "Without natural-language steps accuracy collapses, from 20.6 % to 5.2 % (6B).",
         "ratio of accuracy without steps to accuracy with steps",
         5.2 / 20.6,
@@ -58,6 +63,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C5",
         "Section 4.2",
         "fig5",
+        "no help on small training sets",
         "Verification does not help on small training sets.",
         "verification minus finetuning on the smallest training set",
     ),
@@ -65,6 +71,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C6",
         "Section 4.2",
         "fig5",
+        "strong boost on the full set",
         "Verification gives a strong boost on the full set, about that of a 30x larger "
         "model; 6B verified slightly beats 175B finetuned.",
         "verification minus finetuning on the full set, largest model",
@@ -74,6 +81,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C7",
         "Section 4.2",
         "fig5",
+        "larger verifiers take off earlier",
         "Larger verifiers take off at fewer training problems.",
         "training problems at which verification overtakes finetuning, small / large",
     ),
@@ -81,6 +89,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C8",
         "Section 4.3",
         "fig6a",
+        "token-level beats solution-level",
         "Token-level verifiers start slower, end higher and overfit less than "
         "solution-level ones.",
         "token-level minus solution-level accuracy at the end of training",
@@ -89,6 +98,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C9",
         "Section 4.3",
         "fig6b",
+        "joint objective beats verifier alone",
         "The joint objective beats verification only.",
         "joint minus verification-only accuracy",
     ),
@@ -96,6 +106,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C10",
         "Section 4.3",
         "fig6c",
+        "large generator, small verifier",
         "A large generator with a small verifier beats a small generator with a large "
         "verifier.",
         "accuracy of large generator, small verifier minus that of the reverse",
@@ -104,6 +115,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C11",
         "Section 5.1",
         "fig7a",
+        "too many completions hurt",
         "Accuracy rises with the number of completions up to some number, then falls.",
         "completions per problem at the peak",
         400,
@@ -112,6 +124,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C12",
         "Section 5.1",
         "fig7b",
+        "a vote of the top few helps",
         "A vote among the top few helps; the best k grows with the completions: 3-5 of "
         "100, about 30 of 3,200.",
         "best k of the most completions (the paper: 3,200)",
@@ -121,6 +134,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C13",
         "Section 5.2",
         "fig8a",
+        "dropout helps finetuning",
         "Dropout improves finetuning.",
         "accuracy with dropout minus accuracy without",
     ),
@@ -128,6 +142,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C14",
         "Section 5.2",
         "fig8b",
+        "dropout helps solution-level",
         "Dropout improves solution-level verifiers, up to token-level performance.",
         "solution-level accuracy with dropout minus accuracy without",
     ),
@@ -135,6 +150,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C15",
         "Section 5.2",
         "fig8c",
+        "dropout hardly helps token-level",
         "Dropout helps token-level verifiers only slightly.",
         "token-level accuracy with dropout minus accuracy without",
     ),
@@ -142,6 +158,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C16",
         "Appendix B",
         "text",
+        "loss and temperature hardly matter",
         "Mean squared error or cross-entropy, temperature 0.7 or 1.0: the "
         "difference is negligible.",
         "difference in verified accuracy",
@@ -150,6 +167,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C17",
         "Appendix E",
         "text",
+        "start from the generator",
         "A verifier that starts from the generator is slightly better than one that "
         "starts from the pretrained model.",
         "accuracy started from the generator minus that from the pretrained",
@@ -174,28 +192,6 @@ FIGURES = MappingProxyType(
         "fig9": "the calculator's sampling procedure, step by step",
         "fig12": "the joint objective's mask",
         "fig13": "verifier scores per token for five solutions",
-    }
-)
-
-IN_BRIEF = MappingProxyType(
-    {
-        "C1": "data and parameters both help",
-        "C2": "test@1 rises past the least loss",
-        "C3": "test@100 peaks early, then falls",
-        "C4": "without steps accuracy collapses",
-        "C5": "no help on small training sets",
-        "C6": "strong boost on the full set",
-        "C7": "larger verifiers take off earlier",
-        "C8": "token-level beats solution-level",
-        "C9": "joint objective beats verifier alone",
-        "C10": "large generator, small verifier",
-        "C11": "too many completions hurt",
-        "C12": "a vote of the top few helps",
-        "C13": "dropout helps finetuning",
-        "C14": "dropout helps solution-level",
-        "C15": "dropout hardly helps token-level",
-        "C16": "loss and temperature hardly matter",
-        "C17": "start from the generator",
     }
 )
 

@@ -14,7 +14,7 @@ from gsmlib.chapters.dropout.grid import (
 )
 from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.chapters.shared import Base, each_size
-from gsmlib.study import making, stages
+from gsmlib.study import making, results, stages
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 
@@ -147,7 +147,7 @@ def store(tmp_path_factory, settings):
     """A store that holds the stages, and what they were made of."""
     store = Store(tmp_path_factory.mktemp("store"))
     for spec in CHAPTER.stages(settings):
-        stages.obtain(spec, store)
+        results.obtain(spec, store)
     return store
 
 
@@ -178,7 +178,7 @@ def test_tables_have_a_row_per_size_seed_and_arm(figure, settings, store, monkey
 def test_dropout_and_more_pretraining_change_the_weights(settings, store):
     values = []
     for spec in finetuning_arms(settings, base_of(settings)).values():
-        model = stages.load_finetuned(spec.generator, spec.epoch, store).model
+        model = results.load_finetuned(spec.generator, spec.epoch, store).model
         values.append(model.transformer.h[0].mlp.c_fc.weight)
     assert all(not a.equal(b) for a, b in zip(values, values[1:], strict=False))
 

@@ -26,7 +26,7 @@ ORDER = """
     study.results study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
     chapters.study_settings chapters.shared chapters.*.settings chapters.*.grid
-    chapters.*.verdicts chapters.ledger chapters.*.figures chapters.* chapters
+    chapters.*.verdicts chapters.*.figures chapters.* chapters chapters.ledger
     report report.page report.execute report.run
     cli
 """.split()

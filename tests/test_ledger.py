@@ -7,8 +7,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gsmlib import claims, cli, config, figures, paper
-from gsmlib.claims.rules import INCONCLUSIVE, NOT_TESTABLE, Verdict, ledger_row
+from gsmlib import chapters, cli, paper
+from gsmlib.chapters import CHAPTERS, ledger, verification
+from gsmlib.chapters import claims as drawn
+from gsmlib.chapters.export import Figure
+from gsmlib.chapters.record import Chapter, Claim
+from gsmlib.chapters.rules import (
+    INCONCLUSIVE,
+    NOT_TESTABLE,
+    VERDICTS,
+    Verdict,
+    describe,
+    ledger_row,
+)
+from gsmlib.records import Record
 
 ROOT = Path(__file__).parents[1]
 NUMBER = re.compile(r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?")
@@ -41,14 +53,20 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "quick"
 
 
-def test_every_claim_has_a_notebook_that_exists_in_the_settings():
-    named = [claim for ids in claims.NOTEBOOKS.values() for claim in ids]
-    assert sorted(named) == sorted(row.id for row in paper.CLAIMS)
-    assert set(claims.NOTEBOOKS) <= set(config.SETTINGS)
+def test_every_claim_is_judged_by_one_chapter_from_a_figure_of_its_own():
+    judged = [claim for chapter in CHAPTERS for claim in chapter.claims]
+    named = [claim.id for claim in judged]
+    assert len(named) == len(set(named))
+    assert {row.id for row in paper.CLAIMS} <= set(named)
+    for chapter in CHAPTERS:
+        for claim in chapter.claims:
+            stated = claim.about.figure
+            assert chapter.figure(claim.figure).layout is not None
+            assert stated in ("text", claim.figure)
 
 
 def test_an_empty_folder_gives_seventeen_untestable_rows(tmp_path):
-    rows = claims.ledger(tmp_path)
+    rows = ledger.read_ledger(CHAPTERS, tmp_path)
     assert [row["id"] for row in rows] == [f"C{i}" for i in range(1, 18)]
     assert {row["verdict"] for row in rows} == {NOT_TESTABLE}
     assert rows[12]["sentence"].startswith("fig8a has not been made at this scale")
@@ -59,9 +77,9 @@ def test_an_empty_folder_gives_seventeen_untestable_rows(tmp_path):
 
 
 def test_tables_give_the_verdicts_of_their_judges(folder):
-    rows = {row["id"]: row for row in claims.ledger(folder)}
+    rows = {row["id"]: row for row in ledger.read_ledger(CHAPTERS, folder)}
     table = pd.read_csv(folder / "fig5_verification.csv")
-    judged = claims.judge_verification(table)
+    judged = verification.CHAPTER.judge("fig5", table)
     for verdict in judged:
         expected = ledger_row(verdict) | {"notebook": "03_verification"}
         found = {k: v for k, v in rows[verdict.id].items() if k != "size_factor"}
@@ -70,25 +88,51 @@ def test_tables_give_the_verdicts_of_their_judges(folder):
     assert rows["C6"]["seeds"] == 3 and rows["C2"]["seeds"] == 0
 
 
+def a_chapter(claim, name="11_ours", figure="fig2_finetuning_scaling"):
+    """A chapter of one claim on one figure, whose verdict is always the same."""
+    return Chapter(name, Record, (Figure(figure, None),), (claim,))
+
+
 def test_the_size_factor_needs_figs_2_and_5(folder, monkeypatch):
-    pd.DataFrame({"model": ["small"]}).to_csv(folder / "fig2_scaling.csv", index=False)
-    monkeypatch.setattr(claims, "JUDGES", {"fig5": claims.judge_verification})
+    csv = folder / "fig2_finetuning_scaling.csv"
+    pd.DataFrame({"model": ["small"]}).to_csv(csv, index=False)
+    c1 = Claim("C1", "fig2", lambda table: Verdict("C1", INCONCLUSIVE, 1, 0, 2, 1, "x"))
     asked = []
 
     def factor(scaling, verification):
         asked.append((len(scaling), len(verification)))
         return (12.0, 3.0, float("inf"))
 
-    monkeypatch.setattr(claims, "size_factor", factor)
-    c6 = claims.ledger(folder)[5]
+    monkeypatch.setattr(ledger, "size_factor", factor)
+    rows = ledger.read_ledger((a_chapter(c1), verification.CHAPTER), folder)
+    c6 = rows[[row["id"] for row in rows].index("C6")]
     assert c6["size_factor"] == {"value": 12.0, "interval": [3.0, None], "paper": 30}
     assert asked == [(1, 36)]
-    assert "12 (3 to -); paper 30" in claims.in_text(c6)
+    assert "12 (3 to -); paper 30" in ledger.in_text(c6)
+
+
+def test_a_chapters_own_claim_brings_all_it_needs(folder, monkeypatch):
+    own = paper.Claim("X1", "ours", "fig2", "a new one", "It holds.", "a difference")
+    sure = Verdict("X1", INCONCLUSIVE, 0.1, -0.1, 0.3, 2, "It may hold.")
+    chapter = a_chapter(Claim("X1", "fig2", lambda table: sure, own))
+    monkeypatch.setattr(chapters, "CHAPTERS", (chapter, verification.CHAPTER))
+    rows = ledger.read_ledger(chapters.CHAPTERS, folder)
+    assert [row["id"] for row in rows] == ["C5", "C6", "C7", "X1"]
+    assert rows[-1]["sentence"] == "fig2 has not been made at this scale (11_ours)."
+    csv = folder / "fig2_finetuning_scaling.csv"
+    pd.DataFrame({"model": ["small"]}).to_csv(csv, index=False)
+    row = ledger.read_ledger((chapter,), folder)[0]
+    assert row["interval"] == [-0.1, 0.3] and row["paper"] is None
+    assert "a difference: 0.1 (-0.1 to 0.3), 2 seeds" in ledger.in_text(row)
+    assert ledger.ledger_table([row])["brief"].tolist() == ["a new one"]
+    assert "| X1 | a new one |" in ledger.in_markdown([row])
+    (verdict,) = chapter.judge("fig2", pd.read_csv(csv))
+    assert describe(verdict).startswith("X1: It holds.\nOurs: It may hold.")
 
 
 def test_claims_json_is_the_ledger(folder):
-    rows = claims.ledger(folder)
-    path = claims.write_ledger(rows, folder)
+    rows = ledger.read_ledger(CHAPTERS, folder)
+    path = ledger.write_ledger(rows, folder)
     assert path.name == "claims.json" and json.loads(path.read_text()) == rows
 
 
@@ -96,16 +140,16 @@ def test_no_limit_is_no_number_in_json():
     endless = Verdict("C1", INCONCLUSIVE, 1e9, 1e8, float("inf"), 3, "x.")
     row = ledger_row(endless)
     assert row["interval"] == [1e8, None] and row["value"] == 1e9
-    assert claims.in_numbers(row) == "1e+09 (1e+08 to -), 3 seeds; paper 1e+16"
+    assert ledger.in_numbers(row) == "1e+09 (1e+08 to -), 3 seeds; paper 1e+16"
 
 
 def test_the_table_keeps_what_the_rows_say(folder):
-    rows = claims.ledger(folder)
-    table = claims.ledger_table(rows).set_index("id")
+    rows = ledger.read_ledger(CHAPTERS, folder)
+    table = ledger.ledger_table(rows).set_index("id")
     assert table.loc["C6", "value"] == pytest.approx(0.15)
     assert table.loc["C6", "low"] < 0.15 < table.loc["C6", "high"]
     assert pd.isna(table.loc["C13", "value"]) and table.loc["C1", "paper"] == 1e16
-    text = claims.in_markdown(rows)
+    text = ledger.in_markdown(rows)
     assert len(text.splitlines()) == 19
     assert all(line.count("|") == 7 for line in text.splitlines())
     assert "[07_dropout](07_dropout.ipynb)" in text
@@ -122,19 +166,18 @@ def test_the_command_prints_the_ledger_and_writes_nothing(folder, capsys):
 
 def test_a_scale_without_tables_is_refused(tmp_path):
     with pytest.raises(ValueError, match="run the report"):
-        claims.print_ledger(tmp_path)
+        ledger.print_ledger(CHAPTERS, tmp_path)
 
 
 def test_the_chart_has_a_mark_per_claim(folder):
-    table = claims.ledger_table(claims.ledger(folder))
-    _, axes = figures.new_figure("ledger")
-    figures.ledger(table, axes)
+    table = ledger.ledger_table(ledger.read_ledger(CHAPTERS, folder))
+    (axes,) = drawn.CHAPTER.draw("ledger", table).axes
     marks = [
         (int(y), int(x))
         for line in axes.lines
         for x, y in zip(*line.get_data(), strict=True)
     ]
-    places = {name: place for place, name in enumerate(claims.VERDICTS)}
+    places = {name: place for place, name in enumerate(VERDICTS)}
     assert dict(marks) == dict(enumerate(table["verdict"].map(places)))
     assert len(marks) == 17
     assert len({line.get_marker() for line in axes.lines}) == 4
@@ -151,12 +194,11 @@ def test_the_readme_has_the_verdicts_of_mini():
         )
     }
     folder = ROOT / "figures" / "mini"
-    rows = json.loads((folder / claims.LEDGER).read_text(encoding="utf-8"))
-    sentences = [row["sentence"] for row in claims.ledger(folder)]
-    assert [row["sentence"] for row in rows] == sentences
+    rows = json.loads((folder / ledger.LEDGER).read_text(encoding="utf-8"))
+    assert rows == ledger.read_ledger(CHAPTERS, folder)
     assert list(table) == [row["id"] for row in rows]
     for row in rows:
         brief, verdict, ours = table[row["id"]]
-        assert brief == paper.IN_BRIEF[row["id"]]
+        assert brief == paper.claim(row["id"]).brief
         assert verdict == row["verdict"].removesuffix(" at this scale")
         assert set(NUMBER.findall(ours)) <= set(NUMBER.findall(row["sentence"])), row

@@ -11,7 +11,8 @@ import nbformat
 import papermill
 import pytest
 
-from gsmlib import config, scales
+from gsmlib import scales
+from gsmlib.chapters import CHAPTERS, find, resolve
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -38,7 +39,7 @@ def parameters_of(name):
 
 
 def test_every_settings_class_has_its_notebook():
-    assert set(config.SETTINGS) == set(NAMES)
+    assert {chapter.name for chapter in CHAPTERS} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,7 +100,7 @@ def test_in_the_order_of_the_house(name):
 def test_parameters_are_the_settings(name):
     given = parameters_of(name)
     assert list(given)[0] == "scale" and given["scale"] == scales.DEFAULT_SCALE
-    fields = set(config.SETTINGS[name].model_fields)
+    fields = set(find(name).kind.model_fields)
     hidden = fields - set(given)
     assert set(given) - fields == ({"more"} if hidden else set())
     for scale in scales.SCALES:

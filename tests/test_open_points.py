@@ -14,7 +14,7 @@ from gsmlib.chapters.open_points import CHAPTER, how_of, verdicts
 from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.records import Record
 from gsmlib.scales import SCALES
-from gsmlib.study import stages
+from gsmlib.study import results, stages
 from gsmlib.study.store import Store
 
 matplotlib.use("agg")
@@ -150,9 +150,9 @@ def test_the_notebook_asks_for_nothing_that_was_not_planned(settings, table, sto
 def test_every_variant_scores_otherwise(settings, table, store):
     """A setting that never reaches the scores is the classic fault here."""
     variants = specs_of(settings, "scores")
-    known = stages.score(variants.pop((0, "base")), store)
+    known = results.score(variants.pop((0, "base")), store)
     for (point, name), spec in variants.items():
-        scores = stages.score(spec, store)[how_of(name)]
+        scores = results.score(spec, store)[how_of(name)]
         same = np.allclose(scores, known["last"], atol=1e-7)
         # a random model never samples the same text twice, so nothing is dropped
         assert same == (point == 7), name

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import claims, environment, figures
+from gsmlib import environment
+from gsmlib.chapters import CHAPTERS, claims, find, ledger, resolve, verification
 from gsmlib.records import SettingsError
 from gsmlib.report import execute, page
 from gsmlib.report import run as report
@@ -37,14 +38,14 @@ def project(tmp_path, monkeypatch):
     make_notebook(tmp_path, "00_dataset", ["print(f'{scale} {n_train} [{more}]')"])
     make_notebook(tmp_path, "01_calculator", ["raise ValueError('it is broken')"])
     ended = f"len(list(Path({str(tmp_path)!r}).rglob('0*.html')))"
-    code = f"from pathlib import Path\nassert {ended} == 2\nname = 'fig3_test'"
-    make_notebook(tmp_path, "10_claims", [code.replace("'fig3_test'", '"fig3_test"')])
+    code = f"from pathlib import Path\nassert {ended} == 2"
+    make_notebook(tmp_path, "10_claims", [code])
     monkeypatch.setattr(report, "project_root", lambda: tmp_path)
     monkeypatch.setattr(report, "figures_folder", lambda scale: tmp_path / "figures")
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("GSMLIB_SCALE", raising=False)
     (tmp_path / "figures").mkdir()
-    draw(tmp_path / "figures" / "fig3_test.png")
+    draw(tmp_path / "figures" / "ledger_of_claims.png")
     return tmp_path
 
 
@@ -119,7 +120,7 @@ def test_notebooks_that_a_died_process_leaves_are_executed(project, monkeypatch,
     monkeypatch.setenv("GSMLIB_WORKERS", "2")
     monkeypatch.setattr(report, "execute", execute_or_die)
     names = ["00_dataset", "01_calculator", "10_claims"]
-    outcomes = report.run_notebooks(names, "smoke")
+    outcomes = report.run_notebooks([find(name) for name in names], "smoke")
     assert [outcome.notebook for outcome in outcomes] == names
     assert "A process died" in capfd.readouterr().out
 
@@ -129,12 +130,14 @@ def test_notebooks_that_a_died_process_leaves_are_executed(project, monkeypatch,
 
 def test_figures_stand_with_the_notebook_that_exports_them(project):
     draw(project / "figures" / "other_one.png")
-    sections = report.list_sections(["00_dataset", "10_claims"], project / "figures")
-    assert [section.title for section in sections] == ["What is $x^2$?"] * 2
-    assert [[f.stem for f in section.figures] for section in sections] == [
+    assert report.read_title("00_dataset") == "What is $x^2$?"
+    sections = [page.Section(find(name), "") for name in ("00_dataset", "10_claims")]
+    shown = [page._section(s, project / "figures", project, []) for s in sections]
+    assert [[f["name"] for f in each["figures"]] for each in shown] == [
         [],
-        ["fig3_test"],
+        ["ledger_of_claims"],
     ]
+    assert not (project / "figures" / "other_one.json").exists()
 
 
 def test_formulas_become_mathml_and_money_does_not():
@@ -161,8 +164,8 @@ def test_every_formula_of_the_notebooks_is_drawn(path):
 
 
 def test_every_figure_has_words():
-    for figure_id in figures.DRAW:
-        assert page.what_it_shows(f"{figure_id}_x") != "x", figure_id
+    for chapter in CHAPTERS:
+        assert all(figure.shows for figure in chapter.figures), chapter.name
 
 
 def test_a_caption_says_where_a_figure_comes_from(tmp_path):
@@ -181,8 +184,7 @@ def test_a_pngs_size_is_read(tmp_path):
 
 def test_the_cost_is_what_the_store_noted(tmp_path):
     def page_of(costs):
-        ledger = tmp_path / "claims.json"
-        return page.write_index(tmp_path, "quick", [], [], costs, ledger).read_text()
+        return page.write_index(tmp_path, "quick", [], [], costs, tmp_path).read_text()
 
     costs = report.cost_table([], Store(tmp_path))
     assert costs.empty and "No stage" in page_of(costs)
@@ -197,24 +199,32 @@ def folder(tmp_path_factory):
     source, run = root / "figures", root / "run"
     source.mkdir()
     run.mkdir()
-    rows = claims.ledger(source)
+    rows = ledger.read_ledger(CHAPTERS, source)
     rows[5] |= {"verdict": "contradicted", "value": -0.15, "interval": [-0.2, None]}
-    table = claims.ledger_table(rows)
-    figure, axes = figures.new_figure("ledger")
-    figures.ledger(table, axes)
-    origin = {"commit": "abc", "settings": {"seeds": [0, 1]}}
-    figures.export(figure, table, "figures", "ledger_of_claims", origin, root)
-    plt.close(figure)
+    table = ledger.ledger_table(rows)
+    drawing = claims.CHAPTER.draw("ledger", table)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GSMLIB_FIGURES", str(root))
+        settings = claims.CHAPTER.resolve(scale="smoke")
+        claims.CHAPTER.export(
+            "ledger", drawing, table, settings.replace(scale="figures")
+        )
+    plt.close(drawing)
     draw(source / "fig5_verification.png")
-    ledger = claims.write_ledger(rows, source)
+    about = {"scale": "figures", "commit": "abc", "settings": {"seeds": [0, 1]}}
+    (source / "fig5_verification.json").write_text(json.dumps(about))
+    ledger.write_ledger(rows, source)
     images = sorted(source.glob("*.png"))
-    sections = [page.Section("03_verification", 'Is it "<better>"?', images)]
+    sections = [
+        page.Section(verification.CHAPTER, 'Is it "<better>"?'),
+        page.Section(claims.CHAPTER, "Which?"),
+    ]
     outcomes = [page.Outcome("03_verification", 61.0, "03_verification failed: <x>")]
     write_executed(run / "03_verification.ipynb", images[0])
     execute.write_notebook(run / "03_verification.ipynb", "03_verification")
     row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
     costs = pd.DataFrame([row])
-    page.write_index(run, "quick", sections, outcomes, costs, ledger)
+    page.write_index(run, "quick", sections, outcomes, costs, source)
     return run
 
 

@@ -25,7 +25,12 @@ from gsmlib.chapters.rules import (
 from gsmlib.method.metrics import Interval
 from gsmlib.study import making
 from gsmlib.study.estimates import estimate_seconds
-from gsmlib.study.stages import obtain, work_of
+from gsmlib.study.results import (
+    obtain,
+)
+from gsmlib.study.stages import (
+    work_of,
+)
 from gsmlib.study.store import Store
 
 CHAPTER = finetuning_scaling.CHAPTER

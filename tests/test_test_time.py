@@ -1,5 +1,6 @@
 """06_test_time_compute: its table, its verdicts and its figures (Fig 7)."""
 
+from importlib import import_module
 from itertools import product
 
 import numpy as np
@@ -7,16 +8,18 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import experiments, figures
-from gsmlib.claims import judge_completions, judge_voters
-from gsmlib.claims.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.config import resolve
-from gsmlib.experiments import test_time as more
+from gsmlib.chapters import resolve, shared, verification
+from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.test_time_compute import CHAPTER, grid, table
+from gsmlib.chapters.test_time_compute.verdicts import c11, c12
 from gsmlib.method import metrics
-from gsmlib.study import artifacts
-from gsmlib.study.plan import list_stages
+from gsmlib.study.pool import list_tasks
+from gsmlib.study.stages import (
+    folder_of,
+)
 from gsmlib.study.store import Store
 
+more = import_module("gsmlib.chapters.test_time_compute.grid")
 NS = (1, 5, 25, 100, 400, 1600)
 COUNTS, KS = (100, 400, 1600), (1, 3, 10, 30, 100)
 METHODS = ("verification", "majority vote", "weighted vote", "test@n")
@@ -89,7 +92,7 @@ def made(tmp_path_factory):
     """The table at smoke, with completions of which some are right."""
     settings = resolve("06_test_time_compute", scale="smoke", seeds=[0, 1])
     store = Store(tmp_path_factory.mktemp("store"))
-    return settings, store, experiments.more_completions_table(settings, store)
+    return settings, store, table(settings, store)
 
 
 def some_completions(seed, problems=12, m=16):
@@ -105,39 +108,40 @@ def pretended(monkeypatch):
     """A settings object, and a table of completions that no model had to sample."""
     changes = dict(scale="smoke", test_completions=16, counts=[4, 16], seeds=[0, 1])
     settings = resolve("06_test_time_compute", **changes)
-    monkeypatch.setattr(more, "prepare", lambda specs, store: None)
+    monkeypatch.setattr(shared, "prepare", lambda specs, store: None)
     monkeypatch.setattr(
         more,
         "read_completions",
         lambda spec, store: some_completions(spec.completions.seed),
     )
-    return settings, experiments.more_completions_table(settings, None)
+    return settings, table(settings, None)
 
 
 def test_a_row_for_every_method_number_and_seed(made):
-    settings, store, table = made
-    fig7a, fig7b = (table[table["k"].isna()], table[table["k"].notna()])
-    assert set(fig7a["method"]) == set(METHODS)
-    assert len(fig7a) == 4 * 4 * 2  # methods, 1 to 4 completions, seeds
-    assert len(fig7b) == (2 + 4) * 2  # k of 2 and of 4 completions
-    assert not table.duplicated(["method", "n", "k", "seed"]).any()
-    assert (table["low"] <= table["accuracy"]).all()
-    listed = list_stages(experiments.stages(settings), store)
+    settings, store, rows = made
+    of_7a, of_7b = rows[rows["k"].isna()], rows[rows["k"].notna()]
+    assert set(of_7a["method"]) == set(METHODS)
+    assert len(of_7a) == 4 * 4 * 2  # methods, 1 to 4 completions, seeds
+    assert len(of_7b) == (2 + 4) * 2  # k of 2 and of 4 completions
+    assert not rows.duplicated(["method", "n", "k", "seed"]).any()
+    assert (rows["low"] <= rows["accuracy"]).all()
+    listed = list_tasks(CHAPTER.stages(settings), store)
     folders = {path for path in store.root.glob("*/*") if path.is_dir()}
-    assert folders == {artifacts.folder_of(stage.spec, store) for stage in listed}
+    assert folders == {folder_of(task.spec, store) for task in listed}
 
 
 def test_the_verifiers_are_those_of_fig_5():
     settings = resolve("06_test_time_compute", scale="mini")
-    fig5 = experiments.stages(resolve("03_verification", scale="mini"))
+    fig5 = verification.CHAPTER.stages(resolve("03_verification", scale="mini"))
     known = {spec.verifier for spec in fig5 if hasattr(spec, "verifier")}
-    scores = [experiments.more_completions_scores(settings, s) for s in settings.seeds]
+    scores = [point.specs["scores"] for point in grid(settings)]
+    assert len(scores) == len(settings.seeds)
     assert all(spec.verifier in known for spec in scores)
     assert {spec.completions.n for spec in scores} == {settings.test_completions}
 
 
 def test_accuracies_are_those_of_the_metrics(pretended):
-    settings, table = pretended
+    _, made = pretended
     answers, correct, scores = some_completions(1)
     expected = {
         "verification": metrics.verified_at_n(scores, correct, 4),
@@ -147,7 +151,7 @@ def test_accuracies_are_those_of_the_metrics(pretended):
             answers, correct, 4, [4], scores, weighted=True
         )[0],
     }
-    rows = table[(table["seed"] == 1) & (table["n"] == 4)].set_index("method")
+    rows = made[(made["seed"] == 1) & (made["n"] == 4)].set_index("method")
     for method, solved in expected.items():
         assert rows.loc[method, "accuracy"] == pytest.approx(solved.mean())
     votes = metrics.vote_at_n(answers, correct, 4, [1, 2, 3, 4], scores)
@@ -156,8 +160,8 @@ def test_accuracies_are_those_of_the_metrics(pretended):
 
 
 def test_rise_and_fall_are_paired_with_the_ends(pretended):
-    _, table = pretended
-    one = table[(table["method"] == "verification") & (table["seed"] == 0)]
+    _, made = pretended
+    one = made[(made["method"] == "verification") & (made["seed"] == 0)]
     for name, end in (("rise", 0), ("fall", -1)):
         expected = one["accuracy"] - one["accuracy"].iloc[end]
         np.testing.assert_allclose(one[name], expected, atol=1e-12)
@@ -170,9 +174,9 @@ def test_rise_and_fall_are_paired_with_the_ends(pretended):
 
 
 def test_the_peak_is_that_of_the_mean_over_seeds(pretended):
-    _, table = pretended
-    voted = table["method"] == more.TOP_K_VOTE
-    for _, rows in table.fillna({"k": 0}).groupby(["method", voted * table["n"]]):
+    _, made = pretended
+    voted = made["method"] == more.TOP_K_VOTE
+    for _, rows in made.fillna({"k": 0}).groupby(["method", voted * made["n"]]):
         x = "k" if rows["k"].any() else "n"
         assert rows["peak"].nunique() == 1
         assert rows["peak"].iloc[0] == rows.groupby(x)["accuracy"].mean().idxmax()
@@ -220,10 +224,10 @@ RISING = (0.2, 0.26, 0.32, 0.36, 0.38, 0.39)
     ],
 )
 def test_c11(settings, verdict):
-    table = completions_table(**settings)
+    made = completions_table(**settings)
     if not sum(settings.get("heights", [1])):
-        table["accuracy"] = 0.0
-    (found,) = judge_completions(table)
+        made["accuracy"] = 0.0
+    (found,) = CHAPTER.judge("fig7a", made)
     assert (found.id, found.verdict) == ("C11", verdict)
 
 
@@ -243,49 +247,46 @@ def test_c11(settings, verdict):
     ],
 )
 def test_c12(settings, verdict):
-    (found,) = judge_voters(voters_table(**settings))
+    (found,) = CHAPTER.judge("fig7b", voters_table(**settings))
     assert (found.id, found.verdict) == ("C12", verdict)
 
 
 def test_verdicts_on_the_place_of_a_peak_carry_its_limits():
-    (peak,) = judge_completions(completions_table())
+    peak = c11(completions_table())
     assert peak[2:5] == (400, 200, 800)
     assert "peaks at 400 of 1,600 completions (200 to 800)" in peak.sentence
     assert "falls by +5.0 points" in peak.sentence and "paper's" in peak.sentence
-    (rising,) = judge_completions(completions_table(RISING))
+    rising = c11(completions_table(RISING))
     assert "nothing was drawn beyond" in rising.sentence
-    (voters,) = judge_voters(voters_table())
+    voters = c12(voters_table())
     assert voters[2:5] == (30, 30, 30)
     assert "3 of 100, 10 of 400, 30 of 1,600" in voters.sentence
 
 
 def test_verdicts_are_the_same_from_a_csv(tmp_path):
-    for judge, table in (
-        (judge_completions, completions_table()),
-        (judge_voters, voters_table()),
-    ):
-        table.to_csv(tmp_path / "table.csv", index=False)
-        assert judge(table) == judge(pd.read_csv(tmp_path / "table.csv"))
+    for judge, made in ((c11, completions_table()), (c12, voters_table())):
+        made.to_csv(tmp_path / "table.csv", index=False)
+        assert judge(made) == judge(pd.read_csv(tmp_path / "table.csv"))
 
 
 # ------------------------------------------------------------------------- the figures
 
 
 def test_fig7a_marks_the_peak_and_draws_all_methods():
-    figure, axes = figures.new_figure("fig7a")
-    top, bottom = figures.fig7a(completions_table(), axes)
+    drawing = CHAPTER.draw("fig7a", completions_table())
+    top, bottom = drawing.axes
     labels = [text.get_text() for text in top.get_legend().get_texts()]
     assert "highest at 400 (200 to 800)" in labels
     looks = {(line.get_marker(), line.get_linestyle()) for line in bottom.lines}
     assert len(looks) == len(METHODS)
-    plt.close(figure)
+    plt.close(drawing)
 
 
 def test_fig7b_marks_the_best_k_of_every_curve():
-    figure, axes = figures.new_figure("fig7b")
-    figures.fig7b(voters_table(), axes)
+    drawing = CHAPTER.draw("fig7b", voters_table())
+    (axes,) = drawing.axes
     best = [container.lines[0].get_xdata()[0] for container in axes.containers]
     assert best == [3, 10, 30]
     marks = {container.lines[0].get_marker() for container in axes.containers}
     assert len(marks) == 3
-    plt.close(figure)
+    plt.close(drawing)

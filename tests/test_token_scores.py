@@ -1,6 +1,7 @@
 """Token scores: the cases' rule, calibration, side by side, and their figures."""
 
 import re
+from importlib import import_module
 
 import matplotlib
 import numpy as np
@@ -9,14 +10,19 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from gsmlib import experiments, figures
-from gsmlib.config import resolve
-from gsmlib.experiments import token_scores, verification
-from gsmlib.experiments.token_scores import find_cases, readable, reliability
-from gsmlib.figures import pages
-from gsmlib.figures import token_scores as drawn
+from gsmlib.chapters import resolve, shared, textpage, verification, verifier_scores
+from gsmlib.chapters.shared import scored_completions
+from gsmlib.chapters.verifier_scores import CHAPTER, grid
+from gsmlib.chapters.verifier_scores import figures as drawn
+from gsmlib.chapters.verifier_scores.grid import (
+    CASES,
+    OUTCOMES,
+    find_cases,
+    readable,
+    reliability,
+)
 from gsmlib.method import metrics
-from gsmlib.study import pipeline
+from gsmlib.study import results
 from gsmlib.study.store import Store
 
 matplotlib.use("agg")
@@ -83,11 +89,6 @@ def test_cases_agree_with_a_search_over_all_completions():
     assert scores[cases[3].problem, cases[3].sample] == second
 
 
-def test_the_figures_know_the_same_kinds_and_outcomes():
-    assert [case[0] for case in token_scores.CASES] == list(drawn.PLACES)
-    assert list(token_scores.OUTCOMES) == list(drawn.OUTCOMES)
-
-
 # ------------------------------------------------------------------------- calibration
 
 
@@ -123,16 +124,18 @@ def test_limits_are_over_problems_not_completions():
 def test_tables_rest_on_03s_artifacts(settings):
     """The same specs, and so the same keys, as Fig 5's point of that size."""
     whole = resolve("03_verification", **TINY)
-    known = set(verification.verification_stages(whole))
-    scores = {token_scores.scores_spec(settings, seed) for seed in settings.seeds}
-    assert scores <= known and token_scores.greedy_spec(settings, 0) in known
-    assert scores < set(token_scores.token_score_stages(settings))
+    known = set(verification.CHAPTER.stages(whole))
+    points = grid(settings)
+    scores, greedy = {p.specs["scores"] for p in points}, points[0].specs["greedy"]
+    assert [point.about["seed"] for point in points] == list(settings.seeds)
+    assert scores <= known and greedy in known
+    assert scores < set(CHAPTER.stages(settings))
 
 
 def test_fig13s_table_has_a_row_per_token(settings, store):
-    table = experiments.token_score_table(settings, store)
-    spec = experiments.scores_spec(settings, 0)
-    scored = experiments.scored_completions(spec, store)
+    table = verifier_scores.token_score_table(settings, store)
+    spec = grid(settings)[0].specs["scores"]
+    scored = scored_completions(spec, store)
     by_place = scored.set_index(["problem", "sample"])
     assert len(table)
     for _, rows in table.groupby("place"):
@@ -144,37 +147,40 @@ def test_fig13s_table_has_a_row_per_token(settings, store):
         assert text == readable(completion["text"])
         assert first["reference"].startswith("####") and first["question"]
         assert not rows["question"].iloc[1:].any()
-    pd.testing.assert_frame_equal(table, experiments.token_score_table(settings, store))
+    pd.testing.assert_frame_equal(
+        table, verifier_scores.token_score_table(settings, store)
+    )
 
 
 def test_calibration_counts_every_completion(settings, store):
-    table = experiments.calibration_table(settings, store)
+    table = verifier_scores.calibration_table(settings, store)
     assert (table.groupby("seed")["count"].sum() == 4 * 3).all()
     assert set(table["seed"]) == {0, 1}
     for seed, rows in table.groupby("seed"):
-        spec = experiments.scores_spec(settings, seed)
-        scored = experiments.scored_completions(spec, store)
+        spec = grid(settings)[seed].specs["scores"]
+        scored = scored_completions(spec, store)
         errors = (scored["last"].clip(0, 1) - scored["correct"]) ** 2
         assert rows["brier"].iloc[0] == pytest.approx(errors.mean())
 
 
 def test_side_by_side_counts_every_problem(settings, store, monkeypatch):
     """With labels that make every outcome occur, as no smoke model would."""
-    seed, spec = settings.seeds[0], experiments.scores_spec(settings, 0)
-    greedy = token_scores.greedy_spec(settings, seed)
-    real = {one: pipeline.sample(one, store) for one in (greedy, spec.completions)}
+    specs = grid(settings)[0].specs
+    spec, greedy = specs["scores"], specs["greedy"]
+    real = {one: results.sample(one, store) for one in (greedy, spec.completions)}
     labels = {greedy: [1, 0, 1, 0], spec.completions: [0, 1, 1, 0]}
 
     def labelled(one, store):
         right = np.array(labels[one], dtype=bool)
         return real[one].assign(correct=right[real[one]["problem"]])
 
-    monkeypatch.setattr(token_scores, "sample", labelled)
-    table = experiments.side_by_side_table(settings, store)
-    assert table["outcome"].tolist() == list(token_scores.OUTCOMES)
+    for module in (shared, import_module("gsmlib.chapters.verifier_scores.grid")):
+        monkeypatch.setattr(module, "sample", labelled)
+    table = verifier_scores.side_by_side_table(settings, store)
+    assert table["outcome"].tolist() == list(OUTCOMES)
     assert table["problem"].tolist() == [1, 0, 2, 3]
     assert (table["problems"] == 1).all() and (table["n_problems"] == 4).all()
-    scores = pipeline.score(spec, store).groupby("problem")["last"].max()
+    scores = results.score(spec, store).groupby("problem")["last"].max()
     assert table["score"].tolist() == scores[table["problem"]].tolist()
 
 
@@ -185,7 +191,7 @@ def cases_table(places=(1, 2, 3, 4, 5), text="Kim has 3*4=<<3*4=12>>12.\n#### 12
     """Solutions of one text whose tokens' scores run from below 0 to above 1."""
     tokens = [*re.findall(r"\n| ?\w+|[^\w]", text), "null", "", "-" * 99, HOSTILE]
     rows = [
-        {"place": place, "case": drawn.PLACES[place - 1], "fits": place != 5}
+        {"place": place, "case": CASES[place - 1][0], "fits": place != 5}
         | {"problem": place, "sample": 0, "correct": place < 4, "last": 1 / 3}
         | {"question": "How many $ and <b>?" * 9 if i == 0 else ""}
         | {"reference": "#### 12", "token": token}
@@ -218,7 +224,7 @@ def solutions_table(outcomes=4):
         | {"question": "How much is $3? " * 9, "reference": "#### 1000000"}
         | {"finetuning": text, "finetuning_right": i in (1, 2)}
         | {"verification": text * 2, "verification_right": i in (0, 2), "score": 0.9}
-        for i, outcome in enumerate(drawn.OUTCOMES[:outcomes])
+        for i, outcome in enumerate(list(OUTCOMES)[:outcomes])
     ]
     return pd.DataFrame(rows)
 
@@ -234,10 +240,7 @@ TABLES = {
 
 
 def draw(name):
-    figure_id = name.partition("_")[0]
-    figure, axes = figures.new_figure(figure_id)
-    figures.DRAW[figure_id](TABLES[name], axes)
-    return figure
+    return CHAPTER.draw(name.partition("_")[0], TABLES[name])
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -275,12 +278,12 @@ def luminance(color):
 
 
 def test_colours_keep_their_order_in_grey_and_text_can_be_read():
-    faces = [luminance(ink.face) for ink in pages.SCORE_INKS]
+    faces = [luminance(ink.face) for ink in textpage.SCORE_INKS]
     lightness = 116 * np.cbrt(faces) - 16
     assert (np.diff(lightness) > 5).all()
-    red, green = (to_rgb(pages.SCORE_INKS[i].face) for i in (0, -1))
+    red, green = (to_rgb(textpage.SCORE_INKS[i].face) for i in (0, -1))
     assert red[0] > 2 * red[1] and green[1] == max(green)
-    for ink, face in zip(pages.SCORE_INKS, faces, strict=True):
+    for ink, face in zip(textpage.SCORE_INKS, faces, strict=True):
         light, dark = sorted([face, luminance(ink.color)], reverse=True)
         assert (light + 0.05) / (dark + 0.05) > 4.5  # WCAG's contrast
 
@@ -295,7 +298,7 @@ def test_scores_fall_into_fifths(score, place):
 
 def test_html_escapes_all_text_and_names_every_score():
     table = cases_table((1, 4))
-    page = figures.token_score_html(table)
+    page = verifier_scores.token_score_html(table)
     tags = set(re.findall(r"</?([a-zA-Z]+)", page))
     assert tags == {"p", "b", "br", "ruby", "rt"}
     assert page.count("&lt;script&gt;") == 2 and "&quot;" in page

@@ -6,16 +6,35 @@ Adding one is a folder, a notebook of the record's name, and a line here.
 from pathlib import Path
 from typing import Any
 
-from gsmlib.chapters import dropout, open_points, verification, verifier_ablations
+from gsmlib.chapters import (
+    calculator,
+    claims,
+    dataset,
+    dropout,
+    finetuning_scaling,
+    open_points,
+    test_at_n,
+    test_time_compute,
+    verification,
+    verifier_ablations,
+    verifier_scores,
+)
 from gsmlib.chapters.export import Figure
-from gsmlib.chapters.record import Chapter
+from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.records import SettingsError
 
 CHAPTERS: tuple[Chapter, ...] = (
+    dataset.CHAPTER,
+    calculator.CHAPTER,
+    test_at_n.CHAPTER,
     verification.CHAPTER,
+    finetuning_scaling.CHAPTER,
     verifier_ablations.CHAPTER,
+    test_time_compute.CHAPTER,
     dropout.CHAPTER,
+    verifier_scores.CHAPTER,
     open_points.CHAPTER,
+    claims.CHAPTER,
 )
 
 
@@ -38,3 +57,11 @@ def find_figure(csv: Path) -> Figure | None:
     figure_id = csv.stem.partition("_")[0]
     figures = (figure for chapter in CHAPTERS for figure in chapter.figures)
     return next((figure for figure in figures if figure.id == figure_id), None)
+
+
+def find_claim(claim_id: str) -> Claim:
+    """Return the claim of an id such as "C5"; KeyError names those there are."""
+    known = {claim.id: claim for chapter in CHAPTERS for claim in chapter.claims}
+    if claim_id not in known:
+        raise KeyError(f"no claim {claim_id!r}; there are {', '.join(known)}")
+    return known[claim_id]

@@ -43,6 +43,10 @@ class Claim(NamedTuple):
         """What is claimed, where, and of which quantity."""
         return self.own or paper.claim(self.id)
 
+    def verdict(self, table: pd.DataFrame) -> Verdict:
+        """Return the verdict from the table of the claim's figure."""
+        return self.judge(table)._replace(own=self.own)
+
 
 class Chapter(NamedTuple):
     """A notebook's question: all that is the chapter's own.
@@ -97,7 +101,7 @@ class Chapter(NamedTuple):
 
     def judge(self, figure_id: str, table: pd.DataFrame) -> list[Verdict]:
         """Return the verdicts on the claims that a figure's table decides."""
-        return [c.judge(table) for c in self.claims if c.figure == figure_id]
+        return [c.verdict(table) for c in self.claims if c.figure == figure_id]
 
 
 def stages_of(points: Sequence[Point]) -> list[Spec]:

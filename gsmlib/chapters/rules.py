@@ -18,6 +18,7 @@ REPRODUCED = "reproduced"
 CONTRADICTED = "contradicted"
 INCONCLUSIVE = "inconclusive"
 NOT_TESTABLE = "not testable at this scale"
+VERDICTS = (REPRODUCED, INCONCLUSIVE, CONTRADICTED, NOT_TESTABLE)
 
 NEGLIGIBLE = 0.02  # differences in accuracy below two points count as none
 STRONG = 0.05  # a strong boost is at least five points
@@ -41,7 +42,10 @@ NOTHING = Interval(np.nan, np.nan, np.nan)  # nothing was measured
 
 
 class Verdict(NamedTuple):
-    """A claim's verdict; value, low and high are nan where nothing was measured."""
+    """A claim's verdict; value, low and high are nan where nothing was measured.
+
+    `own` is the claim, where it is none of the paper's.
+    """
 
     id: str
     verdict: str
@@ -50,6 +54,7 @@ class Verdict(NamedTuple):
     high: float
     seeds: int
     sentence: str
+    own: paper.Claim | None = None
 
 
 def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
@@ -71,7 +76,8 @@ def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
 
 def describe(verdict: Verdict) -> str:
     """Write a verdict beside what the paper says, for a notebook's last cell."""
-    said = f"Paper, {paper.says(verdict.id)}"
+    own = verdict.own
+    said = f"{own.id}: {own.statement}" if own else f"Paper, {paper.says(verdict.id)}"
     return f"{said}\nOurs: {verdict.sentence}\nVerdict: {verdict.verdict}."
 
 
@@ -95,7 +101,7 @@ def ledger_row(verdict: Verdict) -> dict:
         "value": value,
         "interval": None if np.isnan(verdict.low) else [low, high],
         "seeds": verdict.seeds,
-        "paper": paper.claim(verdict.id).value,
+        "paper": (verdict.own or paper.claim(verdict.id)).value,
         "sentence": verdict.sentence,
     }
 

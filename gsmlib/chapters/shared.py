@@ -200,6 +200,12 @@ def greedy_and_sampled(
     return columns, (first, at_n)
 
 
+def scored_completions(spec: ScoreSpec, store: Store) -> pd.DataFrame:
+    """Return completions joined with their scores: a row per (problem, sample)."""
+    keys = ["problem", "sample"]
+    return score(spec, store).merge(sample(spec.completions, store), on=keys)
+
+
 def scores_and_labels(
     spec: ScoreSpec, store: Store, how: str = "last"
 ) -> tuple[np.ndarray, np.ndarray]:

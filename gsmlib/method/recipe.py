@@ -6,7 +6,6 @@ from pydantic import Field
 
 from gsmlib.records import Count, Precision, Rate, Record, Seed
 
-
 EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
 
 

@@ -3,22 +3,21 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.rules import VERDICTS
 from gsmlib.chapters.style import BLUE, GREEN, GREY, VERMILLION, Line, styled
 
-# In the order of the columns; places and markers say the same as the colours.
-VERDICTS = {
-    REPRODUCED: Line(GREEN, "o", ""),
-    INCONCLUSIVE: Line(BLUE, "D", "", filled=False),
-    CONTRADICTED: Line(VERMILLION, "X", ""),
-    NOT_TESTABLE: Line(GREY, "_", ""),
-}
+LOOKS = (  # of VERDICTS; places and markers say the same as the colours
+    Line(GREEN, "o", ""),
+    Line(BLUE, "D", "", filled=False),
+    Line(VERMILLION, "X", ""),
+    Line(GREY, "_", ""),
+)
 
 
 @styled
 def ledger(table: pd.DataFrame, axes: Axes) -> Axes:
-    """The verdicts on all claims; table: the rows of `claims.ledger_table`."""
-    for x, (verdict, line) in enumerate(VERDICTS.items()):
+    """The verdicts on all claims; table: the rows of `ledger.ledger_table`."""
+    for x, (verdict, line) in enumerate(zip(VERDICTS, LOOKS, strict=True)):
         rows = table.index[table["verdict"] == verdict]
         face = line.color if line.filled else "white"
         look = dict(color=line.color, marker=line.marker, markerfacecolor=face)

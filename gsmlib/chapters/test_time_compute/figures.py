@@ -38,8 +38,7 @@ TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 7a: verified accuracy over completions; below it the other choices.
 
-    table: rows of `experiments.more_completions_table`, those of Fig 7a; axes: two, one
-    above the other.
+    table: the rows of `grid.table` without k; axes: two, one above the other.
     """
     top, bottom = axes
     verified = table[table["method"] == "verification"]
@@ -66,7 +65,7 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
 def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 7b: accuracy of the vote of the top k, a curve per number of completions.
 
-    table: rows of `experiments.more_completions_table`, those of Fig 7b.
+    table: the rows of `grid.table` with k.
     """
     counts = sorted(table["n"].unique())
     for line, n in zip(_shades(len(counts)), counts, strict=True):

@@ -1,38 +1,33 @@
-"""The table of 06_test_time_compute: more completions (Fig 7a), voters (Fig 7b)."""
+"""The grid and the table of Fig 7: more completions (7a), voters among them (7b)."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from gsmlib.config import TestTimeSettings
-from gsmlib.experiments.shared import (
+
+from gsmlib.chapters.record import Point
+from gsmlib.chapters.shared import (
+    as_columns,
+    computed,
+    describe,
     difference,
-    finetune_spec,
+    each_seed,
     limits,
     matrix,
-    progress,
-    test_spec,
-    verifier_spec,
+    verified,
 )
-from gsmlib.study.pipeline import sample, score
-from gsmlib.study.plan import prepare
-
+from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.method import metrics, selection
-from gsmlib.study.specs import ScoreSpec, Spec
+from gsmlib.study.results import (
+    sample,
+    score,
+)
+from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 
-METHODS = ("verification", "majority vote", "weighted vote", "test@n")  # Fig 7a
 TOP_K_VOTE = "vote of the top k"  # Fig 7b
 PER_DOUBLING = 2  # points of a curve between n and 2 n
-
-
-class Curve(NamedTuple):
-    """A method over numbers of completions or, given n of these, over voters k."""
-
-    method: str
-    points: list[int]
-    n: int | None = None
 
 
 class Completions(NamedTuple):
@@ -43,7 +38,33 @@ class Completions(NamedTuple):
     scores: np.ndarray
 
 
-def more_completions_table(settings: TestTimeSettings, store: Store) -> pd.DataFrame:
+METHODS = {  # Fig 7a: (completions, n) -> (P,), the accuracy on every problem
+    "verification": lambda run, n: metrics.verified_at_n(run.scores, run.correct, n),
+    "majority vote": lambda run, n: metrics.vote_at_n(*run[:2], n, [n])[0],
+    "weighted vote": lambda run, n: metrics.vote_at_n(
+        *run[:2], n, [n], run.scores, weighted=True
+    )[0],
+    "test@n": lambda run, n: metrics.test_at_n(run.correct, n),
+}
+
+
+class Curve(NamedTuple):
+    """A method over numbers of completions or, given n of these, over voters k."""
+
+    method: str
+    points: list[int]
+    n: int | None = None
+
+
+def grid(settings: MoreCompletionsSettings) -> list[Point]:
+    """Return a point per seed: the scores of its many test completions."""
+    return [
+        Point(describe(settings, base), {"scores": verified(settings, base)})
+        for base in each_seed(settings)
+    ]
+
+
+def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
     """Return Fig 7's table: a row per (method, n, k, seed); k in Fig 7b only.
 
     Columns: dataset, model, n_train, seed, n_problems, method, n (completions a
@@ -55,46 +76,19 @@ def more_completions_table(settings: TestTimeSettings, store: Store) -> pd.DataF
     and in Fig 7b growth, the least-squares slope of log best k over log n; their _low
     and _high are from a bootstrap over problems and seeds.
     """
-    prepare(more_completions_stages(settings), store)
-    curves = _curves(settings)
-    seeds = progress([(seed,) for seed in settings.seeds], "more completions")
-    runs = [_along(curves, settings, seed, store) for (seed,) in seeds]
-    found = [np.array(values) for values in zip(*runs, strict=True)]
-    tables = [
-        _curve_table(curve, settings.seeds, values)
-        for curve, values in zip(curves, found, strict=True)
-    ]
-    fig7a, fig7b = (
-        pd.concat(t) for t in (tables[: len(METHODS)], tables[len(METHODS) :])
+    points, curves = grid(settings), _curves(settings)
+    runs = (
+        read_completions(point.specs["scores"], store)
+        for point in computed(points, store, "more completions")
     )
-    voted = dict(zip(settings.counts, found[len(METHODS) :], strict=True))
-    table = pd.concat([fig7a, fig7b.assign(**growth_of_best_k(voted))])
-    about = {"dataset": settings.dataset, "model": settings.model}
-    about |= {"n_train": settings.n_train}
-    first = pd.DataFrame(about, index=range(len(table)))
-    return pd.concat([first, table.reset_index(drop=True)], axis=1)
-
-
-def more_completions_stages(settings: TestTimeSettings) -> list[Spec]:
-    """Return the last stages of Fig 7's table."""
-    scores = [more_completions_scores(settings, seed) for seed in settings.seeds]
-    return [spec for both in scores for spec in (both, both.completions)]
-
-
-def more_completions_scores(settings: TestTimeSettings, seed: int) -> ScoreSpec:
-    """Return the scores of a seed's many test completions."""
-    generator = finetune_spec(
-        settings,
-        settings.model,
-        settings.n_train,
-        settings.learning_rate,
-        epochs=settings.generator_epochs,
-        seed=seed,
-    )
-    n, epoch = settings.test_completions, settings.generator_epochs
-    return ScoreSpec(
-        verifier=verifier_spec(settings, generator),
-        completions=test_spec(settings, generator, epoch, n),
+    by_seed = [[_accuracies(curve, run) for curve in curves] for run in runs]
+    found = [np.array(values) for values in zip(*by_seed, strict=True)]
+    drawn = list(zip(curves, found, strict=True))
+    growth = growth_of_best_k({c.n: values for c, values in drawn if c.n})
+    return pd.DataFrame(
+        row | (growth if curve.n else {})
+        for curve, values in drawn
+        for row in _rows(curve, points, values)
     )
 
 
@@ -115,60 +109,31 @@ def along_axis(m: int) -> list[int]:
     return sorted({1, *points.tolist()})
 
 
-def _curves(settings: TestTimeSettings) -> list[Curve]:
+def _curves(settings: MoreCompletionsSettings) -> list[Curve]:
     ns = along_axis(settings.test_completions)
     curves = [Curve(method, ns) for method in METHODS]
     return curves + [Curve(TOP_K_VOTE, along_axis(n), n) for n in settings.counts]
 
 
-def _along(
-    curves: list[Curve], settings: TestTimeSettings, seed: int, store: Store
-) -> list[np.ndarray]:
-    """Return, for each curve, (points, P): one seed's accuracy on every problem."""
-    run = read_completions(more_completions_scores(settings, seed), store)
-    return [_accuracies(curve, run) for curve in curves]
-
-
 def _accuracies(curve: Curve, run: Completions) -> np.ndarray:
     """Return (points, P): the accuracy on every problem along a curve."""
-    answers, correct, scores = run
     if curve.n:
-        return metrics.vote_at_n(answers, correct, curve.n, curve.points, scores)
-    at_n = {
-        "verification": lambda n: metrics.verified_at_n(scores, correct, n),
-        "majority vote": lambda n: metrics.vote_at_n(answers, correct, n, [n])[0],
-        "weighted vote": lambda n: metrics.vote_at_n(
-            answers, correct, n, [n], scores, weighted=True
-        )[0],
-        "test@n": lambda n: metrics.test_at_n(correct, n),
-    }[curve.method]
-    return np.array([at_n(n) for n in curve.points])
+        return metrics.vote_at_n(*run[:2], curve.n, curve.points, run.scores)
+    return np.array([METHODS[curve.method](run, n) for n in curve.points])
 
 
-def _curve_table(
-    curve: Curve, seeds: tuple[int, ...], values: np.ndarray
-) -> pd.DataFrame:
-    """Return a row per seed and point from (seeds, points, P) accuracies."""
-    highest = curve.points[values.mean(axis=(0, 2)).argmax()]
-    peak = _with_limits("peak", highest, _resampled_peaks(values, curve.points))
-    rows = []
-    for seed, solved in zip(seeds, values, strict=True):
-        for point, here in zip(curve.points, solved, strict=True):
-            place = {"n": curve.n, "k": point} if curve.n else {"n": point}
-            about = {"seed": seed, "n_problems": len(here), "method": curve.method}
+def _rows(
+    curve: Curve, points: Sequence[Point], values: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """Yield a row per seed and place of a curve from (seeds, places, P) accuracies."""
+    peak = _with_limits("peak", *_peaks(values, curve.points))
+    for point, solved in zip(points, values, strict=True):
+        for place, here in zip(curve.points, solved, strict=True):
+            about = point.about | {"n_problems": len(here), "method": curve.method}
+            about |= {"n": curve.n, "k": place} if curve.n else {"n": place}
             rise = difference("rise", here, solved[0])
             fall = difference("fall", here, solved[-1])
-            rows.append(about | place | limits("", here) | rise | fall | peak)
-    return pd.DataFrame(rows)
-
-
-def _resampled_peaks(values: np.ndarray, points: Sequence[int]) -> np.ndarray:
-    """Return (resamples,): the points at which resampled mean curves are highest.
-
-    values: (seeds, points, P). The first of equally high points is taken.
-    """
-    curves = metrics.bootstrap_curves(np.moveaxis(values, 1, 2))
-    return np.array(points)[curves.argmax(axis=1)]
+            yield about | limits("", here) | rise | fall | peak
 
 
 def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
@@ -177,16 +142,23 @@ def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
     voted: n -> (seeds, points, P), the accuracies of the vote along `along_axis(n)`.
     """
     if len(voted) < 2:
-        return dict.fromkeys(("growth", "growth_low", "growth_high"), np.nan)
+        return as_columns("growth", [np.nan] * 3)
     offsets = np.log(list(voted)) - np.log(list(voted)).mean()
     weights = offsets / (offsets @ offsets)
-    best = [
-        along_axis(n)[values.mean(axis=(0, 2)).argmax()] for n, values in voted.items()
-    ]
-    resampled = [_resampled_peaks(values, along_axis(n)) for n, values in voted.items()]
+    peaks = [_peaks(values, along_axis(n)) for n, values in voted.items()]
+    best, resampled = zip(*peaks, strict=True)
     return _with_limits("growth", weights @ np.log(best), weights @ np.log(resampled))
 
 
+def _peaks(values: np.ndarray, points: Sequence[int]) -> tuple[int, np.ndarray]:
+    """Return where the mean curve is highest, and (resamples,): resampled ones.
+
+    values: (seeds, points, P). The first of equally high points is taken.
+    """
+    curves = metrics.bootstrap_curves(np.moveaxis(values, 1, 2))
+    highest = points[values.mean(axis=(0, 2)).argmax()]
+    return highest, np.array(points)[curves.argmax(axis=1)]
+
+
 def _with_limits(name: str, value: float, resampled: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+    return as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))

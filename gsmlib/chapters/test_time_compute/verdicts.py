@@ -3,34 +3,9 @@
 import pandas as pd
 
 from gsmlib import paper
-from gsmlib.chapters.rules import (
-    BEYOND,
-    CONTRADICTED,
-    FEW,
-    INCONCLUSIVE,
-    MIN_COUNTS,
-    MIN_VOTERS,
-    NEGLIGIBLE,
-    REPRODUCED,
-    Verdict,
-    count_seeds,
-    in_points,
-    in_seeds,
-    not_testable,
-    over_seeds,
-    untestable,
-)
+from gsmlib.chapters import rules
+from gsmlib.chapters.rules import FEW, NEGLIGIBLE, Verdict, in_points, in_seeds
 from gsmlib.method.metrics import Interval
-
-
-def judge_completions(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C11 from the table of Fig 7a."""
-    return [c11(table)]
-
-
-def judge_voters(table: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on C12 from the table of Fig 7b."""
-    return [c12(table)]
 
 
 def c11(table: pd.DataFrame) -> Verdict:
@@ -44,22 +19,22 @@ def c11(table: pd.DataFrame) -> Verdict:
     that is BEYOND times the paper's peak: on a shorter curve the peak may be to come.
     """
     rows = table[table["method"] == "verification"]
-    reason = untestable(rows, rows["accuracy"].max())
-    if rows["n"].nunique() < MIN_COUNTS:
-        reason = f"accuracy at fewer than {MIN_COUNTS} numbers of completions"
+    reason = rules.untestable(rows, rows["accuracy"].max())
+    if rows["n"].nunique() < rules.MIN_COUNTS:
+        reason = f"accuracy at fewer than {rules.MIN_COUNTS} numbers of completions"
     if reason:
-        return not_testable("C11", table, reason)
+        return rules.not_testable("C11", table, reason)
     rises, falls = (_by(rows, "n", name) for name in ("rise", "fall"))
     first, last = min(rises), max(rises)
     peak, low, high = (rows[name].iloc[0] for name in ("peak", "peak_low", "peak_high"))
     rise, fall = rises[peak], falls[peak]
     never_rises = all(rises[n].high < NEGLIGIBLE for n in rises if n > first)
     never_falls = all(falls[n].high < NEGLIGIBLE for n in falls if n < last)
-    word = INCONCLUSIVE
+    word = rules.INCONCLUSIVE
     if first < peak < last and min(rise.low, fall.low) > NEGLIGIBLE:
-        word = REPRODUCED
-    elif never_rises or (never_falls and last >= BEYOND * paper.BEST_COMPLETIONS):
-        word = CONTRADICTED
+        word = rules.REPRODUCED
+    elif never_rises or (never_falls and last >= rules.BEYOND * paper.BEST_COMPLETIONS):
+        word = rules.CONTRADICTED
     sentence = (
         f"verified accuracy peaks at {peak:,.0f} of {last:,} completions "
         f"({low:,.0f} to {high:,.0f}), {in_points(rise)} over a single one; "
@@ -70,7 +45,7 @@ def c11(table: pd.DataFrame) -> Verdict:
         else f"from there to the end it falls by {in_points(fall)}; "
     )
     sentence += f"the paper's peak is {paper.BEST_COMPLETIONS}; {in_seeds(table)}."
-    return Verdict("C11", word, peak, low, high, count_seeds(table), sentence)
+    return Verdict("C11", word, peak, low, high, rules.count_seeds(table), sentence)
 
 
 def c12(table: pd.DataFrame) -> Verdict:
@@ -82,15 +57,15 @@ def c12(table: pd.DataFrame) -> Verdict:
     Contradicted: no vote of the top few gains NEGLIGIBLE, surely; or the best k surely
     shrinks; or it is surely more than a few.
     """
-    reason = untestable(table, table["accuracy"].max())
+    reason = rules.untestable(table, table["accuracy"].max())
     counts = sorted(table["n"].unique())
-    if not reason and len(counts) < MIN_COUNTS:
-        reason = f"{len(counts)} numbers of completions, fewer than {MIN_COUNTS}"
+    if not reason and len(counts) < rules.MIN_COUNTS:
+        reason = f"{len(counts)} numbers of completions, fewer than {rules.MIN_COUNTS}"
     last, most = int(counts[-1]), FEW * counts[-1]
-    if not reason and most < MIN_VOTERS:
-        reason = f"the top few of {last} completions are fewer than {MIN_VOTERS}"
+    if not reason and most < rules.MIN_VOTERS:
+        reason = f"the top few of {last} completions are fewer than {rules.MIN_VOTERS}"
     if reason:
-        return not_testable("C12", table, reason)
+        return rules.not_testable("C12", table, reason)
     rows = table[table["n"] == last]
     gains = _by(rows, "k", "rise")
     best, low, high = (rows[name].iloc[0] for name in ("peak", "peak_low", "peak_high"))
@@ -98,11 +73,11 @@ def c12(table: pd.DataFrame) -> Verdict:
         *(rows[name].iloc[0] for name in ("growth", "growth_low", "growth_high"))
     )
     useless = all(gain.high < NEGLIGIBLE for k, gain in gains.items() if 1 < k <= most)
-    word = INCONCLUSIVE
+    word = rules.INCONCLUSIVE
     if best <= most and gains[best].low > NEGLIGIBLE and growth.low > 0:
-        word = REPRODUCED
+        word = rules.REPRODUCED
     elif useless or growth.high < 0 or low > most:
-        word = CONTRADICTED
+        word = rules.CONTRADICTED
     bests = table.drop_duplicates("n").sort_values("n")
     places = ", ".join(f"{row.peak:.0f} of {row.n:,}" for row in bests.itertuples())
     sentence = (
@@ -111,9 +86,9 @@ def c12(table: pd.DataFrame) -> Verdict:
         f"best k over log completions has slope {growth.mean:.2f} "
         f"({growth.low:.2f} to {growth.high:.2f}); {in_seeds(table)}."
     )
-    return Verdict("C12", word, best, low, high, count_seeds(table), sentence)
+    return Verdict("C12", word, best, low, high, rules.count_seeds(table), sentence)
 
 
 def _by(rows: pd.DataFrame, x: str, name: str) -> dict[float, Interval]:
     """Return a column, joined over seeds, at every point of a curve."""
-    return {point: over_seeds(some, name) for point, some in rows.groupby(x)}
+    return {point: rules.over_seeds(some, name) for point, some in rows.groupby(x)}

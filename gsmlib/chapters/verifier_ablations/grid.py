@@ -20,8 +20,10 @@ from gsmlib.chapters.shared import (
     verified_best,
 )
 from gsmlib.chapters.verifier_ablations.settings import VerifierAblationSettings
+from gsmlib.study.results import (
+    parameter_count,
+)
 from gsmlib.study.specs import ScoreSpec
-from gsmlib.study.stages import parameter_count
 from gsmlib.study.store import Store
 
 # Level and objective of the verifiers of Fig 6a and 6b; the first is the paper's.

@@ -26,29 +26,17 @@ from gsmlib.chapters.textpage import (
     INK,
     PAGE_COLUMNS,
     SCORE_INKS,
-    Run,
+    Span,
     break_lines,
     show_token,
     write_page,
 )
+from gsmlib.chapters.verifier_scores.grid import CASES, OUTCOMES
 
-PLACES = (  # Fig 13's kinds in the order of the table's places
-    "true positive",
-    "false negative",
-    "false negative",
-    "true negative",
-    "false positive",
-)
-OUTCOMES = (
-    "verification wins",
-    "verification loses",
-    "both are right",
-    "both are wrong",
-)
 GAP = 3  # characters between two solutions side by side
 HALF = (PAGE_COLUMNS - GAP) // 2
 
-Lines = list[list[tuple[int, Run]]]
+Lines = list[list[tuple[int, Span]]]
 
 
 # ---------------------------------------------------------------- Fig 13: token scores
@@ -58,10 +46,10 @@ Lines = list[list[tuple[int, Run]]]
 def fig13(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 13: five solutions, each token coloured by its score.
 
-    table: the rows of `experiments.token_score_table`.
+    table: the rows of `grid.token_score_table`.
     """
     lines: Lines = []
-    for place, kind in enumerate(PLACES, 1):
+    for place, (kind, *_) in enumerate(CASES, 1):
         lines += [*_case_lines(kind, table[table["place"] == place]), []]
     return write_page(axes, [*lines, *_key()])
 
@@ -69,17 +57,17 @@ def fig13(table: pd.DataFrame, axes: Axes) -> Axes:
 def _case_lines(kind: str, rows: pd.DataFrame) -> Lines:
     if rows.empty:
         text = f"{kind.capitalize()}: there is no such completion."
-        return break_lines([Run(text, "head")])
+        return break_lines([Span(text, "head")])
     first = rows.iloc[0]
-    lines = break_lines([Run(describe_case(first), "head")])
+    lines = break_lines([Span(describe_case(first), "head")])
     question = " ".join(first["question"].split())
-    lines += break_lines([Run(question, "masked")])
-    runs = [
-        Run(piece, f"score {score_bin(score)}")
+    lines += break_lines([Span(question, "masked")])
+    spans = [
+        Span(piece, f"score {score_bin(score)}")
         for token, score in zip(rows["token"], rows["score"], strict=True)
         for piece in _boxes(token)
     ]
-    return lines + break_lines(runs)
+    return lines + break_lines(spans)
 
 
 def describe_case(row: pd.Series) -> str:
@@ -104,10 +92,10 @@ def _boxes(token: str) -> list[str]:
 
 
 def _key() -> Lines:
-    runs = [Run("score: ")]
+    spans = [Span("score: ")]
     for number, name in enumerate(_bin_names()):
-        runs += [Run(f" {name} ", f"score {number}"), Run(" ")]
-    return break_lines(runs)
+        spans += [Span(f" {name} ", f"score {number}"), Span(" ")]
+    return break_lines(spans)
 
 
 def _bin_names() -> list[str]:
@@ -150,7 +138,7 @@ def _ruby(token: str, score: float) -> str:
 def calibration(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Share of right completions over their scores; below, how many have such scores.
 
-    table: the rows of `experiments.calibration_table`; axes: two, one above the other.
+    table: the rows of `grid.calibration_table`; axes: two, one above the other.
     """
     top, bottom = axes
     mean = table.groupby("bin")["score"].transform("mean")
@@ -193,7 +181,7 @@ def _measures(table: pd.DataFrame) -> str:
 def sidebyside(table: pd.DataFrame, axes: Axes) -> Axes:
     """Appendix D: a problem's greedy solution beside the verifier's choice.
 
-    table: the rows of `experiments.side_by_side_table`.
+    table: the rows of `grid.side_by_side_table`.
     """
     lines: Lines = []
     for outcome in OUTCOMES:
@@ -203,7 +191,7 @@ def sidebyside(table: pd.DataFrame, axes: Axes) -> Axes:
 
 
 def _none(outcome: str) -> Lines:
-    return break_lines([Run(f"{outcome.capitalize()}: in no problem.", "head")])
+    return break_lines([Span(f"{outcome.capitalize()}: in no problem.", "head")])
 
 
 def _pair_lines(row: pd.Series) -> Lines:
@@ -212,21 +200,21 @@ def _pair_lines(row: pd.Series) -> Lines:
         f"{row['outcome'].capitalize()} ({row['problems']} of {row['n_problems']} "
         f"problems); answer {answer}"
     )
-    lines = break_lines([Run(head, "head")])
-    lines += break_lines([Run(" ".join(row["question"].split()), "masked")])
+    lines = break_lines([Span(head, "head")])
+    lines += break_lines([Span(" ".join(row["question"].split()), "masked")])
     words = {True: "right", False: "wrong"}
     left = f"finetuning, greedy: {words[bool(row['finetuning_right'])]}"
     right = f"verifier: {words[bool(row['verification_right'])]}, {row['score']:.2f}"
-    lines.append([(0, Run(left, "head")), (HALF + GAP, Run(right, "head"))])
+    lines.append([(0, Span(left, "head")), (HALF + GAP, Span(right, "head"))])
     columns = (wrap(row[name], HALF) for name in ("finetuning", "verification"))
     for pair in zip_longest(*columns, fillvalue=""):
         lines.append(_beside(pair))
     return lines
 
 
-def _beside(pair: Sequence[str]) -> list[tuple[int, Run]]:
+def _beside(pair: Sequence[str]) -> list[tuple[int, Span]]:
     places = (0, HALF + GAP)
-    return [(at, Run(text)) for at, text in zip(places, pair, strict=True) if text]
+    return [(at, Span(text)) for at, text in zip(places, pair, strict=True) if text]
 
 
 def wrap(text: str, width: int) -> list[str]:

@@ -4,26 +4,36 @@ All artifacts are those of 03_verification. The examples come from the first see
 rule finds them: nobody chooses.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from gsmlib.config import TokenScoreSettings
-from gsmlib.experiments.shared import (
-    finetune_spec,
+
+from gsmlib.chapters.record import Point, stages_of
+from gsmlib.chapters.shared import (
+    as_columns,
+    computed,
+    describe,
+    each_seed,
+    greedily,
     limits,
     matrix,
     mean_defined,
-    progress,
-    test_spec,
-    verifier_spec,
+    scored_completions,
+    scores_and_labels,
+    verified,
 )
-from gsmlib.study.artifacts import sampled_problems
-from gsmlib.study.pipeline import load_finetuned, sample, score
-from gsmlib.study.plan import prepare
-
+from gsmlib.chapters.verifier_scores.settings import TokenScoreSettings
 from gsmlib.method import metrics, selection
-from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
+from gsmlib.study.pool import prepare
+from gsmlib.study.results import (
+    load_finetuned,
+    sample,
+)
+from gsmlib.study.stages import (
+    sampled_problems,
+)
 from gsmlib.study.store import Store
 
 THRESHOLD = 0.5  # a score from here on says "right"
@@ -54,37 +64,29 @@ class Case(NamedTuple):
     sample: int
 
 
-# ------------------------------------------------------------------------- the stages
+def grid(settings: TokenScoreSettings) -> list[Point]:
+    """Return a point per seed: the test completions' scores, as 03_verification's.
+
+    The first, which the examples come from, also has the greedy solutions and the
+    models that the notebook looks into.
+    """
+    bases = each_seed(settings)
+    points = [
+        Point(describe(settings, base), {"scores": verified(settings, base)})
+        for base in bases
+    ]
+    specs = points[0].specs
+    specs["verifier"] = specs["scores"].verifier
+    specs["generator"] = specs["scores"].completions.generator
+    specs["greedy"] = greedily(settings, bases[0])
+    return points
 
 
-def token_score_stages(settings: TokenScoreSettings) -> list[Spec]:
-    """Return the last stages of the notebook's tables, and the models it looks into."""
-    scores = [scores_spec(settings, seed) for seed in settings.seeds]
-    completions = [spec.completions for spec in scores]
-    models = [scores[0].verifier, completions[0].generator]
-    greedy = greedy_spec(settings, settings.seeds[0])
-    return [*scores, *completions, *models, greedy]
-
-
-def scores_spec(settings: TokenScoreSettings, seed: int) -> ScoreSpec:
-    """Return the scores of the test completions, as 03_verification has them."""
-    epochs = settings.generator_epochs
-    generator = _finetuned(settings, epochs, seed)
-    return ScoreSpec(
-        verifier=verifier_spec(settings, generator),
-        completions=test_spec(settings, generator, epochs, settings.test_completions),
-    )
-
-
-def greedy_spec(settings: TokenScoreSettings, seed: int) -> SampleSpec:
-    """Return the finetuned model's greedy solutions, as 03_verification has them."""
-    epochs = settings.epochs
-    return test_spec(settings, _finetuned(settings, epochs, seed), epochs, 0)
-
-
-def _finetuned(settings: TokenScoreSettings, epochs: int, seed: int) -> FinetuneSpec:
-    model, n_train, rate = settings.model, settings.n_train, settings.learning_rate
-    return finetune_spec(settings, model, n_train, rate, epochs=epochs, seed=seed)
+def _examples(settings: TokenScoreSettings, store: Store) -> Mapping[str, Any]:
+    """Return the specs of the first seed, computed where need be."""
+    points = grid(settings)
+    prepare(stages_of(points), store)
+    return points[0].specs
 
 
 # ---------------------------------------------------------------- Fig 13: single tokens
@@ -99,34 +101,24 @@ def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     """
     from gsmlib.method.decoding import decode  # here: it imports torch
 
-    prepare(token_score_stages(settings), store)
-    spec = scores_spec(settings, settings.seeds[0])
-    scored = scored_completions(spec, store)
-    cases = find_cases(matrix(scored, "last"), matrix(scored, "correct"))
-    rows = scored.set_index(["problem", "sample"])
-    problems = sampled_problems(spec.completions)
-    generator, epoch = spec.completions.generator, spec.completions.epoch
-    tokenizer = load_finetuned(generator, epoch, store).tokenizer
+    spec = _examples(settings, store)["scores"]
+    cases = find_cases(*scores_and_labels(spec, store))
+    rows = scored_completions(spec, store).set_index(["problem", "sample"])
+    problems, sampled = sampled_problems(spec.completions), spec.completions
+    tokenizer = load_finetuned(sampled.generator, sampled.epoch, store).tokenizer
     parts = []
-    for place, case in cases.items():
-        row, problem = rows.loc[case.problem, case.sample], problems[case.problem]
-        about = {"place": place, "case": case.kind, "fits": case.fits}
-        about |= {"problem": case.problem, "sample": case.sample}
-        about |= {"correct": bool(row["correct"]), "last": row["last"]}
+    for place, (kind, fits, problem, number) in cases.items():
+        row, (question, solution) = rows.loc[problem, number], problems[problem]
         texts = [decode(tokenizer, [token]) or "[end]" for token in row["tokens"]]
-        part = pd.DataFrame({"token": map(readable, texts)}).assign(**about)
-        part["score"] = np.asarray(row["token_scores"], float)
-        part["question"] = [readable(problem.question)] + [""] * (len(part) - 1)
-        part["reference"] = problem.solution.splitlines()[-1]
-        parts.append(part)
-    names = [*about, "question", "reference", "token", "score"]
-    return pd.concat(parts, ignore_index=True)[names]
-
-
-def scored_completions(spec: ScoreSpec, store: Store) -> pd.DataFrame:
-    """Return completions joined with their scores: a row per (problem, sample)."""
-    keys = ["problem", "sample"]
-    return score(spec, store).merge(sample(spec.completions, store), on=keys)
+        part = {"place": place, "case": kind, "fits": fits, "problem": problem}
+        part |= {"sample": number, "correct": bool(row["correct"])}
+        part |= {"last": row["last"]}
+        part |= {"question": [readable(question)] + [""] * (len(texts) - 1)}
+        part |= {"reference": solution.splitlines()[-1]}
+        part |= {"token": map(readable, texts)}
+        part |= {"score": np.asarray(row["token_scores"], float)}
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
 
 
 def find_cases(scores: np.ndarray, correct: np.ndarray) -> dict[int, Case]:
@@ -184,18 +176,14 @@ def calibration_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     base_brier (of the share right as every score), within_auc, pooled_auc. Scores are
     P(correct), so they are clipped to [0, 1] but for the AUCs.
     """
-    prepare(token_score_stages(settings), store)
-    about = {"dataset": settings.dataset, "model": settings.model}
-    about |= {"n_train": settings.n_train}
     rows: list[dict[str, Any]] = []
-    for (seed,) in progress([(seed,) for seed in settings.seeds], "calibration"):
-        scored = scored_completions(scores_spec(settings, seed), store)
-        scores = matrix(scored, "last")
-        correct = matrix(scored, "correct").astype(float)
-        shape = {"n_problems": len(scores), "n": scores.shape[1]}
+    for point in computed(grid(settings), store, "calibration"):
+        scores, correct = scores_and_labels(point.specs["scores"], store)
+        correct = correct.astype(float)
+        about = point.about | {"n_problems": len(scores), "n": scores.shape[1]}
         overall = _quality(scores, correct)
         bins = reliability(np.clip(scores, 0, 1), correct)
-        rows += [about | {"seed": seed} | shape | row | overall for row in bins]
+        rows += [about | row | overall for row in bins]
     return pd.DataFrame(rows)
 
 
@@ -224,10 +212,9 @@ def reliability(
     for number in np.unique(place):
         here = place == number
         right = _share((correct * here).sum(axis=1), here.sum(axis=1))
-        limit_names = ("right", "right_low", "right_high")
         row = {"bin": int(number), "count": int(here.sum())}
         row |= {"score": float(scores[here].mean())}
-        rows.append(row | dict(zip(limit_names, right, strict=True)))
+        rows.append(row | as_columns("right", right))
     return rows
 
 
@@ -258,27 +245,24 @@ def side_by_side_table(settings: TokenScoreSettings, store: Store) -> pd.DataFra
     greedy solution), finetuning_right, verification (the best-scored completion),
     verification_right, score (the verifier's).
     """
-    prepare(token_score_stages(settings), store)
-    seed = settings.seeds[0]
-    spec, greedy = scores_spec(settings, seed), greedy_spec(settings, seed)
-    scored = scored_completions(spec, store)
+    specs = _examples(settings, store)
+    scored = scored_completions(specs["scores"], store)
     chosen = selection.best_of(matrix(scored, "last"))
     best = scored.set_index(["problem", "sample"]).loc[list(enumerate(chosen))]
-    plain = sample(greedy, store).sort_values("problem")
-    pair = plain["correct"].to_numpy(bool), best["correct"].to_numpy(bool)
-    problems, rows = sampled_problems(spec.completions), []
-    for outcome, (finetuned, verified) in OUTCOMES.items():
-        places = np.flatnonzero((pair[0] == finetuned) & (pair[1] == verified))
-        if not len(places):
-            continue
-        place = int(places[0])
-        question, solution = problems[place]
-        row = {"outcome": outcome, "problems": len(places), "n_problems": len(chosen)}
-        row |= {"problem": place, "question": readable(question)}
-        row |= {"reference": solution.splitlines()[-1]}
-        row |= {"finetuning": readable(plain["text"].iloc[place])}
-        row |= {"finetuning_right": finetuned}
-        row |= {"verification": readable(best["text"].iloc[place])}
-        row |= {"verification_right": verified, "score": best["last"].iloc[place]}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    plain = sample(specs["greedy"], store).sort_values("problem")
+    problems = sampled_problems(specs["greedy"])
+    both = {"question": [readable(problem.question) for problem in problems]}
+    both |= {"reference": [p.solution.splitlines()[-1] for p in problems]}
+    for method, rows in (("finetuning", plain), ("verification", best)):
+        both |= {method: [readable(text) for text in rows["text"]]}
+        both |= {f"{method}_right": rows["correct"].to_numpy(bool)}
+    pairs = pd.DataFrame(both | {"score": best["last"].to_numpy()})
+    by_outcome = pairs.groupby(["finetuning_right", "verification_right"])
+    found = []
+    for outcome, right in OUTCOMES.items():
+        places = by_outcome.indices.get(right, ())
+        if len(places):
+            row = {"outcome": outcome, "problems": len(places)}
+            row |= {"n_problems": len(pairs), "problem": places[0]}
+            found.append(row | pairs.loc[places[0]].to_dict())
+    return pd.DataFrame(found)

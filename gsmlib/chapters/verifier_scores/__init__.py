@@ -1,0 +1,43 @@
+"""What does a verifier see in a solution? (Fig 13, calibration, Appendix D)"""
+
+from gsmlib.chapters.export import Figure
+from gsmlib.chapters.record import Chapter
+from gsmlib.chapters.verifier_scores import figures
+from gsmlib.chapters.verifier_scores.figures import token_score_html
+from gsmlib.chapters.verifier_scores.grid import (
+    calibration_table,
+    grid,
+    side_by_side_table,
+    token_score_table,
+)
+from gsmlib.chapters.verifier_scores.settings import SCALES, TokenScoreSettings
+
+__all__ = [
+    "CHAPTER",
+    "calibration_table",
+    "grid",
+    "side_by_side_table",
+    "token_score_html",
+    "token_score_table",
+]
+
+CHAPTER = Chapter(
+    "08_verifier_scores",
+    TokenScoreSettings,
+    figures=(
+        Figure("fig13_token_scores", figures.fig13),
+        Figure(
+            "calibration_of_scores",
+            figures.calibration,
+            (2, 1, 3.6),
+            own_words="the verifier's scores against the share of right completions",
+        ),
+        Figure(
+            "sidebyside_solutions",
+            figures.sidebyside,
+            own_words="solutions of finetuning and verification side by side",
+        ),
+    ),
+    grid=grid,
+    scales=SCALES,
+)
