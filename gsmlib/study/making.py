@@ -76,6 +76,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def pretrain(spec: PretrainSpec, store: Store, work: Path) -> None:
+    """Go on pretraining a model on running text, as with dropout in section 5.2."""
     training = spec.training
     lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
     rows = more_text_rows(lm.tokenizer, spec.dataset, spec.n_texts, training.seed)
@@ -102,6 +103,7 @@ def _load_pretrained(spec: FinetuneSpec, dropout: float, store: Store) -> Langua
 
 
 def finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
+    """Finetune a language model on problems (section 4.1); keep the asked epochs."""
     data, training = spec.data, spec.training
     lm = _load_pretrained(spec, training.dropout, store)
     rows = language_rows(lm, training_problems(data, data.n_train), spec.max_length)
@@ -147,6 +149,7 @@ def best_device() -> torch.device:
 
 
 def sample(spec: SampleSpec, store: Store, work: Path) -> None:
+    """Sample completions of a generator and label them (section 4.2)."""
     own = launched().process_index, launched().num_processes
     sample_shard(spec, store, work / RESUME, *own)
     launched().wait_for_everyone()
@@ -253,6 +256,7 @@ def _finished(folder: Path) -> set[tuple[int, int]]:
 
 
 def train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
+    """Train a verifier on labelled completions, jointly with the language objective."""
     lm = _verifier_start(spec, store)
     rows = verifier_rows(spec, lm, store)
     verifier = new_verifier(lm, rows, spec.training.loss, spec.head)
@@ -329,6 +333,7 @@ def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
 
 
 def score(spec: ScoreSpec, store: Store, work: Path) -> None:
+    """Score completions by a verifier, token by token, and aggregate the scores."""
     own = launched().process_index, launched().num_processes
     score_shard(spec, store, work / RESUME, *own)
     launched().wait_for_everyone()

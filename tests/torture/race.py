@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from gsmlib.config import VerificationSettings
-
+from gsmlib.records import Record
+from gsmlib.study import results
 from gsmlib.study.store import Store
 from torture import study
 
@@ -68,7 +68,7 @@ def _start(shared: Path, number: int, log: Path) -> int:
     return study.start(work, log)
 
 
-def _compute(shared: Path, chosen: VerificationSettings, backwards: bool) -> None:
+def _compute(shared: Path, chosen: Record, backwards: bool) -> None:
     stages = study.last_stages(chosen)
     for spec in reversed(stages) if backwards else stages:
         results.obtain(spec, Store(shared / "store"))
