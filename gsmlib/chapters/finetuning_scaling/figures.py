@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from gsmlib.chapters import style
 from gsmlib.chapters.finetuning_scaling import verdicts
@@ -74,11 +73,8 @@ def _thinned(values: Sequence, most: int) -> list:
 
 
 def _parameter_axis(axes: Axes, counts: Sequence[int]) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(counts))
-    axes.xaxis.set_minor_locator(NullLocator())
+    style.size_axis(axes, counts)
     axes.set_xticklabels([short_parameters(count) for count in counts])
-    axes.set_xlim(min(counts) / 1.4, max(counts) * 1.4)
     axes.set_xlabel("parameters")
 
 

@@ -1,6 +1,5 @@
 """C2 and C3: over the epochs of finetuning (Fig 3)."""
 
-import numpy as np
 import pandas as pd
 
 from gsmlib.chapters import rules
@@ -15,12 +14,13 @@ def c2(table: pd.DataFrame) -> rules.Verdict:
     reason = _untestable_epochs(table, "test_at_1")
     if reason:
         return rules.not_testable("C2", table, reason)
-    best = _least_loss_epochs(table)
+    losses = table.pivot(index="epoch", columns="seed", values="test_loss")
+    best = losses.idxmin().median()  # over seeds
     last = int(table["epoch"].max())
     rise = rules.over_seeds(table[table["epoch"] == last], "rise")
-    if np.median(best) > last - 2:
+    if best > last - 2:
         reason = (
-            f"the test loss is least at epoch {np.median(best):.0f} of {last}, too "
+            f"the test loss is least at epoch {best:.0f} of {last}, too "
             f"late to look at what follows (test@1 changes by {rules.in_points(rise)})"
         )
         return rules.not_testable("C2", table, reason, rise)
@@ -34,7 +34,7 @@ def c2(table: pd.DataFrame) -> rules.Verdict:
     elif rise.high < rules.NEGLIGIBLE:
         word = rules.CONTRADICTED
     sentence = (
-        f"the test loss is least at epoch {np.median(best):.0f} of {last}; from there "
+        f"the test loss is least at epoch {best:.0f} of {last}; from there "
         f"test@1 changes by {rules.in_points(rise)}; its trend over epochs is "
         f"{trend:.2f} (Kendall's tau); {rules.in_seeds(table)}."
     )
@@ -68,12 +68,6 @@ def c3(table: pd.DataFrame) -> rules.Verdict:
         f"own peak; {rules.in_seeds(table)}."
     )
     return rules.Verdict("C3", word, *fall, rules.count_seeds(table), sentence)
-
-
-def _least_loss_epochs(table: pd.DataFrame) -> np.ndarray:
-    """Return, for each seed, the epoch of the least test loss."""
-    losses = table.pivot(index="epoch", columns="seed", values="test_loss")
-    return losses.idxmin().to_numpy()
 
 
 def _untestable_epochs(table: pd.DataFrame, column: str) -> str:
