@@ -1,14 +1,12 @@
 """The open points: one change each, paired differences, verdicts and the forest."""
 
-from importlib import import_module
-
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib.chapters import open_points, resolve, verification
+from gsmlib.chapters import open_points, resolve, shared, verification
 from gsmlib.chapters.export import redraw
 from gsmlib.chapters.open_points import CHAPTER, how_of, verdicts
 from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
@@ -171,8 +169,7 @@ def test_gains_are_paired_by_problem(settings, store, monkeypatch):
     def read(spec, store, how):
         return scores[spec, how], correct[spec.completions].astype(float)
 
-    grid = import_module("gsmlib.chapters.open_points.grid")
-    monkeypatch.setattr(grid, "scores_and_labels", read)
+    monkeypatch.setattr(shared, "scores_and_labels", read)
     found = open_points.table(settings, store).set_index(["point", "variant"])
     for (point, name), spec in variants.items():
         row = found.loc[(point, name)]

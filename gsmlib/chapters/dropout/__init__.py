@@ -1,25 +1,20 @@
 """What does dropout do for finetuning and for verifiers? (Section 5.2, Fig 8)"""
 
 from gsmlib.chapters.dropout import figures, verdicts
-from gsmlib.chapters.dropout.grid import (
-    finetuning_table,
-    grid,
-    solution_table,
-    token_table,
-)
+from gsmlib.chapters.dropout.grid import grid, table
 from gsmlib.chapters.dropout.settings import SCALES, DropoutSettings
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
 
-__all__ = ["CHAPTER", "finetuning_table", "grid", "solution_table", "token_table"]
+__all__ = ["CHAPTER", "grid", "table"]
 
 CHAPTER = Chapter(
     "07_dropout",
     DropoutSettings,
     figures=(
-        Figure("fig8a_dropout_finetuning", figures.fig8a, (1, 1, 2.5)),
-        Figure("fig8b_dropout_solution_level", figures.fig8b, (1, 1, 2.5)),
-        Figure("fig8c_dropout_token_level", figures.fig8c, (1, 1, 2.5)),
+        Figure("fig8a_dropout_finetuning", figures.fig8, (1, 1, 2.5)),
+        Figure("fig8b_dropout_solution_level", figures.fig8, (1, 1, 2.5)),
+        Figure("fig8c_dropout_token_level", figures.fig8, (1, 1, 2.5)),
     ),
     claims=(
         Claim("C13", "fig8a", verdicts.c13),

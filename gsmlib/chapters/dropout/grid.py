@@ -5,7 +5,6 @@ finetuned with it; a verifier starts from such a generator and is trained with d
 All verifiers learn from and choose among the plain generator's completions.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,57 +36,34 @@ COMPARED: dict[str, dict[str, str]] = {
 
 
 def grid(settings: DropoutSettings) -> list[Point]:
-    """Return the points of all three tables: a point's specs are its arms."""
-    parts = (finetuning_arms, solution_arms, token_arms)
-    return [point for arms_of in parts for point in _points(settings, arms_of)]
+    """Return the points of all three tables."""
+    return [point for panel in ARMS for point in panel_points(settings, panel)]
 
 
-def _points(
-    settings: DropoutSettings,
-    arms_of: Callable[[DropoutSettings, Base], dict[str, Spec]],
-) -> list[Point]:
-    """Return a point per training set and seed of one part of Fig 8."""
+def panel_points(settings: DropoutSettings, panel: str) -> list[Point]:
+    """Return a point per training set and seed of a panel: its specs are the arms."""
     return [
-        Point(shared.describe(settings, base), arms_of(settings, base))
+        Point(shared.describe(settings, base), ARMS[panel](settings, base))
         for base in shared.each_size(settings)
     ]
 
 
-# --------------------------------------------------------------------------- the tables
+def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
+    """Return the table of Fig 8a, 8b or 8c: a row per (n_train, seed, arm).
 
+    Columns: dataset, model, n_train, seed, n_problems, arm, accuracy, low, high, and
+    paired by problem, with _low and _high, gain over the arm without dropout. The arms:
 
-def finetuning_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
-    """Return Fig 8a's table: a row per (n_train, seed, arm).
-
-    Columns: dataset, model, n_train, seed, n_problems, arm, accuracy (greedy test@1),
-    low, high. The arms: "without" dropout; with "dropout" in additional pretraining and
-    finetuning; "more pretraining", the same with none, which the paper does not have.
-    On the rows of the latter two also gain (over "without", paired by problem), on
-    those of "dropout" over_control (over "more pretraining"), with _low and _high.
+    a, greedy test@1: "without" dropout; with "dropout" in additional pretraining and
+    finetuning, which also has over_control, over the third; "more pretraining", the
+    same with no dropout, which the paper does not have.
+    b, verifiers: "solution" level; "solution, dropout", which also has over_token, over
+    the third; "token" level.
+    c, verifiers that learn from more completions in larger batches: "token"; "token,
+    dropout".
     """
-    return _table(_points(settings, finetuning_arms), store)
-
-
-def solution_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
-    """Return Fig 8b's table: a row per (n_train, seed, arm), columns as in Fig 8a's.
-
-    The arms are verifiers: "solution" and "solution, dropout" level, and "token" level
-    without. On the rows of "solution, dropout": gain (over "solution") and over_token.
-    """
-    return _table(_points(settings, solution_arms), store)
-
-
-def token_table(settings: DropoutSettings, store: Store) -> pd.DataFrame:
-    """Return Fig 8c's table: a row per (n_train, seed, arm), columns as in Fig 8a's.
-
-    The arms are verifiers that learn from more completions in larger batches: "token"
-    level, and "token, dropout", the latter with gain.
-    """
-    return _table(_points(settings, token_arms), store)
-
-
-def _table(points: list[Point], store: Store) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
+    points = panel_points(settings, panel)
     for about, arms in shared.computed(points, store, "dropout"):
         right = {arm: _right(spec, store) for arm, spec in arms.items()}
         for arm, values in right.items():
@@ -143,6 +119,9 @@ def token_arms(settings: DropoutSettings, base: Base) -> dict[str, ScoreSpec]:
     token = token.replace(training=token.training.replace(batch_tokens=batch_tokens))
     verifiers = {"token": token, "token, dropout": _with_dropout(settings, token)}
     return _scores(settings, verifiers, max(many, settings.test_completions))
+
+
+ARMS = {"a": finetuning_arms, "b": solution_arms, "c": token_arms}  # by Fig 8's panel
 
 
 def _pretrained_further(

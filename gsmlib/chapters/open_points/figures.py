@@ -5,22 +5,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from gsmlib.chapters import style
 from gsmlib.chapters.rules import NEGLIGIBLE, over_seeds
-from gsmlib.chapters.style import (
-    BLACK,
-    DATASETS,
-    FINETUNING,
-    GREY,
-    VERIFICATION,
-    Line,
-    note,
-    styled,
-)
+from gsmlib.chapters.style import BLACK, FINETUNING, GREY, VERIFICATION, Line
 
 ROOM = 0.12  # of the widest interval, left free on either side
 
 
-@styled
+@style.styled
 def open_points(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Differences in accuracy and in within-problem AUC, a row per variant.
 
@@ -41,7 +33,7 @@ def open_points(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     right.set_xlabel("within-problem\nAUC (hundredths)")
     for panel in axes:
         _rule_off(panel, names["point"].to_numpy())
-    note(left, _note(table))
+    style.note(left, _note(table))
     return axes
 
 
@@ -97,7 +89,7 @@ def _rule_off(axes: Axes, points: np.ndarray) -> None:
 def _note(table: pd.DataFrame) -> str:
     seeds = table["seed"].nunique()
     over = "problems, one seed" if seeds == 1 else f"problems and {seeds} seeds (ticks)"
-    where = DATASETS[table["dataset"].iloc[0]]
+    where = style.DATASETS[table["dataset"].iloc[0]]
     problems = f"{table['n_problems'].max():,.0f} test problems"
     return (
         f"{where}, {table['model'].iloc[0]}, {problems}. Variants of the open points "

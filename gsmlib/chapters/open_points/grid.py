@@ -9,20 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.open_points.settings import OpenPointSettings
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import (
-    Base,
-    computed,
-    describe,
-    difference,
-    each_seed,
-    greedily,
-    limits,
-    scores_and_labels,
-    solved,
-    verified,
-)
+from gsmlib.chapters.shared import Base
 from gsmlib.method import metrics
 from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.study.store import Store
@@ -44,10 +34,10 @@ def grid(settings: OpenPointSettings) -> list[Point]:
     """
     return [
         Point(
-            describe(settings, base) | {"point": point, "variant": name},
+            shared.describe(settings, base) | {"point": point, "variant": name},
             {"scores" if isinstance(spec, ScoreSpec) else "greedy": spec},
         )
-        for base in each_seed(settings)
+        for base in shared.each_seed(settings)
         for (point, name), spec in _variants(settings, base).items()
     ]
 
@@ -63,17 +53,17 @@ def table(settings: OpenPointSettings, store: Store) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     bases: dict[tuple[int, str], dict[str, np.ndarray]] = {}
-    for about, specs in computed(grid(settings), store, "open points"):
+    for about, specs in shared.computed(grid(settings), store, "open points"):
         ((part, spec),) = specs.items()
         found, correct = _measure(spec, store, how_of(about["variant"]))
         base = bases.setdefault((about["seed"], part), found)
         row = about | {"n_problems": len(correct), "n": correct.shape[1]}
-        row |= limits("", found["gain"]) | {"mean_accuracy": correct.mean()}
+        row |= shared.limits("", found["gain"]) | {"mean_accuracy": correct.mean()}
         if "auc_gain" in found:
-            row |= limits("within_auc", found["auc_gain"])
+            row |= shared.limits("within_auc", found["auc_gain"])
         if about["point"] != BASE:
             for name, values in found.items():
-                row |= difference(name, values, base[name])
+                row |= shared.difference(name, values, base[name])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -85,7 +75,7 @@ def how_of(variant: str) -> str:
 
 def _variants(settings: OpenPointSettings, base: Base) -> dict[tuple[int, str], Spec]:
     """Return all variants of one seed by their open point and name."""
-    usual, paper = _base_scores(settings, base), greedily(settings, base)
+    usual, paper = _base_scores(settings, base), shared.greedily(settings, base)
     warm = f"temperature {settings.other_temperature:g}"
     return {
         (BASE, "base"): usual,
@@ -108,7 +98,7 @@ def _base_scores(settings: OpenPointSettings, base: Base) -> ScoreSpec:
     It learns from the first `ablation_completions` of each problem; the test
     completions are those of 03_verification.
     """
-    scores = verified(settings, base)
+    scores = shared.verified(settings, base)
     if settings.ablation_completions == settings.completions:
         return scores
     return _verifier(scores, per_problem=settings.ablation_completions)
@@ -155,9 +145,9 @@ def _measure(
     within-problem AUC. The last says which completions are right.
     """
     if isinstance(spec, SampleSpec):
-        right = solved(spec, store)
+        right = shared.solved(spec, store)
         return {"gain": right}, right[:, None]
-    scores, correct = scores_and_labels(spec, store, how)
+    scores, correct = shared.scores_and_labels(spec, store, how)
     best = metrics.verified_at_n(scores, correct, correct.shape[1])
     within = metrics.within_problem_auc(scores, correct)
     return {"gain": best, "auc_gain": within}, correct

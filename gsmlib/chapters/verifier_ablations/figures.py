@@ -4,26 +4,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from gsmlib.chapters.style import (
-    FINETUNING,
-    FOURTH,
-    GREY,
-    THIRD,
-    VERIFICATION,
-    Line,
-    caption,
-    legend,
-    points,
-    size_axis,
-    styled,
-)
+from gsmlib.chapters import style
+from gsmlib.chapters.style import FINETUNING, FOURTH, GREY, THIRD, VERIFICATION, Line
 
 ACCURACY = ("accuracy", "low", "high")
 LEGEND_LETTERS = 20  # longer names take a line each
 SAMPLES = Line(GREY, "", (0, (1, 2)))
 
 
-@styled
+@style.styled
 def fig6a(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6a: token-level and solution-level verifiers over their training.
 
@@ -34,7 +23,7 @@ def fig6a(table: pd.DataFrame, axes: Axes) -> Axes:
     return _over_training(table[table["objective"] == "joint"], axes, "level", labels)
 
 
-@styled
+@style.styled
 def fig6b(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6b: the joint objective and verification only over a verifier's training.
 
@@ -51,7 +40,7 @@ def _over_training(
     shift = 0.008 * table["epochs"].max()  # bars side by side
     looks = ((VERIFICATION, -shift), (FINETUNING, shift))
     for (name, label), (line, nudge) in zip(labels.items(), looks, strict=True):
-        points(
+        style.points(
             axes, table[table[column] == name], "epochs", ACCURACY, line, label, nudge
         )
     samples, end = 100 * table["mean_accuracy"].mean(), table["epochs"].max()
@@ -62,12 +51,12 @@ def _over_training(
     axes.set_xlabel("epochs of verifier training")
     axes.set_ylabel(f"solved by the best\nof {table['n'].max():.0f} (%)")
     _room_around(axes)
-    legend(axes, 2)
-    caption(axes, table)
+    style.legend(axes, 2)
+    style.caption(axes, table)
     return axes
 
 
-@styled
+@style.styled
 def fig6c(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6c: small and large generators with small and large verifiers.
 
@@ -83,14 +72,14 @@ def fig6c(table: pd.DataFrame, axes: Axes) -> Axes:
         chosen = (table["generator"] == generator) & (table["verifier"] == verifier)
         rows = table[chosen]
         rows = rows.assign(n_train=rows["n_train"] * (1 + 0.03 * (place - 1.5)))
-        points(axes, rows, "n_train", ACCURACY, line, f"{generator}, {verifier}")
-    size_axis(axes, sorted(table["n_train"].unique()))
+        style.points(axes, rows, "n_train", ACCURACY, line, f"{generator}, {verifier}")
+    style.size_axis(axes, sorted(table["n_train"].unique()))
     axes.set_ylabel(f"solved by the best\nof {table['n'].max():.0f} (%)")
     axes.set_ylim(bottom=0)
     longest = max(len(f"{generator}, {verifier}") for generator, verifier in pairs)
-    legend(axes, 2 if longest <= LEGEND_LETTERS else 1)
+    style.legend(axes, 2 if longest <= LEGEND_LETTERS else 1)
     axes.get_legend().set_title("generator, verifier", prop={"size": 7})
-    caption(axes, table)
+    style.caption(axes, table)
     return axes
 
 

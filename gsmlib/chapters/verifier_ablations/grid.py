@@ -6,19 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import (
-    Base,
-    as_columns,
-    computed,
-    describe,
-    difference,
-    each_seed,
-    finetuned,
-    limits,
-    verified,
-    verified_best,
-)
+from gsmlib.chapters.shared import Base
 from gsmlib.chapters.verifier_ablations.settings import VerifierAblationSettings
 from gsmlib.study.results import (
     parameter_count,
@@ -46,10 +36,10 @@ def curve_points(settings: VerifierAblationSettings) -> list[Point]:
     """
     return [
         Point(
-            describe(settings, base) | {"level": level, "objective": objective},
+            shared.describe(settings, base) | {"level": level, "objective": objective},
             _checkpoint_scores(settings, base, level, objective),
         )
-        for base in each_seed(settings)
+        for base in shared.each_seed(settings)
         for level, objective in VARIANTS
     ]
 
@@ -65,7 +55,7 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
     and on the last checkpoint's rows slope (least squares, in accuracy per epoch, over
     the second half of the training) and slope_gain, of the paper's over this one's.
     """
-    points = computed(curve_points(settings), store, "level and objective")
+    points = shared.computed(curve_points(settings), store, "level and objective")
     rows: list[dict[str, Any]] = []
     papers: dict[int, np.ndarray] = {}  # by seed, (C, P) of the paper's verifier
     for about, specs in points:
@@ -91,7 +81,7 @@ def _checkpoint_scores(
     out, it then judges as many completions in a step, in as many steps, as the joint
     objective does.
     """
-    usual, joint = verified(settings, base), objective == "joint"
+    usual, joint = shared.verified(settings, base), objective == "joint"
     verifier = usual.verifier.replace(
         training=usual.verifier.training.replace(
             epochs=settings.ablation_epochs,
@@ -120,13 +110,13 @@ def _compared(
     """
     found = {}
     if usual is not None:
-        found |= difference("gain", usual[place], right[place])
+        found |= shared.difference("gain", usual[place], right[place])
     if place == settings.checkpoints - 1:
         slopes = late_slopes(right, settings.ablation_epochs)
-        found |= difference("slope", slopes, np.zeros_like(slopes))
+        found |= shared.difference("slope", slopes, np.zeros_like(slopes))
         if usual is not None:
             usual_slopes = late_slopes(usual, settings.ablation_epochs)
-            found |= difference("slope_gain", usual_slopes, slopes)
+            found |= shared.difference("slope_gain", usual_slopes, slopes)
     return found
 
 
@@ -171,7 +161,7 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
     """
     rows: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], np.ndarray] = {}
-    for about, specs in computed(pair_points(settings), store, "sizes"):
+    for about, specs in shared.computed(pair_points(settings), store, "sizes"):
         spec = specs["scores"]
         right, measures = _verified(spec, store)
         bases = {
@@ -185,8 +175,8 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
         _, generator, verifier, *place = about.values()
         other = known.get((verifier, generator, *place))  # small to large came first
         known[generator, verifier, *place] = right
-        gain = as_columns("gain", [np.nan] * 3)
-        gain = gain if other is None else difference("gain", right, other)
+        gain = shared.as_columns("gain", [np.nan] * 3)
+        gain = gain if other is None else shared.difference("gain", right, other)
         rows.append(about | counts | measures | gain)
     return pd.DataFrame(rows)
 
@@ -199,16 +189,16 @@ def _pair_scores(
     It starts from its own model, finetuned on the same problems, and learns from the
     completions of the generator it is to judge.
     """
-    scores = verified(settings, generator)
+    scores = shared.verified(settings, generator)
     if other == generator:
         return scores
-    start = finetuned(settings, other, settings.generator_epochs)
+    start = shared.finetuned(settings, other, settings.generator_epochs)
     return scores.replace(verifier=scores.verifier.replace(start=start))
 
 
 def _verified(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
     """Return (P,): is the best-scored completion right; and the columns about it."""
-    right, measures = verified_best(spec, store)
-    columns = {"n": measures["n"], "n_problems": len(right)} | limits("", right)
+    right, measures = shared.verified_best(spec, store)
+    columns = {"n": measures["n"], "n_problems": len(right)} | shared.limits("", right)
     names = ("within_auc", "mean_accuracy", "test_at_n")
     return right, columns | {name: measures[name] for name in names}
