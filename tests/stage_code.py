@@ -19,9 +19,7 @@ from pathlib import Path
 
 from gsmlib.environment import project_root
 from gsmlib.records import Record
-from gsmlib.study.stages import (
-    STAGES,
-)
+from gsmlib.study.stages import STAGES
 
 FILE = Path(__file__).with_suffix(".json")
 DEFAULTS = project_root() / "gsmlib" / "study" / "defaults.json"

@@ -21,9 +21,7 @@ from gsmlib.chapters.verifier_ablations.grid import (
 )
 from gsmlib.method.metrics import paired_difference
 from gsmlib.study.pool import list_tasks
-from gsmlib.study.stages import (
-    folder_of,
-)
+from gsmlib.study.stages import folder_of
 from gsmlib.study.store import Store
 
 TINY = dict(scale="smoke", sizes=[24], test_problems=3, test_completions=3)

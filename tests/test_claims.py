@@ -5,12 +5,7 @@ import pandas as pd
 import pytest
 
 from gsmlib.chapters import rules, test_at_n, verification
-from gsmlib.chapters.rules import (
-    CONTRADICTED,
-    INCONCLUSIVE,
-    NOT_TESTABLE,
-    REPRODUCED,
-)
+from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.chapters.test_at_n.verdicts import c2, c3
 from gsmlib.chapters.verification.verdicts import c5, c6, c7, take_off
 

@@ -38,10 +38,7 @@ from gsmlib.study.pool import (
     prepare,
     work_off,
 )
-from gsmlib.study.stages import (
-    locate,
-    work_of,
-)
+from gsmlib.study.stages import locate, work_of
 from gsmlib.study.store import Store
 
 NOTEBOOKS = [chapter.name for chapter in CHAPTERS if chapter.grid]

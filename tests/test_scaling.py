@@ -16,21 +16,12 @@ from gsmlib.chapters.finetuning_scaling.verdicts import (
     ratio,
     size_factor,
 )
-from gsmlib.chapters.rules import (
-    CONTRADICTED,
-    INCONCLUSIVE,
-    NOT_TESTABLE,
-    REPRODUCED,
-)
+from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
 from gsmlib.method.metrics import Interval
 from gsmlib.study import making
 from gsmlib.study.estimates import estimate_seconds
-from gsmlib.study.results import (
-    obtain,
-)
-from gsmlib.study.stages import (
-    work_of,
-)
+from gsmlib.study.results import obtain
+from gsmlib.study.stages import work_of
 from gsmlib.study.store import Store
 
 CHAPTER = finetuning_scaling.CHAPTER

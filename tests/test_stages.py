@@ -30,9 +30,7 @@ from gsmlib.study.specs import (
     ScoreSpec,
     VerifierSpec,
 )
-from gsmlib.study.stages import (
-    identity,
-)
+from gsmlib.study.stages import identity
 from gsmlib.study.store import Store, key_of
 
 

@@ -14,9 +14,7 @@ from gsmlib.chapters.test_time_compute import CHAPTER, grid, table
 from gsmlib.chapters.test_time_compute.verdicts import c11, c12
 from gsmlib.method import metrics
 from gsmlib.study.pool import list_tasks
-from gsmlib.study.stages import (
-    folder_of,
-)
+from gsmlib.study.stages import folder_of
 from gsmlib.study.store import Store
 
 more = import_module("gsmlib.chapters.test_time_compute.grid")

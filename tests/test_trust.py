@@ -23,14 +23,7 @@ from gsmlib.method.models import load_language_model
 from gsmlib.report import execute
 from gsmlib.study import results, stages
 from gsmlib.study import store as store_module
-from gsmlib.study.store import (
-    MANIFEST,
-    RESUME,
-    Store,
-    StoreError,
-    find_fault,
-    place_of,
-)
+from gsmlib.study.store import MANIFEST, RESUME, Store, StoreError, find_fault, place_of
 
 
 @pytest.fixture

@@ -12,11 +12,7 @@ from gsmlib.method.models import LanguageModel, new_mini_gpt
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.selection import AGGREGATIONS, aggregate
 from gsmlib.method.training import train
-from gsmlib.method.verifier import (
-    make_rows,
-    new_verifier,
-    score_completions,
-)
+from gsmlib.method.verifier import make_rows, new_verifier, score_completions
 
 QUESTIONS = ["1+1?", "What is 20 and 3?"]
 SOLUTIONS = [["#### 2", "1+1=3\n#### 3", "#### 2"], ["20+3=<<20+3=23>>23\n#### 23"]]

@@ -18,10 +18,7 @@ from gsmlib.method.answers import final_number
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.study.estimates import all_epochs_fit
 from gsmlib.study.pool import prepare
-from gsmlib.study.results import (
-    sample,
-    score,
-)
+from gsmlib.study.results import sample, score
 from gsmlib.study.specs import (
     DataSpec,
     FinetuneSpec,
@@ -29,9 +26,7 @@ from gsmlib.study.specs import (
     ScoreSpec,
     VerifierSpec,
 )
-from gsmlib.study.stages import (
-    sampled_problems,
-)
+from gsmlib.study.stages import sampled_problems
 from gsmlib.study.store import Store
 
 TEST_LOSS_PROBLEMS = 100

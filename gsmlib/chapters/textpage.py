@@ -7,14 +7,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from gsmlib.chapters.style import (
-    BLACK,
-    BLUE,
-    COLUMN_WIDTH,
-    GREY,
-    VERMILLION,
-    YELLOW,
-)
+from gsmlib.chapters.style import BLACK, BLUE, COLUMN_WIDTH, GREY, VERMILLION, YELLOW
 
 TEXT_SIZE = 6.5  # points
 ADVANCE = 0.60205  # width of a character of DejaVu Sans Mono, in em

@@ -33,9 +33,7 @@ from gsmlib.study.pool import (
     prepare,
     processes,
 )
-from gsmlib.study.results import (
-    obtain,
-)
+from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.store import Store
 

@@ -20,13 +20,9 @@ from gsmlib.records import SettingsError
 from gsmlib.study.estimates import estimate_gpu_seconds, estimate_memory
 from gsmlib.study.making import compute_shard
 from gsmlib.study.pool import Task, compute_quietly, list_tasks, needed_tasks, work_off
-from gsmlib.study.results import (
-    obtain,
-)
+from gsmlib.study.results import obtain
 from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
-from gsmlib.study.stages import (
-    locate,
-)
+from gsmlib.study.stages import locate
 from gsmlib.study.store import Store
 
 try:

@@ -39,11 +39,7 @@ from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.selection import AGGREGATIONS, aggregate
 from gsmlib.method.training import launched, train
-from gsmlib.method.verifier import (
-    make_rows,
-    new_verifier,
-    score_completions,
-)
+from gsmlib.method.verifier import make_rows, new_verifier, score_completions
 from gsmlib.study.specs import (
     FinetuneSpec,
     PretrainSpec,

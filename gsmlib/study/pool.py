@@ -31,14 +31,9 @@ from gsmlib.study.estimates import (
     estimate_memory,
     estimate_seconds,
 )
-from gsmlib.study.results import (
-    obtain,
-)
+from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
-from gsmlib.study.stages import (
-    locate,
-    work_of,
-)
+from gsmlib.study.stages import locate, work_of
 from gsmlib.study.store import Place, Store
 
 FEW_SECONDS = 45  # less work than this is not worth starting processes for

@@ -30,9 +30,7 @@ from gsmlib.method.decoding import Rules, sample_completions
 from gsmlib.method.models import load_language_model
 from gsmlib.report import run as report
 from gsmlib.study import pool
-from gsmlib.study.stages import (
-    compute,
-)
+from gsmlib.study.stages import compute
 from gsmlib.study.store import Store
 from torture import study
 

@@ -11,9 +11,7 @@ from gsmlib.chapters.record import Point
 from gsmlib.chapters.rules import NOTHING
 from gsmlib.method import metrics
 from gsmlib.method.metrics import Interval
-from gsmlib.study.results import (
-    parameter_count,
-)
+from gsmlib.study.results import parameter_count
 from gsmlib.study.store import Store
 
 

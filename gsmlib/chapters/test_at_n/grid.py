@@ -13,9 +13,7 @@ from gsmlib.chapters.shared import (
     greedy_and_sampled,
 )
 from gsmlib.chapters.test_at_n.settings import EpochSettings
-from gsmlib.study.results import (
-    epoch_losses,
-)
+from gsmlib.study.results import epoch_losses
 from gsmlib.study.store import Store
 
 

@@ -19,10 +19,7 @@ from gsmlib.chapters.shared import (
 )
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.method import metrics, selection
-from gsmlib.study.results import (
-    sample,
-    score,
-)
+from gsmlib.study.results import sample, score
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 

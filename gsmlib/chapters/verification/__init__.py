@@ -3,12 +3,7 @@
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.chapters.verification import figures, verdicts
-from gsmlib.chapters.verification.grid import (
-    grid,
-    pipeline_boxes,
-    regime_table,
-    table,
-)
+from gsmlib.chapters.verification.grid import grid, pipeline_boxes, regime_table, table
 from gsmlib.chapters.verification.settings import SCALES, VerificationSettings
 
 __all__ = ["CHAPTER", "grid", "pipeline_boxes", "regime_table", "table"]

@@ -23,10 +23,7 @@ from gsmlib.chapters.style import DATASETS
 from gsmlib.chapters.verification.settings import VerificationSettings
 from gsmlib.method import metrics
 from gsmlib.study.pool import prepare
-from gsmlib.study.results import (
-    parameter_count,
-    sample,
-)
+from gsmlib.study.results import parameter_count, sample
 from gsmlib.study.specs import SampleSpec, ScoreSpec
 from gsmlib.study.store import Store
 

@@ -10,9 +10,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
 from gsmlib.chapters.verifier_ablations.settings import VerifierAblationSettings
-from gsmlib.study.results import (
-    parameter_count,
-)
+from gsmlib.study.results import parameter_count
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 

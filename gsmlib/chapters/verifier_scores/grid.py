@@ -27,13 +27,8 @@ from gsmlib.chapters.shared import (
 from gsmlib.chapters.verifier_scores.settings import TokenScoreSettings
 from gsmlib.method import metrics, selection
 from gsmlib.study.pool import prepare
-from gsmlib.study.results import (
-    load_finetuned,
-    sample,
-)
-from gsmlib.study.stages import (
-    sampled_problems,
-)
+from gsmlib.study.results import load_finetuned, sample
+from gsmlib.study.stages import sampled_problems
 from gsmlib.study.store import Store
 
 THRESHOLD = 0.5  # a score from here on says "right"
