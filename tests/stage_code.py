@@ -12,6 +12,7 @@ import ast
 import hashlib
 import io
 import json
+import symtable
 import tokenize
 import typing
 from functools import cache
@@ -111,12 +112,25 @@ def resolve(sources: Sources, module: str, name: str) -> Name | None:
 
 
 def mentions(node: ast.AST) -> typing.Iterator[tuple[str, str]]:
-    """Yield the names in a piece of code, with the attribute taken of them, if any."""
+    """Yield the module's names in a definition, with the attribute taken of them."""
+    seen = global_names(symtable.symtable(ast.unparse(node), "", "exec"))
     for part in ast.walk(node):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
-            yield part.value.id, part.attr
-        elif isinstance(part, ast.Name):
+            if part.value.id in seen:
+                yield part.value.id, part.attr
+        elif isinstance(part, ast.Name) and part.id in seen:
             yield part.id, ""
+
+
+def global_names(scope: symtable.SymbolTable) -> set[str]:
+    """Return the names that a scope and those inside it take from outside or import."""
+    outer = scope.get_type() == "module"
+    own = {
+        symbol.get_name()
+        for symbol in scope.get_symbols()
+        if outer or symbol.is_global() or symbol.is_imported()
+    }
+    return own.union(*map(global_names, scope.get_children()))
 
 
 def made_of(sources: Sources, maker: Name) -> set[Name]:

@@ -1,10 +1,28 @@
 """Code that gives other results under an old version would mix old and new."""
 
+import ast
 import json
 
 import pytest
 import stage_code
-from stage_code import complaints, current_code, digest
+from stage_code import (
+    changed_defaults,
+    complaints,
+    current_code,
+    current_defaults,
+    digest,
+    made_of,
+    read_sources,
+)
+from test_stages import finetune_spec, score_spec
+
+from gsmlib.study import stages
+from gsmlib.study.specs import DataSpec, FinetuneSpec
+from gsmlib.study.stages import DEFAULTS, STAGES, identity
+from gsmlib.study.store import key_of
+
+SOURCES = read_sources()
+ALL = {stage.name for stage in STAGES.values()}
 
 
 def test_the_code_of_every_stage_is_the_noted_one():
@@ -32,13 +50,85 @@ def test_a_hash_in_a_text_is_no_comment():
     assert digest('x = "#### a"\n') != digest('x = "#### b"\n')
 
 
+# ------------------------------------------------------- what a stage is found to be of
+
+
+def changed(module, name):
+    """All sources with one more statement at the start of a definition's body."""
+    source = SOURCES[module]
+    for node in ast.walk(ast.parse(source)):
+        if getattr(node, "name", None) == name:
+            lines = source.splitlines(keepends=True)
+            first = node.body[1] if ast.get_docstring(node) else node.body[0]
+            lines.insert(first.lineno - 1, " " * first.col_offset + "changed = 1\n")
+            return SOURCES | {module: "".join(lines)}
+    raise LookupError(f"{module} defines no {name}")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "stages_of_it"),
+    [
+        ("method.decoding", "encode_prompt", "finetune sample train_verifier score"),
+        ("method.losses", "model_inputs", "pretrain finetune train_verifier score"),
+        ("method.models", "_load_pretrained", "*"),
+        ("study.making", "_load_pretrained", "finetune train_verifier"),
+        ("method.models", "Verifier", "pretrain finetune train_verifier score"),
+        ("method.calculator", "evaluate", "sample"),
+        ("method.answers", "final_number", "sample"),
+        ("method.selection", "aggregate", "score"),
+        ("method.tokenizer", "build_tokenizer", ""),
+        ("method.engine", "new_engine", "sample"),
+        ("method.batching", "plan_epoch", "pretrain finetune train_verifier"),
+        ("data.gsm8k", "load_gsm8k", "*"),
+        ("data.minigsm", "make_problem", "*"),
+        ("data.webtext", "make_web_text", "pretrain"),
+        ("study.stages", "shortened", "finetune train_verifier"),
+        ("method.pretraining", "pretrain", ""),  # of the shipped weights: no stage
+        ("chapters.shared", "verifier", ""),
+    ],
+)
+def test_a_change_is_noticed_where_it_matters(module, name, stages_of_it):
+    now = current_code(changed(f"gsmlib.{module}", name))
+    before = current_code(SOURCES)
+    noticed = {stage for stage in now if now[stage] != before[stage]}
+    expected = ALL if stages_of_it == "*" else set(stages_of_it.split())
+    assert noticed == expected
+    said = " ".join(complaints(before, now))
+    assert said.count(f"({module}.{name})") == len(expected)
+
+
+def test_lazy_imports_aliases_and_constants_are_followed():
+    sources = {
+        "gsmlib.a": (
+            "from gsmlib import b as other\n"
+            "def maker():\n"
+            "    from gsmlib.c import deep as renamed\n"
+            "    return other.f(renamed)\n"
+        ),
+        "gsmlib.b": "N = 3\ndef f(x, n=N):\n    return g(x)\ndef g(x):\n    return x\n",
+        "gsmlib.c": "from gsmlib.d import deep\n",
+        "gsmlib.d": "class Base: ...\nclass deep(Base): ...\ndef unused(): ...\n",
+    }
+    found = made_of(sources, ("gsmlib.a", "maker"))
+    expected = "a.maker b.f b.g b.N d.deep d.Base".split()
+    assert found == {(f"gsmlib.{m}", n) for m, n in (e.split(".") for e in expected)}
+
+
+def test_every_maker_is_found_with_what_it_trains_samples_or_reads():
+    code = current_code(SOURCES)
+    assert set(code) == ALL
+    for stage, entry in code.items():
+        assert f"study.making.{stage}" in entry["code"]
+        assert len(entry["code"]) > 50
+
+
 def test_a_change_names_its_stages_and_what_to_do():
     now = current_code()
     known = json.loads(json.dumps(now))
-    known["sample"]["code"]["decoding"] = "0"
+    known["sample"]["code"]["method.decoding.uniform"] = "0"
     (sentence,) = complaints(known, now)
-    assert "stage sample" in sentence and "(decoding)" in sentence
-    assert "VERSIONS" in sentence and "make versions" in sentence
+    assert "stage sample" in sentence and "(method.decoding.uniform)" in sentence
+    assert "STAGES" in sentence and "make versions" in sentence
 
 
 def test_a_version_raised_in_silence_is_noticed():
@@ -46,3 +136,64 @@ def test_a_version_raised_in_silence_is_noticed():
     known = json.loads(json.dumps(now))
     known["score"]["version"] += 1
     assert len(complaints(known, now)) == 1
+
+
+# ------------------------------------------------------------------------- the defaults
+
+
+class GrownSpec(FinetuneSpec):
+    """A finetuning of later days, with one more setting."""
+
+    dummy: int = 3
+
+
+@pytest.fixture
+def grown(monkeypatch):
+    """A finetuning's spec that has grown a field, in the stage's table."""
+    monkeypatch.setitem(stages.STAGES, GrownSpec, stages.STAGES[FinetuneSpec])
+    return GrownSpec(**dict(finetune_spec()))
+
+
+def test_the_defaults_are_the_noted_ones():
+    assert not changed_defaults(DEFAULTS, current_defaults())
+    assert current_defaults() == DEFAULTS
+
+
+def test_a_new_field_with_a_default_changes_no_key(grown):
+    plain = key_of(identity(finetune_spec()))
+    assert key_of(identity(grown)) == plain
+    assert key_of(identity(grown.replace(dummy=4))) != plain
+
+
+def test_a_new_field_leaves_the_keys_of_what_rests_on_it(grown):
+    whole = score_spec()
+    completions = whole.completions.model_copy(update={"generator": grown})
+    later = whole.model_copy(update={"completions": completions})
+    assert key_of(identity(later)) == key_of(identity(whole))
+
+
+def test_a_default_counts_as_it_was_noted(monkeypatch):
+    """Were a default changed in silence, keys would still tell old from new."""
+    spec = finetune_spec()
+    before = key_of(identity(spec))
+    other = json.loads(json.dumps(DEFAULTS))
+    other["finetune"]["defaults"]["FinetuneSpec"]["max_length"] = spec.max_length + 1
+    monkeypatch.setattr(stages, "DEFAULTS", other)
+    assert key_of(identity(spec)) != before
+
+
+def test_a_changed_default_asks_for_a_new_version():
+    known = json.loads(json.dumps(DEFAULTS))
+    known["sample"]["defaults"]["SampleSpec"]["calculator"] = False
+    (sentence,) = changed_defaults(known, current_defaults())
+    assert "SampleSpec.calculator" in sentence and "raise the version" in sentence
+    known["sample"]["version"] -= 1  # as if it had been raised since
+    assert not changed_defaults(known, current_defaults())
+
+
+def test_a_default_that_is_not_noted_is_asked_for():
+    known = json.loads(json.dumps(DEFAULTS))
+    del known["finetune"]["defaults"]["DataSpec"]["seed"]
+    (sentence,) = changed_defaults(known, current_defaults())
+    assert sentence == "DataSpec.seed is new: run `make versions`."
+    assert "seed" in DataSpec.model_fields

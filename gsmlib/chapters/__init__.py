@@ -1,40 +1,31 @@
 """The chapters, a folder each, in the order of the report.
 
-Adding one is a folder, a notebook of the record's name, and a line here.
+Adding one is a folder, a notebook of the record's name, and a line in FOLDERS.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gsmlib.chapters import (
-    calculator,
-    claims,
-    dataset,
-    dropout,
-    finetuning_scaling,
-    open_points,
-    test_at_n,
-    test_time_compute,
-    verification,
-    verifier_ablations,
-    verifier_scores,
-)
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.records import SettingsError
 
-CHAPTERS: tuple[Chapter, ...] = (
-    dataset.CHAPTER,
-    calculator.CHAPTER,
-    test_at_n.CHAPTER,
-    verification.CHAPTER,
-    finetuning_scaling.CHAPTER,
-    verifier_ablations.CHAPTER,
-    test_time_compute.CHAPTER,
-    dropout.CHAPTER,
-    verifier_scores.CHAPTER,
-    open_points.CHAPTER,
-    claims.CHAPTER,
+FOLDERS = """
+    dataset
+    calculator
+    test_at_n
+    verification
+    finetuning_scaling
+    verifier_ablations
+    test_time_compute
+    dropout
+    verifier_scores
+    open_points
+    claims
+""".split()
+CHAPTERS: tuple[Chapter, ...] = tuple(
+    import_module(f"gsmlib.chapters.{folder}").CHAPTER for folder in FOLDERS
 )
 
 

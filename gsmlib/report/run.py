@@ -114,7 +114,7 @@ def run_report(scale: str) -> list[Outcome]:
         )
     start, store = time.perf_counter(), Store()
     print(f"The report at scale {scale}: {len(there)} notebooks", flush=True)
-    prepare(_report_stages(scale), store)
+    prepare(_report_stages(scale, there), store)
     outcomes = run_notebooks(there, scale)
     page = write_report_page(scale, outcomes, store)
     print(f"\nThe report took {time.perf_counter() - start:.0f} s: {page}")
@@ -140,10 +140,10 @@ def fill_store(scale: str, ray: str = "") -> list[Spec]:
     return []
 
 
-def _report_stages(scale: str) -> list[Spec]:
+def _report_stages(scale: str, chapters: Sequence[Chapter] = CHAPTERS) -> list[Spec]:
     return [
         spec
-        for chapter in CHAPTERS
+        for chapter in chapters
         for spec in chapter.stages(chapter.resolve(scale=scale))
     ]
 
@@ -209,7 +209,7 @@ def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path
     figures = figures_folder(scale)
     ran = [find(outcome.notebook) for outcome in outcomes]
     sections = [Section(chapter, read_title(chapter.name)) for chapter in ran]
-    costs = cost_table(list_tasks(_report_stages(scale), store), store)
+    costs = cost_table(list_tasks(_report_stages(scale, ran), store), store)
     return write_index(run_folder(scale), scale, sections, outcomes, costs, figures)
 
 
