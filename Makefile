@@ -7,7 +7,7 @@ MINUTES ?= 60
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: report test torture versions lint format lock clean
+.PHONY: report test torture versions readme lint format lock clean
 
 report: $(STAMP)
 	$(BIN)/gsmlib report --scale $(SCALE)
@@ -22,6 +22,10 @@ torture: $(STAMP)
 # Notes the code of every stage as seen: run after a change, see tests/stage_code.py.
 versions: $(STAMP)
 	$(BIN)/python tests/stage_code.py
+
+# Writes README's wall of figures from the chapters' records.
+readme: $(STAMP)
+	$(BIN)/python tests/readme_wall.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
