@@ -8,6 +8,7 @@ import readme_wall
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from setuptools import find_packages
 
 import gsmlib
 from gsmlib.environment import project_root
@@ -61,7 +62,8 @@ def test_every_package_and_its_files_are_installed():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {path.parent for path in (ROOT / "gsmlib").rglob("__init__.py")}
     names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert set(setup["packages"]) == names
+    found = find_packages(str(ROOT), include=setup["packages"]["find"]["include"])
+    assert set(found) == names
     others = {
         path.relative_to(ROOT / "gsmlib")
         for path in (ROOT / "gsmlib").rglob("*.*")
