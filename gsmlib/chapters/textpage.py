@@ -1,7 +1,7 @@
 """Figures that are text: examples, the calculator at work, the losses' masks."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -53,9 +53,12 @@ class Span(NamedTuple):
     style: str = "plain"
 
 
-def break_lines(spans: Iterable[Span], indent: int = 0) -> list[list[tuple[int, Span]]]:
+Lines = list[list[tuple[int, Span]]]  # of (column, span)
+
+
+def break_lines(spans: Iterable[Span], indent: int = 0) -> Lines:
     """Break spans into lines of (column, span), between words or boxes."""
-    lines: list[list[tuple[int, Span]]] = [[]]
+    lines: Lines = [[]]
     column = 0
     for word in _words(spans):
         text = "".join(span.text for span in word)
@@ -90,7 +93,7 @@ def _pieces(span: Span) -> list[str]:
     return re.findall(r"[^ \n]+ *\n?| +|\n", span.text)
 
 
-def write_page(axes: Axes, lines: Sequence[Sequence[tuple[int, Span]]]) -> Axes:
+def write_page(axes: Axes, lines: Lines) -> Axes:
     """Write lines in a fixed pitch, and give the figure the height they need."""
     height = len(lines) * LINE_HEIGHT + 2 * MARGIN
     axes.figure.set_size_inches(COLUMN_WIDTH, height / 72)
