@@ -6,17 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import (
-    as_columns,
-    computed,
-    describe,
-    difference,
-    each_seed,
-    limits,
-    matrix,
-    verified,
-)
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.method import metrics, selection
 from gsmlib.study.results import sample, score
@@ -56,8 +47,10 @@ class Curve(NamedTuple):
 def grid(settings: MoreCompletionsSettings) -> list[Point]:
     """Return a point per seed: the scores of its many test completions."""
     return [
-        Point(describe(settings, base), {"scores": verified(settings, base)})
-        for base in each_seed(settings)
+        Point(
+            shared.describe(settings, base), {"scores": shared.verified(settings, base)}
+        )
+        for base in shared.each_seed(settings)
     ]
 
 
@@ -76,7 +69,7 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
     points, curves = grid(settings), _curves(settings)
     runs = (
         read_completions(point.specs["scores"], store)
-        for point in computed(points, store, "more completions")
+        for point in shared.computed(points, store, "more completions")
     )
     by_seed = [[_accuracies(curve, run) for curve in curves] for run in runs]
     found = [np.array(values) for values in zip(*by_seed, strict=True)]
@@ -93,9 +86,9 @@ def read_completions(spec: ScoreSpec, store: Store) -> Completions:
     """Return answers, labels and scores of scored completions as (P, m) arrays."""
     completions = sample(spec.completions, store)
     return Completions(
-        selection.answer_numbers(matrix(completions, "answer")),
-        matrix(completions, "correct"),
-        matrix(score(spec, store), "last"),
+        selection.answer_numbers(shared.matrix(completions, "answer")),
+        shared.matrix(completions, "correct"),
+        shared.matrix(score(spec, store), "last"),
     )
 
 
@@ -128,9 +121,9 @@ def _rows(
         for place, here in zip(curve.points, solved, strict=True):
             about = point.about | {"n_problems": len(here), "method": curve.method}
             about |= {"n": curve.n, "k": place} if curve.n else {"n": place}
-            rise = difference("rise", here, solved[0])
-            fall = difference("fall", here, solved[-1])
-            yield about | limits("", here) | rise | fall | peak
+            rise = shared.difference("rise", here, solved[0])
+            fall = shared.difference("fall", here, solved[-1])
+            yield about | shared.limits("", here) | rise | fall | peak
 
 
 def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
@@ -139,7 +132,7 @@ def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
     voted: n -> (seeds, points, P), the accuracies of the vote along `along_axis(n)`.
     """
     if len(voted) < 2:
-        return as_columns("growth", [np.nan] * 3)
+        return shared.as_columns("growth", [np.nan] * 3)
     offsets = np.log(list(voted)) - np.log(list(voted)).mean()
     weights = offsets / (offsets @ offsets)
     peaks = [_peaks(values, along_axis(n)) for n, values in voted.items()]
@@ -158,4 +151,4 @@ def _peaks(values: np.ndarray, points: Sequence[int]) -> tuple[int, np.ndarray]:
 
 
 def _with_limits(name: str, value: float, resampled: np.ndarray) -> dict[str, float]:
-    return as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))
+    return shared.as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))

@@ -15,19 +15,6 @@ BOX = (108.0, 30.0)  # points
 ROW_HEIGHT = 42.0
 
 
-# Fig 4's boxes: id, column, row, title, and the boxes that theirs feeds.
-BOXES = (
-    ("problems", 0, 0, "training problems", "generator"),
-    ("generator", 0, 1, "finetune the generator", "completions sample"),
-    ("completions", 0, 2, "sample and label", "verifier"),
-    ("verifier", 0, 3, "train the verifier", "score"),
-    ("problem", 1, 0, "test problem", "sample"),
-    ("sample", 1, 1, "sample", "score"),
-    ("score", 1, 3, "score", "select"),
-    ("select", 1, 4, "select", ""),
-)
-
-
 @styled
 def fig4(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 4: the pipeline, training on the left and a test problem on the right.
