@@ -79,18 +79,15 @@ def _words(spans: Iterable[Span]) -> list[list[Span]]:
     """Group pieces of spans that no space parts, such as `$` and an annotation."""
     words: list[list[Span]] = [[]]
     for span in spans:
-        for piece in _pieces(span):
+        boxed = INK[span.style].edge
+        running = re.findall(
+            r"[^ \n]+ *\n?| +|\n", span.text
+        )  # behind spaces and lines
+        for piece in [span.text] if boxed else running:
             words[-1].append(Span(piece, span.style))
-            if INK[span.style].edge or piece[-1] in " \n":
+            if boxed or piece[-1] in " \n":
                 words.append([])
     return [word for word in words if word]
-
-
-def _pieces(span: Span) -> list[str]:
-    """Cut running text after its spaces and line ends; a box stays whole."""
-    if INK[span.style].edge:
-        return [span.text]
-    return re.findall(r"[^ \n]+ *\n?| +|\n", span.text)
 
 
 def write_page(axes: Axes, lines: Lines) -> Axes:
