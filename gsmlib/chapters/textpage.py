@@ -26,13 +26,9 @@ class Ink(NamedTuple):
 
 
 # A verifier's score in five steps from 0 to 1: red to green, and ever lighter.
-SCORE_INKS = (
-    Ink(color="#FFFFFF", face="#A93226", edge="#FFFFFF"),
-    Ink(face="#DF6E55", edge="#FFFFFF"),
-    Ink(face="#F2A65E", edge="#FFFFFF"),
-    Ink(face="#E9DA7C", edge="#FFFFFF"),
-    Ink(face="#C3F5B4", edge="#FFFFFF"),
-)
+SCORE_FACES = ("#A93226", "#DF6E55", "#F2A65E", "#E9DA7C", "#C3F5B4")
+SCORE_INKS = [Ink(face=face, edge="#FFFFFF") for face in SCORE_FACES]
+SCORE_INKS[0] = SCORE_INKS[0]._replace(color="#FFFFFF")  # to be read on the darkest
 INK = {
     **{f"score {number}": ink for number, ink in enumerate(SCORE_INKS)},
     "plain": Ink(),

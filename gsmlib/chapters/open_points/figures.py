@@ -25,7 +25,9 @@ def open_points(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     _forest(right, rows, names, "auc_gain", FINETUNING)
     limit = 100 * NEGLIGIBLE
     left.axvspan(-limit, limit, color="#DDDDDD", linewidth=0, zorder=0)
-    left.set_yticks(range(len(names)), _labels(names))
+    numbers = names["point"].astype(str) + "  "  # on the first variant of each point
+    labels = numbers.mask(names["point"].duplicated(), "") + names["variant"]
+    left.set_yticks(range(len(names)), labels)
     right.set_yticks(range(len(names)), [])
     left.set_xlabel(f"best of {table['n'].max():.0f}\n(points)")
     right.set_xlabel("within-problem\nAUC (hundredths)")
@@ -36,7 +38,10 @@ def open_points(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
 def _forest(
     axes: Axes, table: pd.DataFrame, names: pd.DataFrame, name: str, line: style.Line
 ) -> None:
-    """Draw a column's mean with its interval, and a tick for every seed."""
+    """Draw a column's mean with its interval, and a tick for every seed.
+
+    Lines part the open points and mark where nothing differs.
+    """
     reach = [1.0]
     for y, variant in enumerate(names["variant"]):
         rows = table[table["variant"] == variant]
@@ -56,20 +61,8 @@ def _forest(
     widest = (1 + ROOM) * np.nanmax(reach)
     axes.set(xlim=(-widest, widest), ylim=(len(names) - 0.4, -0.6))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    _rule_off(axes, names["point"].to_numpy())
-
-
-def _labels(names: pd.DataFrame) -> list[str]:
-    """Name each variant; the first of an open point carries its number."""
-    old = names["point"].duplicated()
-    numbers = names["point"].astype(str) + "  "
-    return list(numbers.mask(old, "") + names["variant"])
-
-
-def _rule_off(axes: Axes, points: np.ndarray) -> None:
-    """Part the open points by lines, and mark where nothing differs."""
     axes.axvline(0, color=BLACK, linewidth=0.8, zorder=1)
-    for y in np.flatnonzero(np.diff(points)) + 0.5:
+    for y in np.flatnonzero(np.diff(names["point"])) + 0.5:
         axes.axhline(y, color="#B0B0B0", linewidth=0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
+from gsmlib.chapters.shared import describe, verified
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.method import metrics, selection
 from gsmlib.study.results import sample, score
@@ -47,9 +48,7 @@ class Curve(NamedTuple):
 def grid(settings: MoreCompletionsSettings) -> list[Point]:
     """Return a point per seed: the scores of its many test completions."""
     return [
-        Point(
-            shared.describe(settings, base), {"scores": shared.verified(settings, base)}
-        )
+        Point(describe(settings, base), {"scores": verified(settings, base)})
         for base in shared.each_seed(settings)
     ]
 
@@ -66,7 +65,9 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
     and in Fig 7b growth, the least-squares slope of log best k over log n; their _low
     and _high are from a bootstrap over problems and seeds.
     """
-    points, curves = grid(settings), _curves(settings)
+    points, ns = grid(settings), along_axis(settings.test_completions)
+    curves = [Curve(method, ns) for method in METHODS]
+    curves += [Curve(TOP_K_VOTE, along_axis(n), n) for n in settings.counts]
     runs = (
         read_completions(point.specs["scores"], store)
         for point in shared.computed(points, store, "more completions")
@@ -97,12 +98,6 @@ def along_axis(m: int) -> list[int]:
     steps = np.arange(PER_DOUBLING * np.log2(m) + 1)
     points = np.round(m / 2 ** (steps / PER_DOUBLING)).astype(int)
     return sorted({1, *points.tolist()})
-
-
-def _curves(settings: MoreCompletionsSettings) -> list[Curve]:
-    ns = along_axis(settings.test_completions)
-    curves = [Curve(method, ns) for method in METHODS]
-    return curves + [Curve(TOP_K_VOTE, along_axis(n), n) for n in settings.counts]
 
 
 def _accuracies(curve: Curve, run: Completions) -> np.ndarray:

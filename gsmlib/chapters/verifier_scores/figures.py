@@ -22,9 +22,6 @@ HALF = (textpage.PAGE_COLUMNS - GAP) // 2
 METHODS = ("finetuning", "verification")
 
 
-# ---------------------------------------------------------------- Fig 13: token scores
-
-
 @style.styled
 def fig13(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 13: five solutions, each token coloured by its score.
@@ -44,18 +41,14 @@ def fig13(table: pd.DataFrame, axes: Axes) -> Axes:
 def _case_lines(kind: str, rows: pd.DataFrame) -> Lines:
     if rows.empty:
         return _head(f"{kind.capitalize()}: there is no such completion.")
-    scored = zip(rows["token"], rows["score"], strict=True)
-    spans = [
-        Span(piece, f"score {score_bin(score)}")
-        for token, score in scored
-        for piece in _boxes(token)
-    ]
-    first = rows.iloc[0]
+    first, spans = rows.iloc[0], []
+    for token, score in zip(rows["token"], rows["score"], strict=True):
+        spans += [Span(piece, f"score {score_bin(score)}") for piece in _boxes(token)]
     return _head(describe_case(first), first["question"]) + break_lines(spans)
 
 
 def _head(text: str, question: str = "") -> Lines:
-    """Write a head in bold and a question, on one line as far as it fits, in grey."""
+    """Write a head in bold and, where there is one, a question in grey."""
     asked = Span(" ".join(question.split()), "masked")
     return break_lines([Span(text, "head")]) + break_lines([asked])
 
@@ -70,9 +63,8 @@ def describe_case(row: pd.Series) -> str:
 
 def score_bin(score: float) -> int:
     """Return which fifth of [0, 1] a score lies in; what is beyond is at the end."""
-    return int(
-        np.clip(score * len(textpage.SCORE_INKS), 0, len(textpage.SCORE_INKS) - 1)
-    )
+    bins = len(textpage.SCORE_INKS)
+    return int(np.clip(score * bins, 0, bins - 1))
 
 
 def _boxes(token: str) -> list[str]:
@@ -105,9 +97,6 @@ def _ruby(token: str, score: float) -> str:
     end = "<br>" if token.endswith("\n") else ""
     text = html.escape(show_token(token))
     return f'<ruby style="{look}">{text}<rt>{score:.2f}</rt></ruby>{end}'
-
-
-# --------------------------------------------------------------------- calibration
 
 
 @style.styled
@@ -145,9 +134,6 @@ def _measures(table: pd.DataFrame) -> str:
         f"Brier score {brier:.3f} (base rate alone {base:.3f})\n"
         f"AUC within problems {auc[0]}, pooled {auc[1]}"
     )
-
-
-# --------------------------------------------------- Appendix D: solutions side by side
 
 
 @style.styled

@@ -12,6 +12,7 @@ import pandas as pd
 
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point, stages_of
+from gsmlib.chapters.shared import describe, verified
 from gsmlib.chapters.verifier_scores.settings import TokenScoreSettings
 from gsmlib.method import metrics, selection
 from gsmlib.study.pool import prepare
@@ -55,9 +56,7 @@ def grid(settings: TokenScoreSettings) -> list[Point]:
     """
     bases = shared.each_seed(settings)
     points = [
-        Point(
-            shared.describe(settings, base), {"scores": shared.verified(settings, base)}
-        )
+        Point(describe(settings, base), {"scores": verified(settings, base)})
         for base in bases
     ]
     specs = points[0].specs
@@ -96,13 +95,11 @@ def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
         row, (question, solution) = rows.loc[problem, number], problems[problem]
         texts = [decode(tokenizer, [token]) or "[end]" for token in row["tokens"]]
         part = {"place": place, "case": kind, "fits": fits, "problem": problem}
-        part |= {"sample": number, "correct": bool(row["correct"])}
-        part |= {"last": row["last"]}
+        part |= {"sample": number, "correct": bool(row["correct"]), "last": row["last"]}
         part |= {"question": [readable(question)] + [""] * (len(texts) - 1)}
-        part |= {"reference": solution.splitlines()[-1]}
-        part |= {"token": map(readable, texts)}
-        part |= {"score": np.asarray(row["token_scores"], float)}
-        parts.append(pd.DataFrame(part))
+        part |= {"reference": solution.splitlines()[-1], "token": map(readable, texts)}
+        scores = np.asarray(row["token_scores"], float)
+        parts.append(pd.DataFrame(part | {"score": scores}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -197,8 +194,7 @@ def reliability(
     for number in np.unique(place):
         here = place == number
         right = _share((correct * here).sum(axis=1), here.sum(axis=1))
-        row = {"bin": int(number), "count": int(here.sum())}
-        row |= {"score": float(scores[here].mean())}
+        row = {"bin": int(number), "count": here.sum(), "score": scores[here].mean()}
         rows.append(row | shared.as_columns("right", right))
     return rows
 
