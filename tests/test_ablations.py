@@ -200,8 +200,9 @@ def test_the_late_slope_is_that_of_the_second_half():
 def test_slopes_are_compared_problem_by_problem():
     settings = resolve("05_verifier_ablations", scale="quick")
     usual, other = np.random.default_rng(1).random((2, settings.checkpoints, 30))
-    found = _compared(settings, other, usual, settings.checkpoints - 1)
-    slopes = [late_slopes(x, settings.ablation_epochs) for x in (usual, other)]
+    place, epochs = settings.checkpoints - 1, settings.ablation_epochs
+    found = _compared(other, usual, place, epochs)
+    slopes = [late_slopes(x, epochs) for x in (usual, other)]
     for name, pair in (("gain", (usual[-1], other[-1])), ("slope_gain", slopes)):
         expected = paired_difference(*pair)
         assert tuple(found[f"{name}{end}"] for end in ENDS) == expected

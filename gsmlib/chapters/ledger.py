@@ -24,38 +24,34 @@ def read_ledger(chapters: Sequence[Chapter], folder: Path) -> list[dict[str, Any
     `size_factor`, the paper's "30x". A claim whose table is missing is not testable.
     """
     tables = _read_tables(chapters, folder)
-    claims = [(claim, each.name) for each in chapters for claim in each.claims]
-    rows = [_row(claim, notebook, tables) for claim, notebook in claims]
-    order = [claim.id for claim in paper.CLAIMS]
-    order += [row["id"] for row in rows if row["id"] not in order]
-    return sorted(rows, key=lambda row: order.index(row["id"]))
+    rows = [
+        _row(claim, each.name, tables) for each in chapters for claim in each.claims
+    ]
+    places = {claim.id: place for place, claim in enumerate(paper.CLAIMS)}
+    return sorted(rows, key=lambda row: places.get(row["id"], len(places)))
 
 
 def _read_tables(chapters: Sequence[Chapter], folder: Path) -> dict[str, pd.DataFrame]:
     """Return, by figure, the tables that claims are judged by, as far as exported."""
-    tables = {}
-    for chapter in chapters:
-        for figure_id in {claim.figure for claim in chapter.claims}:
-            csv = folder / f"{chapter.figure(figure_id).name}.csv"
-            if csv.is_file():
-                tables[figure_id] = pd.read_csv(csv)
-    return tables
+    files = {
+        claim.figure: folder / f"{chapter.figure(claim.figure).name}.csv"
+        for chapter in chapters
+        for claim in chapter.claims
+    }
+    return {figure: pd.read_csv(csv) for figure, csv in files.items() if csv.is_file()}
 
 
 def _row(
     claim: Claim, notebook: str, tables: dict[str, pd.DataFrame]
 ) -> dict[str, Any]:
-    verdict = _not_run(claim, notebook)
     if claim.figure in tables:
         verdict = claim.verdict(tables[claim.figure])
+    else:
+        shown = "its table" if claim.about.figure == "text" else claim.figure
+        why = f"{shown} has not been made at this scale ({notebook})."
+        verdict = Verdict(claim.id, NOT_TESTABLE, *NOTHING, 0, why, claim.own)
     row = ledger_row(verdict) | {"notebook": notebook}
     return row | ({"size_factor": _size_factor(tables)} if claim.id == "C6" else {})
-
-
-def _not_run(claim: Claim, notebook: str) -> Verdict:
-    shown = "its table" if claim.about.figure == "text" else claim.figure
-    sentence = f"{shown} has not been made at this scale ({notebook})."
-    return Verdict(claim.id, NOT_TESTABLE, *NOTHING, 0, sentence, claim.own)
 
 
 def _size_factor(tables: dict[str, pd.DataFrame]) -> dict[str, Any] | None:
@@ -73,11 +69,8 @@ def ledger_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     paper (its value, where it states one), notebook.
     """
     limits = [row["interval"] or (None, None) for row in rows]
-    table = pd.DataFrame(rows).assign(
-        brief=[find_claim(row["id"]).about.brief for row in rows],
-        low=[low for low, _ in limits],
-        high=[high for _, high in limits],
-    )
+    table = pd.DataFrame(rows).join(pd.DataFrame(limits, columns=["low", "high"]))
+    table["brief"] = [find_claim(row["id"]).about.brief for row in rows]
     numbers = ["value", "low", "high", "paper"]
     table[numbers] = table[numbers].astype(float)
     return table[["id", "brief", "verdict", *numbers[:3], "seeds", "paper", "notebook"]]
@@ -107,9 +100,8 @@ def in_text(row: dict[str, Any]) -> str:
     claim = find_claim(row["id"]).about
     lines = [f"{claim.id} {row['verdict']}: {claim.brief}", f"  {row['sentence']}"]
     lines.append(f"  {claim.quantity}: {in_numbers(row)}")
-    factor = row.get("size_factor")
-    if factor:
-        lines.append(f"  factor in model size: {in_numbers(factor)}")
+    if row.get("size_factor"):
+        lines.append(f"  factor in model size: {in_numbers(row['size_factor'])}")
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ over problems; bands, with several seeds, the SD over these.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import NullLocator
 from tueplots import figsizes, fontsizes
 
 COLUMN_WIDTH = 3.3  # inches, one column of the paper
@@ -29,15 +29,9 @@ STYLE = {
     "figure.dpi": 160,
     "savefig.dpi": 300,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
     "axes.grid": True,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.5,
@@ -89,6 +83,8 @@ def _in_style() -> Iterator[None]:
 
 styled = _in_style()  # as a decorator: each call gets the style, none leaks it
 
+SOLVED = "test problems solved (%)"
+APART = 1.05  # the factor by which neighbouring curves are moved apart
 DATASETS = {"minigsm": "MiniGSM", "gsm8k": "GSM8K"}
 
 
@@ -100,21 +96,33 @@ class Line(NamedTuple):
     dashes: str
     filled: bool = True
 
+    @property
+    def look(self) -> dict[str, Any]:
+        """Return it in matplotlib's words."""
+        face = self.color if self.filled else "white"
+        look = dict(color=self.color, marker=self.marker, linestyle=self.dashes)
+        return look | dict(markerfacecolor=face)
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """Return the look of its marks alone."""
+        return self.look | dict(linestyle="none")
+
 
 FINETUNING = Line(BLUE, "o", "-")
 VERIFICATION = Line(VERMILLION, "s", "--", filled=False)
 THIRD = Line(GREEN, "^", ":")
 FOURTH = Line(BLACK, "D", "-.", filled=False)
 
-Layout = tuple[int, int, float]  # rows and columns of axes, height in inches
-
 
 @styled
-def new_drawing(layout: Layout | None, panels: int = 0) -> tuple[Drawing, Any]:
-    """Return an empty figure of this layout and its axes (an array if several).
+def new_drawing(
+    layout: tuple[int, int, float] | None, panels: int = 0
+) -> tuple[Drawing, Any]:
+    """Return an empty figure and its axes (an array if several).
 
-    `panels` overrides the number of columns, as in Fig 5 with one model; None is a page
-    of text.
+    layout: rows and columns of axes and the height in inches, None for a page of text;
+    `panels` overrides the number of columns, as in Fig 5 with one model.
     """
     if layout is None:
         drawing = plt.figure(figsize=(COLUMN_WIDTH, 1.0))
@@ -124,8 +132,7 @@ def new_drawing(layout: Layout | None, panels: int = 0) -> tuple[Drawing, Any]:
     rows, columns, height = layout
     venue = _venue.get()
     size = (venue.width, height * _text_factor(venue))
-    columns = panels or columns
-    return plt.subplots(rows, columns, figsize=size, layout="constrained")
+    return plt.subplots(rows, panels or columns, figsize=size, layout="constrained")
 
 
 def _text_factor(venue: Venue) -> float:
@@ -149,27 +156,22 @@ def points(
     axes: Axes,
     table: pd.DataFrame,
     x: str,
-    names: Sequence[str],
     line: Line,
     label: str,
+    column: str = "",
+    *,
     nudge: float = 0.0,
+    factor: float = 1.0,
 ) -> None:
-    """Draw value, low, high (columns `names`) over x: mean over seeds, bars, band."""
-    by_x = table.groupby(x)
+    """Draw a column (see `limit_names`) over x: mean over seeds, bars, band.
+
+    Moved sideways by a nudge or, on a log axis, a factor, apart from other curves.
+    """
+    by_x, names = table.groupby(x), limit_names(column)
     value, low, high = (100 * by_x[list(names)].mean()).to_numpy().T
-    at = np.array(sorted(by_x.groups)) + nudge
+    at = factor * np.array(sorted(by_x.groups)) + nudge
     bars = np.maximum([value - low, high - value], 0)
-    drawn = axes.errorbar(
-        at,
-        value,
-        bars,
-        color=line.color,
-        marker=line.marker,
-        linestyle=line.dashes,
-        markerfacecolor=line.color if line.filled else "white",
-        elinewidth=0.7,
-        label=label,
-    )
+    drawn = axes.errorbar(at, value, bars, elinewidth=0.7, label=label, **line.look)
     drawn.lines[0].set_clip_on(False)  # a marker at 0 stays whole
     spread = (100 * by_x[names[0]].std()).to_numpy()
     if np.isfinite(spread).any():
@@ -177,27 +179,32 @@ def points(
         axes.fill_between(at, *band, color=line.color, alpha=0.15, linewidth=0)
 
 
+def curves(
+    axes: Axes, x: str, by_label: Mapping[str, pd.DataFrame], lines: Iterable[Line]
+) -> None:
+    """Draw a curve of accuracy for each label's rows, moved apart on a log axis."""
+    middle = (len(by_label) - 1) / 2
+    for place, (line, label) in enumerate(zip(lines, by_label, strict=False)):
+        factor = APART ** (place - middle)
+        points(axes, by_label[label], x, line, label, factor=factor)
+
+
 def dot(
     axes: Axes,
     y: float,
     rows: pd.DataFrame,
-    columns: tuple[str, str, str],
     line: Line,
+    column: str = "",
+    *,
     label: str | None = None,
     half_band: float = 0.2,
 ) -> None:
-    """Draw the mean over seeds at height y, its bars, and the SD over seeds.
-
-    columns: the value's and its limits'.
-    """
-    value, low, high = (100 * rows[name].mean() for name in columns)
-    bars = [[max(value - low, 0)], [max(high - value, 0)]]
-    face = line.color if line.filled else "white"
-    look = dict(color=line.color, marker=line.marker, markerfacecolor=face)
-    look |= dict(linestyle="none", label=label)
-    drawn = axes.errorbar([value], [y], xerr=bars, **look)
+    """Draw the mean over seeds at height y, its bars, and the SD over seeds."""
+    value, low, high = (100 * rows[name].mean() for name in limit_names(column))
+    bars = np.maximum([[value - low], [high - value]], 0)
+    drawn = axes.errorbar([value], [y], xerr=bars, label=label, **line.marks)
     drawn.lines[0].set_clip_on(False)
-    spread = 100 * rows[columns[0]].std()
+    spread = 100 * rows[limit_names(column)[0]].std()
     if np.isfinite(spread):
         band, heights = (value - spread, value + spread), [y - half_band, y + half_band]
         axes.fill_betweenx(heights, *band, color=line.color, alpha=0.15, lw=0)
@@ -206,14 +213,15 @@ def dot(
 def caption(axes: Axes, table: pd.DataFrame) -> None:
     """Say under the figure on what it was measured and what the bars and bands are."""
     seeds = table["seed"].nunique()
-    spread = (
-        "one seed, so no spread between runs."
-        if seeds == 1
-        else f"bands: SD over {seeds} seeds."
-    )
-    where = DATASETS[table["dataset"].iloc[0]]
-    problems = f"{table['n_problems'].dropna().max():,.0f} test problems"
-    note(axes, f"{where}, {problems}. Bars: 95 % interval over problems; {spread}")
+    one = "one seed, so no spread between runs."
+    spread = one if seeds == 1 else f"bands: SD over {seeds} seeds."
+    where = f"{DATASETS[table['dataset'].iloc[0]]}, {test_problems(table)}"
+    note(axes, f"{where}. Bars: 95 % interval over problems; {spread}")
+
+
+def test_problems(table: pd.DataFrame) -> str:
+    """Write how many test problems a table is about."""
+    return f"{table['n_problems'].max():,.0f} test problems"
 
 
 def note(axes: Axes, text: str) -> None:
@@ -230,20 +238,23 @@ def legend(axes: Axes, columns: int) -> None:
 
 
 def limit_names(column: str) -> tuple[str, str, str]:
-    """Return the names of a value's column and of its limits'."""
-    return column, f"{column}_low", f"{column}_high"
-
-
-def size_axis(axes: Axes, sizes: Sequence[int]) -> None:
-    """Make x a log axis of training problems, with a tick at every size."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([short_count(size) for size in sizes])
-    axes.set_xlim(min(sizes) / 1.4, max(sizes) * 1.4)
-    axes.set_xlabel("training problems")
+    """Return the names of a value's column and of its limits'; none is accuracy's."""
+    of = f"{column}_" if column else ""
+    return column or "accuracy", f"{of}low", f"{of}high"
 
 
 def short_count(count: int) -> str:
     """Write a count as the paper's axes do: 500, 1K, 7.5K."""
     return f"{count / 1000:.3g}K" if count >= 1000 else str(count)
+
+
+def size_axis(
+    axes: Axes, sizes: Iterable[int], words: Callable[[int], str] = short_count
+) -> None:
+    """Make x a log axis of training problems, with a tick at every size."""
+    sizes = sorted(set(sizes))
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [words(size) for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    limits = (min(sizes) / 1.4, max(sizes) * 1.4)
+    axes.set(xlim=limits, xlabel="training problems")

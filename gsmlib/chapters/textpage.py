@@ -1,7 +1,7 @@
 """Figures that are text: examples, the calculator at work, the losses' masks."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -26,13 +26,9 @@ class Ink(NamedTuple):
 
 
 # A verifier's score in five steps from 0 to 1: red to green, and ever lighter.
-SCORE_INKS = (
-    Ink(color="#FFFFFF", face="#A93226", edge="#FFFFFF"),
-    Ink(face="#DF6E55", edge="#FFFFFF"),
-    Ink(face="#F2A65E", edge="#FFFFFF"),
-    Ink(face="#E9DA7C", edge="#FFFFFF"),
-    Ink(face="#C3F5B4", edge="#FFFFFF"),
-)
+SCORE_FACES = ("#A93226", "#DF6E55", "#F2A65E", "#E9DA7C", "#C3F5B4")
+SCORE_INKS = [Ink(face=face, edge="#FFFFFF") for face in SCORE_FACES]
+SCORE_INKS[0] = SCORE_INKS[0]._replace(color="#FFFFFF")  # to be read on the darkest
 INK = {
     **{f"score {number}": ink for number, ink in enumerate(SCORE_INKS)},
     "plain": Ink(),
@@ -53,9 +49,12 @@ class Span(NamedTuple):
     style: str = "plain"
 
 
-def break_lines(spans: Iterable[Span], indent: int = 0) -> list[list[tuple[int, Span]]]:
+Lines = list[list[tuple[int, Span]]]  # of (column, span)
+
+
+def break_lines(spans: Iterable[Span], indent: int = 0) -> Lines:
     """Break spans into lines of (column, span), between words or boxes."""
-    lines: list[list[tuple[int, Span]]] = [[]]
+    lines: Lines = [[]]
     column = 0
     for word in _words(spans):
         text = "".join(span.text for span in word)
@@ -76,21 +75,18 @@ def _words(spans: Iterable[Span]) -> list[list[Span]]:
     """Group pieces of spans that no space parts, such as `$` and an annotation."""
     words: list[list[Span]] = [[]]
     for span in spans:
-        for piece in _pieces(span):
+        boxed = INK[span.style].edge
+        running = re.findall(
+            r"[^ \n]+ *\n?| +|\n", span.text
+        )  # behind spaces and lines
+        for piece in [span.text] if boxed else running:
             words[-1].append(Span(piece, span.style))
-            if INK[span.style].edge or piece[-1] in " \n":
+            if boxed or piece[-1] in " \n":
                 words.append([])
     return [word for word in words if word]
 
 
-def _pieces(span: Span) -> list[str]:
-    """Cut running text after its spaces and line ends; a box stays whole."""
-    if INK[span.style].edge:
-        return [span.text]
-    return re.findall(r"[^ \n]+ *\n?| +|\n", span.text)
-
-
-def write_page(axes: Axes, lines: Sequence[Sequence[tuple[int, Span]]]) -> Axes:
+def write_page(axes: Axes, lines: Lines) -> Axes:
     """Write lines in a fixed pitch, and give the figure the height they need."""
     height = len(lines) * LINE_HEIGHT + 2 * MARGIN
     axes.figure.set_size_inches(COLUMN_WIDTH, height / 72)

@@ -4,13 +4,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gsmlib.chapters import style
-from gsmlib.chapters.textpage import Span, break_lines, show_token, write_page
+from gsmlib.chapters.textpage import Lines, Span, break_lines, show_token, write_page
 
 
 @style.styled
 def fig9(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 9: who writes what; table: step, writer ("model", "calculator"), token."""
-    lines: list[list[tuple[int, Span]]] = []
+    lines: Lines = []
     for step, rows in table.groupby("step", sort=True):
         writer = rows["writer"].iloc[0]
         ink = "forced" if writer == "calculator" else "sampled"
@@ -28,17 +28,15 @@ def calculator(table: pd.DataFrame, axes: Axes) -> Axes:
 
     table: see `grid.table`.
     """
-    styles = {True: (style.FINETUNING, "with"), False: (style.VERIFICATION, "without")}
-    for used, (line, word) in styles.items():
+    looks = ((True, style.FINETUNING, "with"), (False, style.VERIFICATION, "without"))
+    for used, line, word in looks:
         rows = table[table["calculator"] == used]
         for row, column in enumerate(("greedy", "sampled")):
             label = f"{word} calculator" if row == 0 else None
-            names, y = style.limit_names(column), row - (0.12 if used else -0.12)
-            style.dot(axes, y, rows, names, line, label, half_band=0.1)
+            y = row - (0.12 if used else -0.12)
+            style.dot(axes, y, rows, line, column, label=label, half_band=0.1)
     axes.set_yticks([0, 1], ["greedy", "single\nsamples"])
-    axes.set_ylim(1.5, -0.5)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("test problems solved (%)")
+    axes.set(ylim=(1.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
     style.legend(axes, 2)
     style.caption(axes, table)
     return axes

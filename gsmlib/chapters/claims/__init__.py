@@ -7,16 +7,11 @@ from gsmlib.chapters.record import Chapter
 
 __all__ = ["CHAPTER"]
 
+WORDS = "the verdicts on all claims"
+
 CHAPTER = Chapter(
     "10_claims",
     ClaimSettings,
-    figures=(
-        Figure(
-            "ledger_of_claims",
-            figures.ledger,
-            (1, 1, 3.6),
-            own_words="the verdicts on all claims",
-        ),
-    ),
+    figures=(Figure("ledger_of_claims", figures.ledger, (1, 1, 3.6), WORDS),),
     reads_others=True,
 )

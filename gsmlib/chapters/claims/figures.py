@@ -19,17 +19,13 @@ def ledger(table: pd.DataFrame, axes: Axes) -> Axes:
     """The verdicts on all claims; table: the rows of `ledger.ledger_table`."""
     for x, (verdict, line) in enumerate(zip(VERDICTS, LOOKS, strict=True)):
         rows = table.index[table["verdict"] == verdict]
-        face = line.color if line.filled else "white"
-        look = dict(color=line.color, marker=line.marker, markerfacecolor=face)
-        axes.plot([x] * len(rows), rows, linestyle="none", markersize=6, **look)
-    words = table["brief"] + "  " + table["id"]
-    axes.set_yticks(table.index, words)
-    axes.set_ylim(len(table) - 0.5, -0.5)
-    names = [f"{name.split(' at ')[0]}" for name in VERDICTS]
+        axes.plot([x] * len(rows), rows, markersize=6, **line.marks)
+    axes.set_yticks(table.index, table["brief"] + "  " + table["id"])
     counts = [(table["verdict"] == name).sum() for name in VERDICTS]
-    labels = [f"{name}: {n}" for name, n in zip(names, counts, strict=True)]
+    words = [name.split(" at ")[0] for name in VERDICTS]
+    labels = [f"{word}: {n}" for word, n in zip(words, counts, strict=True)]
     axes.set_xticks(range(len(VERDICTS)), labels, rotation=90)
-    axes.set_xlim(-0.5, len(VERDICTS) - 0.5)
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-0.5, len(VERDICTS) - 0.5))
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     axes.tick_params(axis="x", pad=0)
     axes.spines[["left", "bottom"]].set_visible(False)

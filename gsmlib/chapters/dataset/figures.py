@@ -6,14 +6,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from gsmlib.chapters import style
-from gsmlib.chapters.textpage import Span, break_lines, write_page
+from gsmlib.chapters.textpage import Lines, Span, break_lines, write_page
 from gsmlib.method.calculator import find_annotations
 
 
 @style.styled
 def fig1(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 1: example problems; table: dataset, question, solution."""
-    lines: list[list[tuple[int, Span]]] = []
+    lines: Lines = []
     for row in table.itertuples():
         head = Span(f"{style.DATASETS[row.dataset]} problem: ", "head")
         lines += break_lines([head, Span(row.question)])
@@ -46,16 +46,11 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     for panel, (quantity, label) in zip(axes, labels.items(), strict=True):
         for name, line in lines.items():
             rows = table[(table["quantity"] == quantity) & (table["dataset"] == name)]
-            look = dict(color=line.color, linestyle=line.dashes, marker=line.marker)
-            face = line.color if line.filled else "white"
             if len(rows):
+                look = dict(label=style.DATASETS[name], markersize=3) | line.look
                 at = rows["value"] + (0 if quantity == "steps" else 5)
-                shares = 100 * rows["share"]
-                look["label"] = style.DATASETS[name]
-                panel.plot(at, shares, markersize=3, markerfacecolor=face, **look)
-        panel.set_xlabel(label)
-        panel.set_ylim(bottom=0)
-        panel.set_xlim(left=0)
+                panel.plot(at, 100 * rows["share"], **look)
+        panel.set(xlabel=label, ylim=(0, None), xlim=(0, None))
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_ylabel("share of problems (%)")
     axes[0].legend()
@@ -71,22 +66,21 @@ def released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """
     top, bottom = axes
     first, second = style.FINETUNING, style.VERIFICATION
-    rows = table[table["quantity"] == "accuracy"].reset_index(drop=True)
+    percent = table.assign(**100 * table[["value", "low", "high"]])
+    rows = percent[percent["quantity"] == "accuracy"].reset_index(drop=True)
     for y, row in rows.iterrows():
         line = second if "verification" in row["system"] else first
-        _interval(top, row, y, line, upright=False)
-        text = f"{100 * row['value']:.1f}"
-        top.annotate(text, (100 * row["high"], y), (4, 0), **_BESIDE)
+        top.errorbar([row["value"]], [y], xerr=_bars(row), **line.marks)
+        beside = dict(textcoords="offset points", va="center", fontsize=7)
+        top.annotate(f"{row['value']:.1f}", (row["high"], y), (4, 0), **beside)
     top.set_yticks(range(len(rows)), rows["system"].str.replace("_", " "))
-    top.set_ylim(len(rows) - 0.5, -0.5)
-    top.set_xlim(0, 70)
-    top.set_xlabel("test problems solved (%)")
-    gaps = table[table["quantity"] == "difference"]
+    top.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 70), xlabel=style.SOLVED)
+    gaps = percent[percent["quantity"] == "difference"]
     for system, line, shift in (("6B", first, -0.1), ("175B", second, 0.1)):
         for i, (_, row) in enumerate(gaps[gaps["system"] == system].iterrows()):
-            label = system if i == 0 else None
+            look = line.marks | dict(label=system if i == 0 else None)
             at = row["steps"] + shift
-            _interval(bottom, row, at, line, upright=True, label=label)
+            bottom.errorbar([at], [row["value"]], _bars(row), **look)
     bottom.axhline(0, color=style.BLACK, linewidth=0.8)
     bottom.set_xticks(*_step_ticks(gaps))
     bottom.set_xlabel("steps of the reference solution (problems)")
@@ -96,25 +90,8 @@ def released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     return axes
 
 
-_BESIDE = dict(textcoords="offset points", va="center", fontsize=7)
-
-
-def _interval(
-    axes: Axes,
-    row: pd.Series,
-    at: float,
-    line: style.Line,
-    *,
-    upright: bool,
-    label: str | None = None,
-) -> None:
-    """Draw one row's value, low and high at a place, upright or lying."""
-    bars = 100 * np.array([[row["value"] - row["low"]], [row["high"] - row["value"]]])
-    value = [100 * row["value"]]
-    x, y = ([at], value) if upright else (value, [at])
-    look = dict(color=line.color, marker=line.marker, linestyle="none", label=label)
-    look["markerfacecolor"] = line.color if line.filled else "white"
-    axes.errorbar(x, y, **{"yerr" if upright else "xerr": bars}, **look)
+def _bars(row: pd.Series) -> list[list[float]]:
+    return [[row["value"] - row["low"]], [row["high"] - row["value"]]]
 
 
 def _step_ticks(gaps: pd.DataFrame) -> tuple[list[int], list[str]]:

@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from gsmlib.chapters import style
 from gsmlib.chapters.style import FINETUNING, FOURTH, THIRD, VERIFICATION
 
-STEP = 1.05  # by which neighbouring curves are moved apart
 # Of each arm: its label and look. No panel has two arms that look alike.
 LOOKS = {
     "without": ("without dropout", FINETUNING),
@@ -28,15 +27,10 @@ def fig8(table: pd.DataFrame, axes: Axes) -> Axes:
     table: the rows of `grid.table` for the panel.
     """
     arms = [arm for arm in LOOKS if arm in set(table["arm"])]
-    for place, arm in enumerate(arms):
-        label, line = LOOKS[arm]
-        rows = table[table["arm"] == arm]
-        nudge = STEP ** (place - (len(arms) - 1) / 2)
-        rows = rows.assign(n_train=nudge * rows["n_train"])
-        style.points(axes, rows, "n_train", ("accuracy", "low", "high"), line, label)
-    style.size_axis(axes, sorted(table["n_train"].unique()))
-    axes.set_ylim(0, 100 * table["high"].max() + 2)
-    axes.set_ylabel("test problems solved (%)")
+    by_label = {LOOKS[arm][0]: table[table["arm"] == arm] for arm in arms}
+    style.curves(axes, "n_train", by_label, [LOOKS[arm][1] for arm in arms])
+    style.size_axis(axes, table["n_train"])
+    axes.set(ylim=(0, 100 * table["high"].max() + 2), ylabel=style.SOLVED)
     style.legend(axes, 2)
     style.caption(axes, table)
     return axes

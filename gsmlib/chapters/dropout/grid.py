@@ -15,14 +15,8 @@ from gsmlib.chapters.dropout.settings import DropoutSettings
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
 from gsmlib.method.recipe import TrainSettings
-from gsmlib.study.specs import (
-    FinetuneSpec,
-    PretrainSpec,
-    SampleSpec,
-    ScoreSpec,
-    Spec,
-    VerifierSpec,
-)
+from gsmlib.study import specs
+from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, VerifierSpec
 from gsmlib.study.store import Store
 
 PRETRAINING_SEED = 0  # one additional pretraining serves all seeds
@@ -75,7 +69,7 @@ def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _right(spec: Spec, store: Store) -> np.ndarray:
+def _right(spec: specs.Spec, store: Store) -> np.ndarray:
     """Return (P,): is the greedy solution, or the best-scored completion, right."""
     if isinstance(spec, SampleSpec):
         return shared.solved(spec, store)
@@ -100,11 +94,8 @@ def solution_arms(settings: DropoutSettings, base: Base) -> dict[str, ScoreSpec]
     """Return the scores of Fig 8b's verifiers."""
     token = _verifier(settings, base, settings.ablation_completions)
     solution = token.replace(training=token.training.replace(level="solution"))
-    verifiers = {
-        "solution": solution,
-        "solution, dropout": _with_dropout(settings, solution),
-        "token": token,
-    }
+    dropped = _with_dropout(settings, solution)
+    verifiers = {"solution": solution, "solution, dropout": dropped, "token": token}
     return _scores(settings, verifiers, settings.test_completions)
 
 
@@ -128,7 +119,7 @@ def _pretrained_further(
     settings: DropoutSettings, spec: FinetuneSpec, dropout: float
 ) -> FinetuneSpec:
     """The same after additional pretraining, both at this dropout."""
-    pretraining = PretrainSpec(
+    pretraining = specs.PretrainSpec(
         model=settings.model,
         dataset=settings.dataset,
         n_texts=settings.pretraining_texts,

@@ -29,21 +29,12 @@ class DropoutSettings(OneModel, VerifierSettings):
     large_completions: Count
 
 
+SMALL = dict(QUICK_TEST, model="mini-0.3m", sizes=(600, 1500))
+LARGE = dict(model="mini-1m", sizes=(1000, 4000))
 SCALES = {
     "smoke": dict(pretraining_texts=40, large_completions=4),
-    "quick": dict(
-        QUICK_TEST,
-        model="mini-0.3m",
-        sizes=(600, 1500),
-        pretraining_texts=4_000,
-        large_completions=8,
-    ),
-    "mini": dict(
-        model="mini-1m",
-        sizes=(1000, 4000),
-        pretraining_texts=25_000,
-        large_completions=8,
-    ),
+    "quick": dict(SMALL, pretraining_texts=4_000, large_completions=8),
+    "mini": dict(LARGE, pretraining_texts=25_000, large_completions=8),
     "smollm2": dict(
         pretraining_texts=100, pretraining_learning_rate=1e-4, large_completions=20
     ),

@@ -10,9 +10,7 @@ from gsmlib.chapters import style
 from gsmlib.chapters.finetuning_scaling import verdicts
 
 LINES = (style.FINETUNING, style.VERIFICATION, style.THIRD, style.FOURTH)
-ACCURACY = ("accuracy", "low", "high")
 MAX_SIZES = 3  # curves over parameters: more than these cannot be told apart
-STEP = 1.05  # by which neighbouring curves are moved apart
 
 
 @style.styled
@@ -24,30 +22,21 @@ def fig2(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """
     above, below = axes
     models = _thinned(table.sort_values("parameters")["model"].unique(), len(LINES))
-    chosen = [(model, table[table["model"] == model]) for model in models]
-    _curves(above, chosen, "n_train")
-    style.size_axis(above, sorted(table["n_train"].unique()))
+    by_model = {model: table[table["model"] == model] for model in models}
+    style.curves(above, "n_train", by_model, LINES)
+    style.size_axis(above, table["n_train"])
     sizes = _thinned(sorted(table["n_train"].unique()), MAX_SIZES)
-    chosen = [
-        (f"{style.short_count(n)} problems", table[table["n_train"] == n])
-        for n in sizes
-    ]
-    _curves(below, chosen, "parameters")
-    _parameter_axis(below, sorted(table["parameters"].unique()))
+    names = {n: f"{style.short_count(n)} problems" for n in sizes}
+    by_size = {name: table[table["n_train"] == n] for n, name in names.items()}
+    style.curves(below, "parameters", by_size, LINES)
+    style.size_axis(below, table["parameters"], short_parameters)
+    below.set_xlabel("parameters")
     style.caption(above, table)
     _draw_fit(below, table)
     for panel in axes:
-        panel.set_ylim(0, 100 * table["high"].max() + 2)
-        panel.set_ylabel("test problems solved (%)")
+        panel.set(ylim=(0, 100 * table["high"].max() + 2), ylabel=style.SOLVED)
         style.legend(panel, 2)
     return axes
-
-
-def _curves(axes: Axes, chosen: Sequence[tuple[str, pd.DataFrame]], x: str) -> None:
-    """Draw a curve for each label and its rows, moved apart a little."""
-    for place, ((label, rows), line) in enumerate(zip(chosen, LINES, strict=False)):
-        moved = rows.assign(**{x: rows[x] * STEP ** (place - (len(chosen) - 1) / 2)})
-        style.points(axes, moved, x, ACCURACY, line, label)
 
 
 def _draw_fit(axes: Axes, table: pd.DataFrame) -> None:
@@ -72,17 +61,11 @@ def _thinned(values: Sequence, most: int) -> list:
     return [values[round(place)] for place in places]
 
 
-def _parameter_axis(axes: Axes, counts: Sequence[int]) -> None:
-    style.size_axis(axes, counts)
-    axes.set_xticklabels([short_parameters(count) for count in counts])
-    axes.set_xlabel("parameters")
-
-
 def short_parameters(count: int) -> str:
     """Write a number of parameters as model names do: 83.3K, 0.315M, 355M, 1.56B."""
-    units = ((1e9, "B"), (1e5, "M"), (0, "K"))
-    unit = next(name for least, name in units if count >= least)
-    return f"{count / {'B': 1e9, 'M': 1e6, 'K': 1e3}[unit]:.3g}{unit}"
+    units = ((1e9, 1e9, "B"), (1e5, 1e6, "M"), (0, 1e3, "K"))
+    size, name = next(unit for least, *unit in units if count >= least)
+    return f"{count / size:.3g}{name}"
 
 
 @style.styled
@@ -93,10 +76,8 @@ def direct(table: pd.DataFrame, axes: Axes) -> Axes:
     """
     looks = {"with steps": style.FINETUNING, "direct": style.VERIFICATION}
     for y, (answers, line) in enumerate(looks.items()):
-        style.dot(axes, y, table[table["answers"] == answers], ACCURACY, line)
+        style.dot(axes, y, table[table["answers"] == answers], line)
     axes.set_yticks([0, 1], ["with steps", "answer only"])
-    axes.set_ylim(1.5, -0.5)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("test problems solved (%)")
+    axes.set(ylim=(1.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
     style.caption(axes, table)
     return axes

@@ -18,12 +18,8 @@ from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.study.store import Store
 
 BASE = 0  # the point of the rows that the others are compared with
-AGGREGATED = {
-    "mean score": "mean",
-    "minimum": "min",
-    "maximum": "max",
-    "product": "product",
-}
+AGGREGATED = {"mean score": "mean", "minimum": "min", "maximum": "max"}
+AGGREGATED |= {"product": "product"}
 
 
 def grid(settings: OpenPointSettings) -> list[Point]:
@@ -76,6 +72,7 @@ def how_of(variant: str) -> str:
 def _variants(settings: OpenPointSettings, base: Base) -> dict[tuple[int, str], Spec]:
     """Return all variants of one seed by their open point and name."""
     usual, paper = _base_scores(settings, base), shared.greedily(settings, base)
+    own = usual.completions.replace(sampler=usual.verifier)  # of its language model
     warm = f"temperature {settings.other_temperature:g}"
     return {
         (BASE, "base"): usual,
@@ -88,7 +85,7 @@ def _variants(settings: OpenPointSettings, base: Base) -> dict[tuple[int, str], 
         (5, warm): _warmer(usual, settings),
         (6, "LM on samples"): _verifier(usual, language_rows="samples"),
         (7, "no duplicates"): _verifier(usual, deduplicate=True),
-        (8, "one model"): _one_model(usual),
+        (8, "one model"): usual.replace(completions=own),
     }
 
 
@@ -129,11 +126,6 @@ def _warmer(base: ScoreSpec, settings: OpenPointSettings) -> ScoreSpec:
     n, temperature = settings.ablation_completions, settings.other_temperature
     completions = base.verifier.completions.replace(n=n, temperature=temperature)
     return _verifier(base, completions=completions, per_problem=None)
-
-
-def _one_model(base: ScoreSpec) -> ScoreSpec:
-    """The base verifier scores what its own language model samples."""
-    return base.replace(completions=base.completions.replace(sampler=base.verifier))
 
 
 def _measure(

@@ -14,28 +14,22 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     table: see `grid.table`; axes: two, one above the other.
     """
     top, bottom = axes
-    n = int(table["n"].max())
-    curves = {
-        f"test@{n}, T = 0.7": ("test_at_n", style.VERIFICATION, 0.0),
-        "test@1, greedy": ("test_at_1", style.FINETUNING, -0.04),
-        "single samples": ("mean_accuracy", style.THIRD, 0.04),
-    }
-    for label, (column, line, nudge) in curves.items():
-        style.points(top, table, "epoch", style.limit_names(column), line, label, nudge)
-    top.set_ylim(bottom=0)
-    top.set_ylabel("test problems solved (%)")
+    curves = (
+        (f"test@{table['n'].max():.0f}, T = 0.7", "test_at_n", style.VERIFICATION, 0.0),
+        ("test@1, greedy", "test_at_1", style.FINETUNING, -0.04),
+        ("single samples", "mean_accuracy", style.THIRD, 0.04),
+    )
+    for label, column, line, nudge in curves:
+        style.points(top, table, "epoch", line, label, column, nudge=nudge)
+    top.set(ylim=(0, None), ylabel=style.SOLVED)
     style.legend(top, 2)
-    losses_of = {
-        "test loss, solutions": ("test_loss", style.FOURTH),
-        "train loss, all tokens": ("train_loss", style.FINETUNING),
-    }
-    for words, (name, line) in losses_of.items():
-        losses = table.groupby("epoch")[name].mean()
-        look = dict(color=line.color, marker=line.marker, linestyle=line.dashes)
-        face = line.color if line.filled else "white"
-        bottom.plot(losses.index, losses, markerfacecolor=face, label=words, **look)
-    bottom.set_ylabel("nats per token")
-    bottom.set_xlabel("epochs of finetuning")
+    losses = table.groupby("epoch")[["test_loss", "train_loss"]].mean()
+    for words, name, look in (
+        ("test loss, solutions", "test_loss", style.FOURTH.look),
+        ("train loss, all tokens", "train_loss", style.FINETUNING.look),
+    ):
+        bottom.plot(losses.index, losses[name], label=words, **look)
+    bottom.set(ylabel="nats per token", xlabel="epochs of finetuning")
     bottom.legend()
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

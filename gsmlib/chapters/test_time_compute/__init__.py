@@ -15,10 +15,7 @@ CHAPTER = Chapter(
         Figure("fig7a_completions", figures.fig7a, (2, 1, 4.2)),
         Figure("fig7b_top_k_vote", figures.fig7b, (1, 1, 2.9)),
     ),
-    claims=(
-        Claim("C11", "fig7a", verdicts.c11),
-        Claim("C12", "fig7b", verdicts.c12),
-    ),
+    claims=(Claim("C11", "fig7a", verdicts.c11), Claim("C12", "fig7b", verdicts.c12)),
     grid=grid,
     scales=SCALES,
 )

@@ -4,25 +4,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
-from gsmlib.chapters.style import (
-    BLACK,
-    DATASETS,
-    FINETUNING,
-    FOURTH,
-    THIRD,
-    VERIFICATION,
-    Line,
-    caption,
-    legend,
-    note,
-    points,
-    short_count,
-    styled,
-)
+from gsmlib.chapters import style
+from gsmlib.chapters.style import BLACK, FINETUNING, FOURTH, THIRD, VERIFICATION, Line
 
-ACCURACY = ("accuracy", "low", "high")
 METHODS = {
     "test@n": ("test@n, the ceiling", FOURTH),
     "weighted vote": ("vote weighted by score", THIRD),
@@ -34,7 +20,7 @@ DARKEST, LIGHTEST = 0.0, 0.8  # of the colour map: lighter would be lost on whit
 TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 
 
-@styled
+@style.styled
 def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 7a: verified accuracy over completions; below it the other choices.
 
@@ -42,26 +28,24 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """
     top, bottom = axes
     verified = table[table["method"] == "verification"]
-    points(top, verified, "n", ACCURACY, VERIFICATION, "best-scored")
-    peak, low, high = (verified[c].iloc[0] for c in ("peak", "peak_low", "peak_high"))
+    style.points(top, verified, "n", VERIFICATION, "best-scored")
+    peak, low, high = verified[list(style.limit_names("peak"))].iloc[0]
     top.axvspan(low, high, color="#DDDDDD", linewidth=0, zorder=0)
     words = f"highest at {peak:,.0f} ({low:,.0f} to {high:,.0f})"
     top.axvline(peak, color=BLACK, linestyle=":", linewidth=0.8, label=words)
-    legend(top, 2)
     for method, (label, line) in METHODS.items():
-        rows = table[table["method"] == method]
-        _plain(bottom, rows, "n", line, label)
-    legend(bottom, 2)
+        _plain(bottom, table[table["method"] == method], "n", line, label)
     bottom.set_ylim(bottom=0)
     for panel in axes:
         _count_axis(panel, table["n"].max())
         panel.set_ylabel("test problems\nsolved (%)")
+        style.legend(panel, 2)
     bottom.set_xlabel("completions per problem (n)")
-    caption(top, table)
+    style.caption(top, table)
     return axes
 
 
-@styled
+@style.styled
 def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 7b: accuracy of the vote of the top k, a curve per number of completions.
 
@@ -72,36 +56,25 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
         rows = table[table["n"] == n]
         _plain(axes, rows, "k", line, f"{n:,}")
         best = rows[rows["k"] == rows["peak"]]
-        value, low, high = (100 * best[name].mean() for name in ACCURACY)
+        value, low, high = 100 * best[list(style.limit_names(""))].mean()
         bars = np.maximum([[value - low], [high - value]], 0)
-        look = dict(color=line.color, marker=line.marker, markersize=7, zorder=4)
-        look |= dict(markeredgecolor=BLACK, elinewidth=0.7)
-        axes.errorbar(best["k"].iloc[:1], [value], bars, **look)
+        look = line.look | dict(markersize=7, markeredgecolor=BLACK, elinewidth=0.7)
+        axes.errorbar(best["k"].iloc[:1], [value], bars, **look, zorder=4)
     _count_axis(axes, max(counts))
-    axes.set_xlabel("voters: the top k by score")
-    axes.set_ylabel("test problems solved (%)")
-    legend(axes, 4)
+    axes.set(xlabel="voters: the top k by score", ylabel=style.SOLVED)
+    style.legend(axes, 4)
     axes.get_legend().set_title("completions per problem", prop={"size": 7})
-    note(axes, _voters_note(table))
-    return axes
-
-
-def _voters_note(table: pd.DataFrame) -> str:
-    seeds = table["seed"].nunique()
+    seeds, where = table["seed"].nunique(), style.DATASETS[table["dataset"].iloc[0]]
     spread = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
-    return (
-        f"{DATASETS[table['dataset'].iloc[0]]}, {table['n_problems'].max():,} test "
-        f"problems, {spread}. Large mark: the best k, with its 95 % interval over "
-        "problems."
-    )
+    said = "Large mark: the best k, with its 95 % interval over problems."
+    style.note(axes, f"{where}, {style.test_problems(table)}, {spread}. {said}")
+    return axes
 
 
 def _plain(axes: Axes, rows: pd.DataFrame, x: str, line: Line, label: str) -> None:
     """Draw the mean over seeds as a line with small marks, without bars."""
     means = 100 * rows.groupby(x)["accuracy"].mean()
-    face = line.color if line.filled else "white"
-    look = dict(color=line.color, linestyle=line.dashes, marker=line.marker)
-    look |= dict(markersize=2.8, markerfacecolor=face, linewidth=1)
+    look = line.look | dict(markersize=2.8, linewidth=1)
     axes.plot(means.index, means, label=label, **look)
 
 
@@ -114,8 +87,8 @@ def _shades(count: int) -> list[Line]:
 
 def _count_axis(axes: Axes, most: int) -> None:
     """Make x a log axis of counts up to `most`."""
+    ticks = [tick for tick in TICKS if tick <= most]
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([t for t in TICKS if t <= most]))
+    axes.set_xticks(ticks, [style.short_count(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_count(round(x))))
     axes.set_xlim(0.85, 1.2 * most)

@@ -6,17 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import (
-    as_columns,
-    computed,
-    describe,
-    difference,
-    each_seed,
-    limits,
-    matrix,
-    verified,
-)
+from gsmlib.chapters.shared import describe, verified
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.method import metrics, selection
 from gsmlib.study.results import sample, score
@@ -57,7 +49,7 @@ def grid(settings: MoreCompletionsSettings) -> list[Point]:
     """Return a point per seed: the scores of its many test completions."""
     return [
         Point(describe(settings, base), {"scores": verified(settings, base)})
-        for base in each_seed(settings)
+        for base in shared.each_seed(settings)
     ]
 
 
@@ -73,10 +65,12 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
     and in Fig 7b growth, the least-squares slope of log best k over log n; their _low
     and _high are from a bootstrap over problems and seeds.
     """
-    points, curves = grid(settings), _curves(settings)
+    points, ns = grid(settings), along_axis(settings.test_completions)
+    curves = [Curve(method, ns) for method in METHODS]
+    curves += [Curve(TOP_K_VOTE, along_axis(n), n) for n in settings.counts]
     runs = (
         read_completions(point.specs["scores"], store)
-        for point in computed(points, store, "more completions")
+        for point in shared.computed(points, store, "more completions")
     )
     by_seed = [[_accuracies(curve, run) for curve in curves] for run in runs]
     found = [np.array(values) for values in zip(*by_seed, strict=True)]
@@ -93,9 +87,9 @@ def read_completions(spec: ScoreSpec, store: Store) -> Completions:
     """Return answers, labels and scores of scored completions as (P, m) arrays."""
     completions = sample(spec.completions, store)
     return Completions(
-        selection.answer_numbers(matrix(completions, "answer")),
-        matrix(completions, "correct"),
-        matrix(score(spec, store), "last"),
+        selection.answer_numbers(shared.matrix(completions, "answer")),
+        shared.matrix(completions, "correct"),
+        shared.matrix(score(spec, store), "last"),
     )
 
 
@@ -104,12 +98,6 @@ def along_axis(m: int) -> list[int]:
     steps = np.arange(PER_DOUBLING * np.log2(m) + 1)
     points = np.round(m / 2 ** (steps / PER_DOUBLING)).astype(int)
     return sorted({1, *points.tolist()})
-
-
-def _curves(settings: MoreCompletionsSettings) -> list[Curve]:
-    ns = along_axis(settings.test_completions)
-    curves = [Curve(method, ns) for method in METHODS]
-    return curves + [Curve(TOP_K_VOTE, along_axis(n), n) for n in settings.counts]
 
 
 def _accuracies(curve: Curve, run: Completions) -> np.ndarray:
@@ -128,9 +116,9 @@ def _rows(
         for place, here in zip(curve.points, solved, strict=True):
             about = point.about | {"n_problems": len(here), "method": curve.method}
             about |= {"n": curve.n, "k": place} if curve.n else {"n": place}
-            rise = difference("rise", here, solved[0])
-            fall = difference("fall", here, solved[-1])
-            yield about | limits("", here) | rise | fall | peak
+            rise = shared.difference("rise", here, solved[0])
+            fall = shared.difference("fall", here, solved[-1])
+            yield about | shared.limits("", here) | rise | fall | peak
 
 
 def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
@@ -139,7 +127,7 @@ def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
     voted: n -> (seeds, points, P), the accuracies of the vote along `along_axis(n)`.
     """
     if len(voted) < 2:
-        return as_columns("growth", [np.nan] * 3)
+        return shared.as_columns("growth", [np.nan] * 3)
     offsets = np.log(list(voted)) - np.log(list(voted)).mean()
     weights = offsets / (offsets @ offsets)
     peaks = [_peaks(values, along_axis(n)) for n, values in voted.items()]
@@ -158,4 +146,4 @@ def _peaks(values: np.ndarray, points: Sequence[int]) -> tuple[int, np.ndarray]:
 
 
 def _with_limits(name: str, value: float, resampled: np.ndarray) -> dict[str, float]:
-    return as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))
+    return shared.as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))

@@ -7,33 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from gsmlib.chapters.style import (
-    BLACK,
-    COLUMN_WIDTH,
-    FINETUNING,
-    VERIFICATION,
-    caption,
-    points,
-    size_axis,
-    styled,
-)
-from gsmlib.chapters.textpage import Span, break_lines, show_token, write_page
+from gsmlib.chapters import style
+from gsmlib.chapters.style import BLACK, COLUMN_WIDTH, styled
+from gsmlib.chapters.textpage import Lines, Span, break_lines, show_token, write_page
 
 BOX = (108.0, 30.0)  # points
 ROW_HEIGHT = 42.0
-
-
-# Fig 4's boxes: id, column, row, title, and the boxes that theirs feeds.
-BOXES = (
-    ("problems", 0, 0, "training problems", "generator"),
-    ("generator", 0, 1, "finetune the generator", "completions sample"),
-    ("completions", 0, 2, "sample and label", "verifier"),
-    ("verifier", 0, 3, "train the verifier", "score"),
-    ("problem", 1, 0, "test problem", "sample"),
-    ("sample", 1, 1, "sample", "score"),
-    ("score", 1, 3, "score", "select"),
-    ("select", 1, 4, "select", ""),
-)
 
 
 @styled
@@ -92,22 +71,19 @@ def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     panels = np.atleast_1d(axes)
     models = table.sort_values("parameters")["model"].unique()
     for panel, model in zip(panels, models, strict=True):
-        rows = table[table["model"] == model]
-        looks = (("verification", VERIFICATION, 1.04), ("finetuning", FINETUNING, 0.96))
-        for method, line, nudge in looks:
-            chosen = rows[rows["method"] == method]
-            chosen = chosen.assign(n_train=nudge * chosen["n_train"])
-            points(panel, chosen, "n_train", ("accuracy", "low", "high"), line, method)
+        looks = {"verification": (style.VERIFICATION, 1.04)}
+        looks["finetuning"] = (style.FINETUNING, 0.96)
+        for method, (line, factor) in looks.items():
+            rows = table[(table["model"] == model) & (table["method"] == method)]
+            style.points(panel, rows, "n_train", line, method, factor=factor)
         panel.set_title(model, fontsize=7, loc="right", pad=2)
-        size_axis(panel, sorted(table["n_train"].unique()))
-    top = 1.05 * 100 * table["high"].max() + 1
-    for panel in panels:
-        panel.set_ylim(0, top)
+        style.size_axis(panel, table["n_train"])
+        panel.set_ylim(0, 1.05 * 100 * table["high"].max() + 1)
         panel.label_outer()
-    panels[0].set_ylabel("test problems solved (%)")
+    panels[0].set_ylabel(style.SOLVED)
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    caption(panels[0], table)
+    style.caption(panels[0], table)
     return panels
 
 
@@ -121,7 +97,7 @@ def fig12(table: pd.DataFrame, axes: Axes) -> Axes:
         "language model": "Language-model row: each boxed token is predicted",
         "verifier": "Verifier row: each boxed token is scored; target ",
     }
-    lines: list[list[tuple[int, Span]]] = []
+    lines: Lines = []
     for name, head in heads.items():
         rows = table[table["row"] == name]
         if name == "verifier":
@@ -129,10 +105,7 @@ def fig12(table: pd.DataFrame, axes: Axes) -> Axes:
         lines += break_lines([Span(head, "head")])
         styles = np.where(rows["in_loss"], name, "masked")
         tokens = zip(rows["token"], styles, strict=True)
-        lines += [
-            *break_lines(Span(show_token(text), style) for text, style in tokens),
-            [],
-        ]
-    return write_page(
-        axes, [*lines, *break_lines([Span("grey: masked, in no loss", "masked")])]
-    )
+        lines += break_lines(Span(show_token(text), ink) for text, ink in tokens)
+        lines += [[]]
+    grey = break_lines([Span("grey: masked, in no loss", "masked")])
+    return write_page(axes, lines + grey)

@@ -62,10 +62,10 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
         usual = papers.setdefault(about["seed"], right)
         for place, (_, measures) in enumerate(found):
             share = (place + 1) / settings.checkpoints
-            so_far = {"checkpoint": place + 1}
-            so_far |= {"epochs": settings.ablation_epochs * share}
+            epochs = settings.ablation_epochs * share
             other = None if usual is right else usual
-            compared = _compared(settings, right, other, place)
+            compared = _compared(right, other, place, settings.ablation_epochs)
+            so_far = {"checkpoint": place + 1, "epochs": epochs}
             rows.append(about | so_far | measures | compared)
     return pd.DataFrame(rows)
 
@@ -97,10 +97,7 @@ def _checkpoint_scores(
 
 
 def _compared(
-    settings: VerifierAblationSettings,
-    right: np.ndarray,
-    usual: np.ndarray | None,
-    place: int,
+    right: np.ndarray, usual: np.ndarray | None, place: int, epochs: int
 ) -> dict[str, float]:
     """Return gain, slope and slope_gain at a checkpoint, as far as they are defined.
 
@@ -109,12 +106,11 @@ def _compared(
     found = {}
     if usual is not None:
         found |= shared.difference("gain", usual[place], right[place])
-    if place == settings.checkpoints - 1:
-        slopes = late_slopes(right, settings.ablation_epochs)
+    if place == len(right) - 1:
+        slopes = late_slopes(right, epochs)
         found |= shared.difference("slope", slopes, np.zeros_like(slopes))
         if usual is not None:
-            usual_slopes = late_slopes(usual, settings.ablation_epochs)
-            found |= shared.difference("slope_gain", usual_slopes, slopes)
+            found |= shared.difference("slope_gain", late_slopes(usual, epochs), slopes)
     return found
 
 
@@ -162,13 +158,9 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
     for about, specs in shared.computed(pair_points(settings), store, "sizes"):
         spec = specs["scores"]
         right, measures = _verified(spec, store)
-        bases = {
-            "generator": spec.completions.generator,
-            "verifier": spec.verifier.base,
-        }
         counts = {
-            f"{part}_parameters": parameter_count(base, store)
-            for part, base in bases.items()
+            "generator_parameters": parameter_count(spec.completions.generator, store),
+            "verifier_parameters": parameter_count(spec.verifier.base, store),
         }
         _, generator, verifier, *place = about.values()
         other = known.get((verifier, generator, *place))  # small to large came first

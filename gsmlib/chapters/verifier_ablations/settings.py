@@ -25,21 +25,15 @@ class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
     @model_validator(mode="after")
     def _two_models_at_most(self) -> Self:
         if len(self.models) > 2:
-            raise ValueError(
-                f"Fig 6c crosses two models, small and large, not {len(self.models)}"
-            )
+            said = "Fig 6c crosses two models, small and large"
+            raise ValueError(f"{said}, not {len(self.models)}")
         return self
 
 
+SMALL = dict(QUICK_TEST, model="mini-0.3m")
 SCALES = {
     "smoke": dict(ablation_epochs=1, checkpoints=2),
-    "quick": dict(
-        QUICK_TEST,
-        model="mini-0.3m",
-        sizes=(600, 1500),
-        ablation_epochs=2,
-        checkpoints=4,
-    ),
+    "quick": dict(SMALL, sizes=(600, 1500), ablation_epochs=2, checkpoints=4),
     "mini": dict(model="mini-1m", sizes=(1000, 4000), ablation_epochs=2, checkpoints=4),
     "smollm2": dict(ablation_epochs=1, checkpoints=2),
     "gpt2": dict(ablation_epochs=2, checkpoints=8),

@@ -21,22 +21,16 @@ __all__ = [
     "token_score_table",
 ]
 
+CALIBRATION = "the verifier's scores against the share of right completions"
+PAIRS = "solutions of finetuning and verification side by side"
+
 CHAPTER = Chapter(
     "08_verifier_scores",
     TokenScoreSettings,
     figures=(
         Figure("fig13_token_scores", figures.fig13),
-        Figure(
-            "calibration_of_scores",
-            figures.calibration,
-            (2, 1, 3.6),
-            own_words="the verifier's scores against the share of right completions",
-        ),
-        Figure(
-            "sidebyside_solutions",
-            figures.sidebyside,
-            own_words="solutions of finetuning and verification side by side",
-        ),
+        Figure("calibration_of_scores", figures.calibration, (2, 1, 3.6), CALIBRATION),
+        Figure("sidebyside_solutions", figures.sidebyside, None, PAIRS),
     ),
     grid=grid,
     scales=SCALES,

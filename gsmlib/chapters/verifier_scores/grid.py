@@ -10,20 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point, stages_of
-from gsmlib.chapters.shared import (
-    as_columns,
-    computed,
-    describe,
-    each_seed,
-    greedily,
-    limits,
-    matrix,
-    mean_defined,
-    scored_completions,
-    scores_and_labels,
-    verified,
-)
+from gsmlib.chapters.shared import describe, verified
 from gsmlib.chapters.verifier_scores.settings import TokenScoreSettings
 from gsmlib.method import metrics, selection
 from gsmlib.study.pool import prepare
@@ -65,7 +54,7 @@ def grid(settings: TokenScoreSettings) -> list[Point]:
     The first, which the examples come from, also has the greedy solutions and the
     models that the notebook looks into.
     """
-    bases = each_seed(settings)
+    bases = shared.each_seed(settings)
     points = [
         Point(describe(settings, base), {"scores": verified(settings, base)})
         for base in bases
@@ -73,7 +62,7 @@ def grid(settings: TokenScoreSettings) -> list[Point]:
     specs = points[0].specs
     specs["verifier"] = specs["scores"].verifier
     specs["generator"] = specs["scores"].completions.generator
-    specs["greedy"] = greedily(settings, bases[0])
+    specs["greedy"] = shared.greedily(settings, bases[0])
     return points
 
 
@@ -97,8 +86,8 @@ def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     from gsmlib.method.decoding import decode  # here: it imports torch
 
     spec = _examples(settings, store)["scores"]
-    cases = find_cases(*scores_and_labels(spec, store))
-    rows = scored_completions(spec, store).set_index(["problem", "sample"])
+    cases = find_cases(*shared.scores_and_labels(spec, store))
+    rows = shared.scored_completions(spec, store).set_index(["problem", "sample"])
     problems, sampled = sampled_problems(spec.completions), spec.completions
     tokenizer = load_finetuned(sampled.generator, sampled.epoch, store).tokenizer
     parts = []
@@ -106,13 +95,11 @@ def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
         row, (question, solution) = rows.loc[problem, number], problems[problem]
         texts = [decode(tokenizer, [token]) or "[end]" for token in row["tokens"]]
         part = {"place": place, "case": kind, "fits": fits, "problem": problem}
-        part |= {"sample": number, "correct": bool(row["correct"])}
-        part |= {"last": row["last"]}
+        part |= {"sample": number, "correct": bool(row["correct"]), "last": row["last"]}
         part |= {"question": [readable(question)] + [""] * (len(texts) - 1)}
-        part |= {"reference": solution.splitlines()[-1]}
-        part |= {"token": map(readable, texts)}
-        part |= {"score": np.asarray(row["token_scores"], float)}
-        parts.append(pd.DataFrame(part))
+        part |= {"reference": solution.splitlines()[-1], "token": map(readable, texts)}
+        scores = np.asarray(row["token_scores"], float)
+        parts.append(pd.DataFrame(part | {"score": scores}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -172,8 +159,8 @@ def calibration_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     P(correct), so they are clipped to [0, 1] but for the AUCs.
     """
     rows: list[dict[str, Any]] = []
-    for point in computed(grid(settings), store, "calibration"):
-        scores, correct = scores_and_labels(point.specs["scores"], store)
+    for point in shared.computed(grid(settings), store, "calibration"):
+        scores, correct = shared.scores_and_labels(point.specs["scores"], store)
         correct = correct.astype(float)
         about = point.about | {"n_problems": len(scores), "n": scores.shape[1]}
         overall = _quality(scores, correct)
@@ -187,9 +174,9 @@ def _quality(scores: np.ndarray, correct: np.ndarray) -> dict[str, float]:
     errors = (np.clip(scores, 0, 1) - correct) ** 2
     base = correct.mean()
     return {
-        **limits("brier", errors.mean(axis=1)),
+        **shared.limits("brier", errors.mean(axis=1)),
         "base_brier": float(base * (1 - base)),
-        "within_auc": mean_defined(metrics.within_problem_auc(scores, correct)),
+        "within_auc": shared.mean_defined(metrics.within_problem_auc(scores, correct)),
         "pooled_auc": metrics.pooled_auc(scores, correct),
     }
 
@@ -207,9 +194,8 @@ def reliability(
     for number in np.unique(place):
         here = place == number
         right = _share((correct * here).sum(axis=1), here.sum(axis=1))
-        row = {"bin": int(number), "count": int(here.sum())}
-        row |= {"score": float(scores[here].mean())}
-        rows.append(row | as_columns("right", right))
+        row = {"bin": int(number), "count": here.sum(), "score": scores[here].mean()}
+        rows.append(row | shared.as_columns("right", right))
     return rows
 
 
@@ -241,8 +227,8 @@ def side_by_side_table(settings: TokenScoreSettings, store: Store) -> pd.DataFra
     verification_right, score (the verifier's).
     """
     specs = _examples(settings, store)
-    scored = scored_completions(specs["scores"], store)
-    chosen = selection.best_of(matrix(scored, "last"))
+    scored = shared.scored_completions(specs["scores"], store)
+    chosen = selection.best_of(shared.matrix(scored, "last"))
     best = scored.set_index(["problem", "sample"]).loc[list(enumerate(chosen))]
     plain = sample(specs["greedy"], store).sort_values("problem")
     problems = sampled_problems(specs["greedy"])
