@@ -113,14 +113,16 @@ class NotTestable(Exception):
         self.measured = measured
 
 
-Rule = Callable[[pd.DataFrame], tuple[str, Interval, str]]
+Finding = tuple[str, Interval, str]  # the verdict in a word, the quantity, a sentence
 
 
-def judge(rule: Rule) -> Callable[[pd.DataFrame], Verdict]:
+def judge(
+    rule: Callable[[pd.DataFrame], Finding],
+) -> Callable[[pd.DataFrame], Verdict]:
     """Make the rule of a claim, c5 of C5, a function from its table to its verdict.
 
-    A rule returns the verdict in a word, the quantity and a sentence, to which the
-    number of seeds is added here; or it raises NotTestable.
+    A rule returns a Finding, or raises NotTestable; the claim's id and the number of
+    seeds are added here.
     """
 
     @wraps(rule)

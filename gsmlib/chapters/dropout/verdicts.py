@@ -11,7 +11,7 @@ from gsmlib.method.metrics import Interval
 
 
 @rules.judge
-def c13(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c13(table: pd.DataFrame) -> rules.Finding:
     """C13: dropout, with its additional pretraining, improves finetuning.
 
     Reproduced: its gain is surely above 0. Contradicted: surely below NEGLIGIBLE. What
@@ -30,7 +30,7 @@ def c13(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c14(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c14(table: pd.DataFrame) -> rules.Finding:
     """C14: dropout lifts solution-level verifiers to token-level performance.
 
     Reproduced: its gain is surely above 0, and what it reaches surely less than STRONG
@@ -51,7 +51,7 @@ def c14(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c15(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c15(table: pd.DataFrame) -> rules.Finding:
     """C15: dropout helps token-level verifiers only slightly.
 
     Reproduced: its gain is above 0, surely below STRONG, and surely no loss beyond

@@ -30,7 +30,7 @@ class LogLinear(NamedTuple):
 
 
 @rules.judge
-def c1(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c1(table: pd.DataFrame) -> rules.Finding:
     """C1: data and parameters both raise test@1, about log-linearly in parameters.
 
     Slopes are those of the largest model over data, and of the largest training set
@@ -61,7 +61,7 @@ def c1(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c4(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c4(table: pd.DataFrame) -> rules.Finding:
     """C4: without steps accuracy collapses.
 
     The value is the ratio of accuracies, direct over with steps. Reproduced: surely

@@ -10,7 +10,7 @@ BASE, LOSS, START, TEMPERATURE = 0, 2, 3, 5  # open points, as the table numbers
 
 
 @rules.judge
-def c16(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c16(table: pd.DataFrame) -> rules.Finding:
     """C16: neither the loss nor the temperature of the training data matters.
 
     Reproduced: both differences in verified accuracy from the base lie surely within
@@ -32,7 +32,7 @@ def c16(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c17(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c17(table: pd.DataFrame) -> rules.Finding:
     """C17: a verifier that starts from the generator beats one from the pretrained.
 
     Reproduced: the difference in verified accuracy is surely above 0. Contradicted: it

@@ -4,11 +4,10 @@ import pandas as pd
 
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import NEGLIGIBLE, in_points
-from gsmlib.method.metrics import Interval
 
 
 @rules.judge
-def c2(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c2(table: pd.DataFrame) -> rules.Finding:
     """C2: test@1 still rises after the epoch of the least test loss.
 
     Reproduced: the rise from there to the last epoch is surely above 0 and the whole
@@ -36,7 +35,7 @@ def c2(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c3(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c3(table: pd.DataFrame) -> rules.Finding:
     """C3: test@n peaks early and falls, more than test@1.
 
     Reproduced: the peak lies in the first half, the fall from it to the last epoch is

@@ -9,7 +9,7 @@ from gsmlib.method.metrics import Interval
 
 
 @rules.judge
-def c11(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c11(table: pd.DataFrame) -> rules.Finding:
     """C11: verified accuracy rises with the completions up to some number, then falls.
 
     The value is that number, with an interval from resampled problems and seeds.
@@ -44,7 +44,7 @@ def c11(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c12(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c12(table: pd.DataFrame) -> rules.Finding:
     """C12: a vote of the top few helps, of more when there are more completions.
 
     The value is the best k at the largest number of completions n. Reproduced: there it

@@ -9,7 +9,7 @@ from gsmlib.method.metrics import Interval
 
 
 @rules.judge
-def c5(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c5(table: pd.DataFrame) -> rules.Finding:
     """C5: on the smallest training set verification does not help.
 
     Reproduced: its gain is surely below NEGLIGIBLE for every model. Contradicted: it is
@@ -24,7 +24,7 @@ def c5(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c6(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c6(table: pd.DataFrame) -> rules.Finding:
     """C6: on the largest training set verification is a strong boost.
 
     Reproduced: its gain is surely above 0 and at least STRONG for every model.
@@ -39,7 +39,7 @@ def c6(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c7(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c7(table: pd.DataFrame) -> rules.Finding:
     """C7: the larger model's verifier overtakes finetuning at fewer problems.
 
     The value is the smaller model's crossing divided by the larger one's; its interval

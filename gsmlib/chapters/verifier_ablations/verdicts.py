@@ -8,7 +8,7 @@ from gsmlib.method.metrics import Interval
 
 
 @rules.judge
-def c8(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c8(table: pd.DataFrame) -> rules.Finding:
     """C8: token-level verifiers start slower, end higher, overfit less.
 
     The value is token-level minus solution-level accuracy at the last checkpoint.
@@ -40,7 +40,7 @@ def c8(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c9(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c9(table: pd.DataFrame) -> rules.Finding:
     """C9: the joint objective beats verification only at the end of training.
 
     Reproduced: the difference is surely above 0. Contradicted: surely below NEGLIGIBLE.
@@ -54,7 +54,7 @@ def c9(table: pd.DataFrame) -> tuple[str, Interval, str]:
 
 
 @rules.judge
-def c10(table: pd.DataFrame) -> tuple[str, Interval, str]:
+def c10(table: pd.DataFrame) -> rules.Finding:
     """C10: large generator, small verifier beats small generator, large verifier.
 
     At the largest training set. Reproduced: the difference is surely above 0.
