@@ -6,7 +6,7 @@ Shares are fractions of 1.
 """
 
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Claim(NamedTuple):
@@ -204,31 +204,27 @@ RELEASED_ACCURACY = MappingProxyType(
         "175b_verification": 0.5625,
     }
 )
-ACCURACY_WITH_STEPS = 0.206  # 6B, Section 4.1
-ACCURACY_WITHOUT_STEPS = 0.052
 SIZE_FACTOR = 30
 BEST_COMPLETIONS = 400
-BEST_TOP_K = MappingProxyType({100: (3, 5), 3200: (30, 30)})  # completions: (low, high)
 DROPOUT = 0.2
-AMBIGUOUS_SHARE = 0.017
 CALCULATOR_BUG = 0.01  # their own runs lost up to this much accuracy to it
 
+SOLVED = (
+    "6B models solve 21.7 % by finetuning and 39.0 % by verification, 175B models "
+    "34.7 % and 56.3 %"
+)
 # What the paper states exactly about a figure, for a caption.
 STATED = MappingProxyType(
     {
         "fig2": "the trend extrapolates to 80 % test@1 at 1e16 parameters",
-        "fig5": "6B models solve 21.7 % by finetuning and 39.0 % by verification, 175B "
-        "models 34.7 % and 56.3 % (released solutions); the boost is worth about a 30x "
-        "larger model",
+        "fig5": f"{SOLVED} (released solutions); the boost is worth about a 30x larger "
+        "model",
         "direct": "6B models solve 20.6 % with steps and 5.2 % without",
         "fig7a": "accuracy rises up to 400 completions a problem",
         "fig7b": "the best vote is among the top 3 to 5 of 100 completions and about "
         "the top 30 of 3,200",
-        "fig8a": "residual dropout of 20 %",
-        "fig8b": "residual dropout of 20 %",
-        "fig8c": "residual dropout of 20 %",
-        "released": "6B models solve 21.7 % by finetuning and 39.0 % by verification, "
-        "175B models 34.7 % and 56.3 %",
+        **dict.fromkeys(("fig8a", "fig8b", "fig8c"), "residual dropout of 20 %"),
+        "released": SOLVED,
     }
 )
 
@@ -236,44 +232,36 @@ TRAIN_PROBLEMS = 7473
 TEST_PROBLEMS = 1319
 
 # Table 1 (Appendix B); rates are per parameter count of the pretrained model.
+_BASE_RATE = {"3B": 1.6e-5, "6B": 1.2e-5, "12B": 1.0e-5, "175B": 6.0e-6}
+_TABLE_1: dict[str, dict[str, Any]] = {
+    "general": dict(
+        batch_tokens=32_000,
+        max_length=400,
+        adam_betas=(0.9, 0.95),
+        dropout=0.0,
+        schedule="linear to 0",
+    ),
+    "finetuning": dict(
+        epochs=20,
+        temperature=0.0,
+        base_rate=MappingProxyType(_BASE_RATE),
+        rate_factor=0.1,
+    ),
+    "verification": dict(
+        generator_epochs=2,
+        verifier_epochs=1,
+        temperature=0.7,
+        learning_rate=1.0e-5,
+        loss="mse",
+        language_weight=1.0,
+        completions_train=100,
+        completions_test=100,
+    ),
+    "fig8c": dict(batch_tokens=128_000, completions_train=300, completions_test=300),
+    "fig7a": dict(completions_train=100),
+}
 HYPERPARAMETERS = MappingProxyType(
-    {
-        "general": MappingProxyType(
-            {
-                "batch_tokens": 32_000,
-                "max_length": 400,
-                "adam_betas": (0.9, 0.95),
-                "dropout": 0.0,
-                "schedule": "linear to 0",
-            }
-        ),
-        "finetuning": MappingProxyType(
-            {
-                "epochs": 20,
-                "temperature": 0.0,
-                "base_rate": MappingProxyType(
-                    {"3B": 1.6e-5, "6B": 1.2e-5, "12B": 1.0e-5, "175B": 6.0e-6}
-                ),
-                "rate_factor": 0.1,
-            }
-        ),
-        "verification": MappingProxyType(
-            {
-                "generator_epochs": 2,
-                "verifier_epochs": 1,
-                "temperature": 0.7,
-                "learning_rate": 1.0e-5,
-                "loss": "mse",
-                "language_weight": 1.0,
-                "completions_train": 100,
-                "completions_test": 100,
-            }
-        ),
-        "fig8c": MappingProxyType(
-            {"batch_tokens": 128_000, "completions_train": 300, "completions_test": 300}
-        ),
-        "fig7a": MappingProxyType({"completions_train": 100}),
-    }
+    {name: MappingProxyType(values) for name, values in _TABLE_1.items()}
 )
 
 

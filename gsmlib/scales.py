@@ -26,28 +26,40 @@ LEARNING_RATES = {
 }
 OTHER_MODELS_LEARNING_RATE = 1e-5
 
-# The regime of MiniGSM and the mini-GPTs, shared by `smoke`, `quick` and `mini`.
-MINI_REGIME: dict[str, Any] = dict(
-    dataset="minigsm",
-    epochs=6,
-    generator_epochs=3,
-    batch_tokens=4_000,
-    dropout=0.0,
-    temperature=0.7,
-    max_length=400,
-    verifier_epochs=1,
-    verifier_learning_rate=1e-3,
-    verifier_batch_tokens=8_000,
-    verifier_group_size=4,
-    sampling_precision="fp32",  # bf16 samples these sizes hardly faster
-)
 
-# What 03's verifiers answer at `quick`; chapters that agree share its completions.
-QUICK_TEST: dict[str, Any] = dict(test_problems=100, test_completions=16)
+def learning_rate_of(model: str) -> float:
+    """The finetuning rate for a model name; ":random" variants share their model's."""
+    known = LEARNING_RATES.get(model) or LEARNING_RATES.get(model.split(":")[0])
+    return known or OTHER_MODELS_LEARNING_RATE
+
 
 GENERAL, FINETUNING, VERIFICATION = (
     HYPERPARAMETERS[name] for name in ("general", "finetuning", "verification")
 )
+PAPERS: dict[str, Any] = dict(  # the paper's values that all scales begin with
+    dropout=GENERAL["dropout"],
+    temperature=VERIFICATION["temperature"],
+    max_length=GENERAL["max_length"],
+    verifier_epochs=VERIFICATION["verifier_epochs"],
+)
+
+# The regime of MiniGSM and the mini-GPTs, shared by `smoke`, `quick` and `mini`.
+MINI_REGIME: dict[str, Any] = dict(
+    PAPERS,
+    dataset="minigsm",
+    epochs=6,
+    generator_epochs=3,
+    batch_tokens=4_000,
+    verifier_learning_rate=1e-3,
+    verifier_batch_tokens=8_000,
+    verifier_group_size=4,
+    sampling_precision="fp32",  # bf16 samples these sizes hardly faster
+    seeds=(0,),
+    ablation_completions=4,
+)
+
+# What 03's verifiers answer at `quick`; chapters that agree share its completions.
+QUICK_TEST: dict[str, Any] = dict(test_problems=100, test_completions=16)
 
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
@@ -63,9 +75,7 @@ SCALES: dict[str, dict[str, Any]] = {
         test_problems=6,
         test_completions=4,
         max_length=200,
-        seeds=(0,),
         precision="fp32",
-        ablation_completions=4,
     ),
     "quick": dict(
         MINI_REGIME,
@@ -78,8 +88,6 @@ SCALES: dict[str, dict[str, Any]] = {
         completions=8,
         test_problems=40,
         test_completions=100,
-        seeds=(0,),
-        ablation_completions=4,
     ),
     "mini": dict(
         MINI_REGIME,
@@ -92,9 +100,9 @@ SCALES: dict[str, dict[str, Any]] = {
         test_problems=200,
         test_completions=100,
         seeds=(0, 1, 2),
-        ablation_completions=4,
     ),
     "smollm2": dict(
+        PAPERS,
         dataset="gsm8k",
         model="smollm2-135m",
         models=("smollm2-135m",),
@@ -103,15 +111,12 @@ SCALES: dict[str, dict[str, Any]] = {
         epochs=2,
         generator_epochs=2,
         batch_tokens=4_000,
-        dropout=0.0,
         completed_problems=20,  # all 300 would take hours on 2 cores
         completions=20,
         test_problems=50,
         test_completions=20,
-        temperature=0.7,
         # the paper: 400; 97.5 % of GSM8K's rows are no longer than 350
         max_length=350,
-        verifier_epochs=1,
         verifier_learning_rate=5e-5,
         verifier_batch_tokens=4_000,
         verifier_group_size=4,
@@ -119,6 +124,7 @@ SCALES: dict[str, dict[str, Any]] = {
         ablation_completions=4,
     ),
     "gpt2": dict(
+        PAPERS,
         dataset="gsm8k",
         model="gpt2-xl",
         models=("gpt2-medium", "gpt2-xl"),
@@ -127,14 +133,10 @@ SCALES: dict[str, dict[str, Any]] = {
         epochs=FINETUNING["epochs"],
         generator_epochs=VERIFICATION["generator_epochs"],
         batch_tokens=GENERAL["batch_tokens"],
-        dropout=GENERAL["dropout"],
         completed_problems=TRAIN_PROBLEMS,
         completions=VERIFICATION["completions_train"],
         test_problems=TEST_PROBLEMS,
         test_completions=VERIFICATION["completions_test"],
-        temperature=VERIFICATION["temperature"],
-        max_length=GENERAL["max_length"],
-        verifier_epochs=VERIFICATION["verifier_epochs"],
         verifier_learning_rate=VERIFICATION["learning_rate"],
         verifier_batch_tokens=GENERAL["batch_tokens"],
         verifier_group_size=10,

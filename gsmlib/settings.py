@@ -14,12 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from gsmlib.environment import best_precision, describe_setup
 from gsmlib.records import Count, ModelName, Rate, Record, Seed, SettingsError
-from gsmlib.scales import (
-    DEFAULT_SCALE,
-    LEARNING_RATES,
-    OTHER_MODELS_LEARNING_RATE,
-    SCALES,
-)
+from gsmlib.scales import DEFAULT_SCALE, SCALES, learning_rate_of
 
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)  # in a notebook's cell
 INJECTED = "# Parameters\n"  # how the cell begins that papermill adds
@@ -70,7 +65,12 @@ def resolve(
     text ("dropout=0.2 max_length=300"). GSMLIB_SCALE replaces the default scale.
     """
     given = {**parameters, **parse_more(more)}
-    _check_names(notebook, kind, list(given))
+    unknown = [name for name in given if name not in kind.model_fields]
+    if unknown:
+        known = ", ".join(kind.model_fields)
+        raise SettingsError(
+            f"{notebook} has no setting {unknown[0]!r}; it has {known}."
+        )
     given = {name: value for name, value in given.items() if not _is_empty(value)}
     scale = given.pop("scale", DEFAULT_SCALE)
     if scale == DEFAULT_SCALE:
@@ -92,17 +92,11 @@ def announce(notebook: str, settings: Record) -> None:
     """
     _check_injected(notebook)
     print(describe_setup())
-    shown = settings.model_dump().items()
-    print(" · ".join(f"{k} {_shown(v)}" for k, v in shown))
-
-
-def _check_names(notebook: str, kind: type[Record], names: list[str]) -> None:
-    unknown = [name for name in names if name not in kind.model_fields]
-    if unknown:
-        known = ", ".join(kind.model_fields)
-        raise SettingsError(
-            f"{notebook} has no setting {unknown[0]!r}; it has {known}."
-        )
+    values = {
+        name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+        for name, value in settings.model_dump().items()
+    }
+    print(" · ".join(f"{name} {value}" for name, value in values.items()))
 
 
 def _check_injected(notebook: str) -> None:
@@ -121,32 +115,22 @@ def _check_injected(notebook: str) -> None:
                 )
 
 
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 def _is_empty(value: Any) -> bool:
     return value is None or (not isinstance(value, bool) and value in (0, "", [], ()))
 
 
 def _derived(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
     """Values that follow from others: a model's own learning rate, the precision."""
-    derived: dict[str, Any] = {}
-    for name in ("precision", "sampling_precision"):
-        if name in kind.model_fields and name not in values:
-            derived[name] = best_precision()
+    missing = [name for name in kind.model_fields if name not in values]
+    derived: dict[str, Any] = {
+        name: best_precision() for name in missing if name.endswith("precision")
+    }
     if "learning_rate" in kind.model_fields:
         derived["learning_rate"] = learning_rate_of(values["model"])
     if "learning_rates" in kind.model_fields:
         names = split_text(values["models"])
-        derived["learning_rates"] = tuple(learning_rate_of(name) for name in names)
+        derived["learning_rates"] = tuple(map(learning_rate_of, names))
     return derived
-
-
-def learning_rate_of(model: str) -> float:
-    """The finetuning rate for a model name; ":random" variants share their model's."""
-    known = LEARNING_RATES.get(model) or LEARNING_RATES.get(model.split(":")[0])
-    return known or OTHER_MODELS_LEARNING_RATE
 
 
 def _sentence(error: ValidationError) -> str:

@@ -13,7 +13,7 @@ from gsmlib.chapters.dropout.grid import (
     token_arms,
 )
 from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
-from gsmlib.chapters.shared import Base, each_size
+from gsmlib.chapters.shared import Base, each_seed
 from gsmlib.study import making, results, stages
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
@@ -91,7 +91,7 @@ def test_one_pretraining_serves_all_seeds_and_sizes():
     mini = resolve("07_dropout", scale="mini")
     found = {
         spec.generator.pretraining
-        for base in each_size(mini)
+        for base in each_seed(mini, mini.sizes)
         for spec in finetuning_arms(mini, base).values()
     }
     assert len(found - {None}) == 2

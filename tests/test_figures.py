@@ -307,7 +307,6 @@ def test_where_figures_go(monkeypatch, tmp_path):
     assert export.figures_folder("smoke") == root / "runs" / "smoke" / "figures"
     monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path / "env"))
     assert export.figures_folder("mini") == tmp_path / "env" / "mini"
-    assert export.figures_folder("mini", tmp_path) == tmp_path / "mini"
 
 
 def test_provenance_names_commit_and_versions():

@@ -21,11 +21,8 @@ from gsmlib.environment import project_root, provenance
 from gsmlib.files import write_file
 from gsmlib.records import Record
 
-FORMATS = {
-    "png": {"Software": None},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
+# Each format, and the metadata that is left out for the same bytes.
+FORMATS = {"png": "Software", "svg": "Date", "pdf": "CreationDate"}
 TEXT_COLUMNS = ("token", "target", "finetuning", "verification")  # of pages of text
 
 
@@ -64,14 +61,13 @@ def draw(figure: Figure, table: pd.DataFrame) -> Drawing:
     return drawing
 
 
-def figures_folder(scale: str, root: Path | str | None = None) -> Path:
-    """Return where a scale's figures go: under `root`, else GSMLIB_FIGURES, else ours.
+def figures_folder(scale: str) -> Path:
+    """Return where a scale's figures go: under GSMLIB_FIGURES, if it is set.
 
     By default `figures/<scale>` of the project, but `runs/smoke/figures` for smoke,
     whose figures are never reported.
     """
-    root = root or os.environ.get("GSMLIB_FIGURES")
-    if root:
+    if root := os.environ.get("GSMLIB_FIGURES"):
         return Path(root) / scale
     if scale == "smoke":
         return project_root() / "runs" / "smoke" / "figures"
@@ -86,25 +82,27 @@ def export(
     settings: those that the table was made with. The same table gives the same bytes.
     """
     folder, name = figures_folder(settings.scale), figure.name
-    files = _save(drawing, folder, name)
-    csv = table.to_csv(index=False, lineterminator="\n")
-    write_file(folder / f"{name}.csv", csv)
     origin = {"figure": name, "scale": settings.scale}
     origin |= provenance(settings.model_dump())
-    text = json.dumps(origin, indent=1, sort_keys=True, default=str) + "\n"
-    write_file(folder / f"{name}.json", text)
-    return [*files, folder / f"{name}.csv", folder / f"{name}.json"]
+    about = json.dumps(origin, indent=1, sort_keys=True, default=str) + "\n"
+    csv = table.to_csv(index=False, lineterminator="\n")
+    files = _save(drawing, folder, name)
+    for suffix, text in (("csv", csv), ("json", about)):
+        files.append(folder / f"{name}.{suffix}")
+        write_file(files[-1], text)
+    return files
 
 
 @styled
 def _save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
-    files = [folder / f"{name}.{suffix}" for suffix in FORMATS]
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")  # the layout is found: once is enough
-    for file in files:
-        drawn, kind = BytesIO(), file.suffix[1:]
-        drawing.savefig(drawn, format=kind, dpi=300, metadata=FORMATS[kind])
-        write_file(file, drawn.getvalue())
+    files = []
+    for kind, changing in FORMATS.items():
+        drawn = BytesIO()
+        drawing.savefig(drawn, format=kind, dpi=300, metadata={changing: None})
+        files.append(folder / f"{name}.{kind}")
+        write_file(files[-1], drawn.getvalue())
     return files
 
 

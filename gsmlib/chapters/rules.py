@@ -5,7 +5,8 @@ scale", always with its quantity, a 95 % interval and the number of seeds. Inter
 join the bootstrap over problems (paired between methods) with the spread over seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import NamedTuple
 
 import numpy as np
@@ -81,13 +82,6 @@ def describe(verdict: Verdict) -> str:
     return f"{said}\nOurs: {verdict.sentence}\nVerdict: {verdict.verdict}."
 
 
-def better(gain: Interval) -> str:
-    """Judge whether one is better: surely above 0, or surely not worth having."""
-    if gain.low > 0:
-        return REPRODUCED
-    return CONTRADICTED if gain.high < NEGLIGIBLE else INCONCLUSIVE
-
-
 def ledger_row(verdict: Verdict) -> dict:
     """Return the verdict as a row of claims.json.
 
@@ -111,39 +105,66 @@ def finite(numbers: Sequence[float]) -> list[float | None]:
     return [float(number) if np.isfinite(number) else None for number in numbers]
 
 
-def untestable(table: pd.DataFrame, best: float) -> str:
-    """Return why nothing can be said from this table at all, or an empty text."""
-    problems = int(table["n_problems"].max())
-    if problems < MIN_PROBLEMS:
-        return f"{problems} test problems, fewer than {MIN_PROBLEMS}"
-    if best < MIN_ACCURACY:
-        return f"no model solves {100 * MIN_ACCURACY:.0f} % of the test problems"
-    return ""
+class NotTestable(Exception):
+    """Why a table cannot test a claim; `measured`: its quantity all the same."""
+
+    def __init__(self, reason: str, measured: Interval = NOTHING) -> None:
+        super().__init__(reason)
+        self.measured = measured
 
 
-def not_testable(
-    claim_id: str, table: pd.DataFrame, reason: str, measured: Interval = NOTHING
-) -> Verdict:
-    """Return the verdict of a claim that this table cannot test, and why.
+Finding = tuple[str, Interval, str]  # the verdict in a word, the quantity, a sentence
 
-    measured: the claim's quantity all the same, where there is one.
+
+def judge(
+    rule: Callable[[pd.DataFrame], Finding],
+) -> Callable[[pd.DataFrame], Verdict]:
+    """Make the rule of a claim, c5 of C5, a function from its table to its verdict.
+
+    A rule returns a Finding, or raises NotTestable; the claim's id and the number of
+    seeds are added here.
     """
-    sentence = f"{reason}."
-    return Verdict(claim_id, NOT_TESTABLE, *measured, count_seeds(table), sentence)
+
+    @wraps(rule)
+    def judged(table: pd.DataFrame) -> Verdict:
+        seeds = int(table["seed"].nunique())
+        try:
+            word, measured, said = rule(table)
+            said += "; one seed" if seeds == 1 else f"; {seeds} seeds"
+        except NotTestable as reason:
+            word, measured, said = NOT_TESTABLE, reason.measured, str(reason)
+        return Verdict(rule.__name__.upper(), word, *measured, seeds, f"{said}.")
+
+    return judged
+
+
+def decide(reproduced: bool, contradicted: bool) -> str:
+    """Return the verdict in a word; where both hold, what is reproduced goes first."""
+    if reproduced:
+        return REPRODUCED
+    return CONTRADICTED if contradicted else INCONCLUSIVE
+
+
+def better(gain: Interval) -> str:
+    """Judge whether one is better: surely above 0, or surely not worth having."""
+    return decide(gain.low > 0, gain.high < NEGLIGIBLE)
+
+
+def require(found: int, least: int, what: str) -> None:
+    """Raise NotTestable where there are too few of something, such as "epochs"."""
+    if found < least:
+        raise NotTestable(f"{found} {what}, fewer than {least}")
+
+
+def require_learning(table: pd.DataFrame, best: float) -> None:
+    """Raise NotTestable where problems are few, or the `best` model solves too few."""
+    require(int(table["n_problems"].max()), MIN_PROBLEMS, "test problems")
+    if best < MIN_ACCURACY:
+        share = f"{100 * MIN_ACCURACY:.0f} %"
+        raise NotTestable(f"no model solves {share} of the test problems")
 
 
 def in_points(interval: Interval) -> str:
     """Write a difference of accuracies in percentage points, with its limits."""
     mean, low, high = (100 * number for number in interval)
     return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
-
-
-def count_seeds(table: pd.DataFrame) -> int:
-    """Return how many seeds a table holds."""
-    return int(table["seed"].nunique())
-
-
-def in_seeds(table: pd.DataFrame) -> str:
-    """Write how many seeds a table holds."""
-    seeds = count_seeds(table)
-    return "one seed" if seeds == 1 else f"{seeds} seeds"

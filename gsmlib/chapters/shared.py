@@ -5,6 +5,7 @@ verifier is trained, which scores completions of the test problems.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,20 +13,19 @@ import pandas as pd
 from tqdm import tqdm
 
 from gsmlib.chapters.record import Point, stages_of
-from gsmlib.chapters.study_settings import StudySettings, VerifierSettings
+from gsmlib.chapters.study_settings import (
+    SampledSettings,
+    StudySettings,
+    VerifierSettings,
+)
 from gsmlib.method import metrics, selection
 from gsmlib.method.answers import final_number
 from gsmlib.method.recipe import TrainSettings
+from gsmlib.study import specs
 from gsmlib.study.estimates import all_epochs_fit
 from gsmlib.study.pool import prepare
 from gsmlib.study.results import sample, score
-from gsmlib.study.specs import (
-    DataSpec,
-    FinetuneSpec,
-    SampleSpec,
-    ScoreSpec,
-    VerifierSpec,
-)
+from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, VerifierSpec
 from gsmlib.study.stages import sampled_problems
 from gsmlib.study.store import Store
 
@@ -41,28 +41,17 @@ class Base(NamedTuple):
     seed: int
 
 
-def each_seed(settings: Any) -> list[Base]:
-    """Return the bases of settings with one model (`OneModel`)."""
-    model, n_train, rate = settings.model, settings.n_train, settings.learning_rate
-    return [Base(model, n_train, rate, seed) for seed in settings.seeds]
-
-
-def each_size(settings: Any) -> list[Base]:
-    """Return the bases of one model on training sets of several `sizes`."""
+def each_seed(settings: Any, sizes: Sequence[int] = ()) -> list[Base]:
+    """Return the bases of settings with one model (`OneModel`), on `sizes` if given."""
     model, rate = settings.model, settings.learning_rate
-    return [
-        Base(model, n, rate, seed) for n in settings.sizes for seed in settings.seeds
-    ]
+    by_seed = product(sizes or [settings.n_train], settings.seeds)
+    return [Base(model, n, rate, seed) for n, seed in by_seed]
 
 
 def each_model_and_size(settings: Any) -> list[Base]:
     """Return the bases of settings with several models (`ModelGrid`)."""
-    return [
-        Base(model, n, rate, seed)
-        for model, rate in settings.rates
-        for n in settings.sizes
-        for seed in settings.seeds
-    ]
+    grid = product(settings.rates, settings.sizes, settings.seeds)
+    return [Base(model, n, rate, seed) for (model, rate), n, seed in grid]
 
 
 def describe(settings: StudySettings, base: Base) -> dict[str, Any]:
@@ -84,7 +73,7 @@ def finetuned(
     keep_all = keep_all or all_epochs_fit(base.model, epochs)
     return FinetuneSpec(
         model=base.model,
-        data=DataSpec(
+        data=specs.DataSpec(
             dataset=settings.dataset,
             n_train=base.n_train,
             n_test=TEST_LOSS_PROBLEMS,
@@ -111,6 +100,9 @@ def answers(
     Of the model after its last epoch; `changes` are fields of the spec that differ.
     """
     usual = dict(
+        generator=model,
+        split="test",
+        n_problems=settings.test_problems,
         epoch=model.training.epochs,
         n=max(1, n),
         temperature=settings.temperature if n else 0.0,
@@ -118,8 +110,15 @@ def answers(
         precision=settings.sampling_precision,
         seed=model.training.seed,
     )
-    about = dict(generator=model, split="test", n_problems=settings.test_problems)
-    return SampleSpec(**about, **{**usual, **changes})
+    return SampleSpec(**{**usual, **changes})
+
+
+def both_answers(
+    settings: SampledSettings, model: FinetuneSpec, **changes: Any
+) -> dict[str, SampleSpec]:
+    """Return the specs of a model's greedy and of its sampled `answers`."""
+    numbers = {"greedy": 0, "sampled": settings.test_completions}
+    return {part: answers(settings, model, n, **changes) for part, n in numbers.items()}
 
 
 def verifier(settings: VerifierSettings, generator: FinetuneSpec) -> VerifierSpec:
@@ -252,10 +251,7 @@ def limits(name: str, values: np.ndarray) -> dict[str, float]:
 
     They are called name, name_low, name_high; without a name accuracy, low, high.
     """
-    interval = metrics.bootstrap_interval(values.astype(float), seed=0)
-    if not name:
-        return dict(zip(("accuracy", "low", "high"), interval, strict=True))
-    return as_columns(name, interval)
+    return as_columns(name, metrics.bootstrap_interval(values.astype(float), seed=0))
 
 
 def difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
@@ -264,8 +260,9 @@ def difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 
 def as_columns(name: str, interval: Iterable[float]) -> dict[str, float]:
-    """Return an interval as the columns name, name_low and name_high."""
-    names = (name, f"{name}_low", f"{name}_high")
+    """Return an interval as columns, which `limits` names."""
+    of = f"{name}_" if name else ""
+    names = (name or "accuracy", f"{of}low", f"{of}high")
     return dict(zip(names, interval, strict=True))
 
 

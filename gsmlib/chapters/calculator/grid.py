@@ -2,17 +2,9 @@
 
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.calculator.settings import CalculatorSettings
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import (
-    answers,
-    computed,
-    difference,
-    each_seed,
-    finetuned,
-    greedy_and_sampled,
-    solved,
-)
 from gsmlib.method import metrics
 from gsmlib.study.store import Store
 
@@ -20,14 +12,13 @@ from gsmlib.study.store import Store
 def grid(settings: CalculatorSettings) -> list[Point]:
     """Return a point per seed, with and without the calculator."""
     points = []
-    for base in each_seed(settings):
-        model = finetuned(settings, base, settings.epochs)
-        greedy = {on: answers(settings, model, calculator=on) for on in (True, False)}
-        for on, spec in greedy.items():
+    for base in shared.each_seed(settings):
+        model = shared.finetuned(settings, base, settings.epochs)
+        without = shared.answers(settings, model, calculator=False)
+        for on in (True, False):
             about = {"dataset": settings.dataset, "seed": base.seed, "calculator": on}
-            sampled = answers(settings, model, settings.test_completions, calculator=on)
-            specs = {"greedy": spec, "sampled": sampled, "without": greedy[False]}
-            points.append(Point(about, specs))
+            specs = shared.both_answers(settings, model, calculator=on)
+            points.append(Point(about, specs | {"without": without}))
     return points
 
 
@@ -41,9 +32,10 @@ def table(settings: CalculatorSettings, store: Store) -> pd.DataFrame:
     """
     rows = []
     names = ("greedy", "test_at_n", "sampled")
-    for point in computed(grid(settings), store, "calculator"):
-        rows.append(point.about | greedy_and_sampled(point, store, names)[0])
+    for point in shared.computed(grid(settings), store, "calculator"):
+        shares, (greedy, _) = shared.greedy_and_sampled(point, store, names)
+        rows.append(point.about | shares)
         if point.about["calculator"]:
-            pair = [solved(point.specs[part], store) for part in ("greedy", "without")]
-            rows[-1] |= difference("gain", *pair) | {"p": metrics.mcnemar(*pair)}
+            pair = greedy, shared.solved(point.specs["without"], store)
+            rows[-1] |= shared.difference("gain", *pair) | {"p": metrics.mcnemar(*pair)}
     return pd.DataFrame(rows)

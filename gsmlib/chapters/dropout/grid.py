@@ -38,7 +38,7 @@ def panel_points(settings: DropoutSettings, panel: str) -> list[Point]:
     """Return a point per training set and seed of a panel: its specs are the arms."""
     return [
         Point(shared.describe(settings, base), ARMS[panel](settings, base))
-        for base in shared.each_size(settings)
+        for base in shared.each_seed(settings, settings.sizes)
     ]
 
 

@@ -6,84 +6,72 @@ All are judged at the largest training set, as with minus without, paired by pro
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.rules import NEGLIGIBLE, STRONG, Verdict, in_points, over_seeds
+from gsmlib.chapters.rules import NEGLIGIBLE, STRONG, in_points
+from gsmlib.method.metrics import Interval
 
 
-def c13(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c13(table: pd.DataFrame) -> rules.Finding:
     """C13: dropout, with its additional pretraining, improves finetuning.
 
     Reproduced: its gain is surely above 0. Contradicted: surely below NEGLIGIBLE. What
     the additional pretraining alone does is printed beside it, and changes no verdict.
     """
-    rows = _largest(table)
-    reason = rules.untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
-    if reason:
-        return rules.not_testable("C13", table, reason)
-    dropout, control = (
-        rows[rows["arm"] == arm] for arm in ("dropout", "more pretraining")
-    )
-    gain = over_seeds(dropout, "gain")
+    rows, where = _largest(table)
+    gain = _over_seeds(rows, "dropout", "gain")
+    control = _over_seeds(rows, "more pretraining", "gain")
+    against = _over_seeds(rows, "dropout", "over_control")
     sentence = (
-        f"dropout changes finetuning by {in_points(gain)} {_where(rows)}; the same "
-        f"additional pretraining without dropout by "
-        f"{in_points(over_seeds(control, 'gain'))}; dropout against that control: "
-        f"{in_points(over_seeds(dropout, 'over_control'))}; {rules.in_seeds(table)}."
+        f"dropout changes finetuning by {in_points(gain)} {where}; the same "
+        f"additional pretraining without dropout by {in_points(control)}; dropout "
+        f"against that control: {in_points(against)}"
     )
-    return Verdict("C13", rules.better(gain), *gain, rules.count_seeds(table), sentence)
+    return rules.better(gain), gain, sentence
 
 
-def c14(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c14(table: pd.DataFrame) -> rules.Finding:
     """C14: dropout lifts solution-level verifiers to token-level performance.
 
     Reproduced: its gain is surely above 0, and what it reaches surely less than STRONG
     below the token-level verifier without dropout. Contradicted: the gain is surely
     below NEGLIGIBLE, or the token-level one surely better by NEGLIGIBLE or more.
     """
-    rows = _largest(table)
-    reason = rules.untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
-    if reason:
-        return rules.not_testable("C14", table, reason)
-    lifted = rows[rows["arm"] == "solution, dropout"]
-    gain, over_token = (over_seeds(lifted, name) for name in ("gain", "over_token"))
-    word = rules.INCONCLUSIVE
-    if gain.high < NEGLIGIBLE or over_token.high < -NEGLIGIBLE:
-        word = rules.CONTRADICTED
-    elif gain.low > 0 and over_token.low > -STRONG:
-        word = rules.REPRODUCED
+    rows, where = _largest(table)
+    gain = _over_seeds(rows, "solution, dropout", "gain")
+    over_token = _over_seeds(rows, "solution, dropout", "over_token")
+    short = gain.high < NEGLIGIBLE or over_token.high < -NEGLIGIBLE
+    lifted = gain.low > 0 and over_token.low > -STRONG
     sentence = (
         f"dropout changes the solution-level verifier by {in_points(gain)} "
-        f"{_where(rows)}; it then differs from the token-level one without dropout by "
-        f"{in_points(over_token)}; {rules.in_seeds(table)}."
+        f"{where}; it then differs from the token-level one without dropout by "
+        f"{in_points(over_token)}"
     )
-    return Verdict("C14", word, *gain, rules.count_seeds(table), sentence)
+    return rules.decide(lifted and not short, short), gain, sentence
 
 
-def c15(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c15(table: pd.DataFrame) -> rules.Finding:
     """C15: dropout helps token-level verifiers only slightly.
 
     Reproduced: its gain is above 0, surely below STRONG, and surely no loss beyond
     NEGLIGIBLE. Contradicted: it is surely below 0, or surely STRONG or more.
     """
-    rows = _largest(table)
-    reason = rules.untestable(rows, rows.groupby("arm")["accuracy"].mean().max())
-    if reason:
-        return rules.not_testable("C15", table, reason)
-    gain = over_seeds(rows[rows["arm"] == "token, dropout"], "gain")
-    word = rules.INCONCLUSIVE
-    if gain.high < 0 or gain.low >= STRONG:
-        word = rules.CONTRADICTED
-    elif gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE:
-        word = rules.REPRODUCED
-    sentence = (
-        f"dropout changes the token-level verifier by {in_points(gain)} "
-        f"{_where(rows)}; {rules.in_seeds(table)}."
-    )
-    return Verdict("C15", word, *gain, rules.count_seeds(table), sentence)
+    rows, where = _largest(table)
+    gain = _over_seeds(rows, "token, dropout", "gain")
+    slight = gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE
+    word = rules.decide(slight, gain.high < 0 or gain.low >= STRONG)
+    sentence = f"dropout changes the token-level verifier by {in_points(gain)} {where}"
+    return word, gain, sentence
 
 
-def _largest(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["n_train"] == table["n_train"].max()]
+def _largest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the rows of the largest training set, and where that is."""
+    size = table["n_train"].max()
+    rows = table[table["n_train"] == size]
+    rules.require_learning(rows, rows.groupby("arm")["accuracy"].mean().max())
+    return rows, f"at {size:,} training problems"
 
 
-def _where(rows: pd.DataFrame) -> str:
-    return f"at {rows['n_train'].iloc[0]:,} training problems"
+def _over_seeds(rows: pd.DataFrame, arm: str, name: str) -> Interval:
+    return rules.over_seeds(rows[rows["arm"] == arm], name)

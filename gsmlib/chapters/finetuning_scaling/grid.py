@@ -14,16 +14,16 @@ from gsmlib.method.metrics import Interval
 from gsmlib.study.results import parameter_count
 from gsmlib.study.store import Store
 
+Right = dict[tuple[str, int, int], np.ndarray]  # by model, n_train, seed: (P,)
+
 
 def scaling_grid(settings: ScalingSettings) -> list[Point]:
     """Return a point per model, training set and seed of Fig 2: greedy solutions."""
-    return [
-        Point(
-            shared.describe(settings, base),
-            {"greedy": shared.greedily(settings, base)},
-        )
-        for base in shared.each_model_and_size(settings)
-    ]
+    points = []
+    for base in shared.each_model_and_size(settings):
+        specs = {"greedy": shared.greedily(settings, base)}
+        points.append(Point(shared.describe(settings, base), specs))
+    return points
 
 
 def direct_grid(settings: ScalingSettings) -> list[Point]:
@@ -88,24 +88,25 @@ def direct_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _trends(
-    curves: pd.DataFrame, row: Any, right: dict[tuple[str, int, int], np.ndarray]
-) -> dict[str, float]:
+def _trends(curves: pd.DataFrame, row: Any, right: Right) -> dict[str, float]:
     """Return the slopes that stand on a row of the table (see `table`)."""
     same = curves[curves["seed"] == row.seed]
     trends: dict[str, float] = {}
     if row.n_train == curves["n_train"].max():
-        line = same[same["model"] == row.model].sort_values("n_train")
-        solved = [right[row.model, n, row.seed] for n in line["n_train"]]
-        slope = paired_slope(np.log10(line["n_train"]), np.array(solved))
-        trends |= shared.as_columns("data_slope", slope)
+        x, solved = _line(same[same["model"] == row.model], "n_train", right)
+        trends |= shared.as_columns("data_slope", paired_slope(x, solved))
     if row.parameters == curves["parameters"].max():
-        line = same[same["n_train"] == row.n_train].sort_values("parameters")
-        solved = [right[model, row.n_train, row.seed] for model in line["model"]]
-        slope = paired_slope(np.log10(line["parameters"]), np.array(solved))
-        trends |= shared.as_columns("size_slope", slope)
-        trends |= shared.limits("level", np.mean(solved, axis=0))
+        x, solved = _line(same[same["n_train"] == row.n_train], "parameters", right)
+        trends |= shared.as_columns("size_slope", paired_slope(x, solved))
+        trends |= shared.limits("level", solved.mean(axis=0))
     return trends
+
+
+def _line(rows: pd.DataFrame, x: str, right: Right) -> tuple[np.ndarray, np.ndarray]:
+    """Return log10 of x at a seed's points, and who solved there, (C,) and (C, P)."""
+    rows = rows.sort_values(x)
+    keys = rows[["model", "n_train", "seed"]].itertuples(index=False, name=None)
+    return np.log10(rows[x].to_numpy()), np.array([right[key] for key in keys])
 
 
 def paired_slope(x: np.ndarray, solved: np.ndarray) -> Interval:

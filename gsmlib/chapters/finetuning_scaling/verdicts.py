@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib.chapters import rules
+from gsmlib.chapters.rules import in_points
 from gsmlib.method.metrics import Interval
 
 GOAL = 0.8  # the accuracy that the paper extrapolates to
@@ -28,7 +29,8 @@ class LogLinear(NamedTuple):
         return self.level.mean + self.slope.mean * (np.log10(parameters) - self.centre)
 
 
-def c1(table: pd.DataFrame) -> rules.Verdict:
+@rules.judge
+def c1(table: pd.DataFrame) -> rules.Finding:
     """C1: data and parameters both raise test@1, about log-linearly in parameters.
 
     Slopes are those of the largest model over data, and of the largest training set
@@ -36,56 +38,52 @@ def c1(table: pd.DataFrame) -> rules.Verdict:
     LINEAR of the variance. Contradicted: either is surely below NEGLIGIBLE. The value
     is the number of parameters at which the line reaches 80 %, inf where none does.
     """
-    reason = _untestable_grid(table)
-    if reason:
-        return rules.not_testable("C1", table, reason)
+    rules.require(table["n_train"].nunique(), 2, "training-set size")
+    models = table["parameters"].nunique()
+    rules.require(models, rules.MIN_MODELS, "model sizes")
+    means = table.groupby(["model", "n_train"])["accuracy"].mean()
+    rules.require_learning(table, means.max())
     largest = table[table["parameters"] == table["parameters"].max()]
     data = rules.over_seeds(largest[largest["data_slope"].notna()], "data_slope")
-    n_train = int(table["n_train"].max())
+    n_train = table["n_train"].max()
     line = fit_line(table, n_train)
     needed = parameters_for(line, GOAL)
-    word = rules.INCONCLUSIVE
-    if min(data.high, line.slope.high) < rules.NEGLIGIBLE:
-        word = rules.CONTRADICTED
-    elif min(data.low, line.slope.low) > 0 and line.explained >= rules.LINEAR:
-        word = rules.REPRODUCED
+    flat = min(data.high, line.slope.high) < rules.NEGLIGIBLE
+    rises = min(data.low, line.slope.low) > 0 and line.explained >= rules.LINEAR
     sentence = (
         f"ten times the problems change test@1 of {largest['model'].iloc[0]} by "
-        f"{rules.in_points(data)}, ten times the parameters at {n_train:,} problems by "
-        f"{rules.in_points(line.slope)}; the line over {table['model'].nunique()} "
+        f"{in_points(data)}, ten times the parameters at {n_train:,} problems by "
+        f"{in_points(line.slope)}; the line over {table['model'].nunique()} "
         f"models explains {100 * line.explained:.0f} % of their variance and reaches "
-        f"{100 * GOAL:.0f} % at {in_parameters(needed)} parameters; "
-        f"{rules.in_seeds(table)}."
+        f"{100 * GOAL:.0f} % at {in_parameters(needed)} parameters"
     )
-    return rules.Verdict("C1", word, *needed, rules.count_seeds(table), sentence)
+    return rules.decide(rises and not flat, flat), needed, sentence
 
 
-def c4(table: pd.DataFrame) -> rules.Verdict:
+@rules.judge
+def c4(table: pd.DataFrame) -> rules.Finding:
     """C4: without steps accuracy collapses.
 
     The value is the ratio of accuracies, direct over with steps. Reproduced: surely
     below COLLAPSE. Contradicted: surely above it.
     """
+    table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
+    rows = dict(list(table.groupby("answers")))
     direct, steps = (
-        table[table["answers"] == answers] for answers in ("direct", "with steps")
+        rules.over_seeds(rows[answers], "accuracy")
+        for answers in ("direct", "with steps")
     )
-    reason = rules.untestable(table, steps["accuracy"].mean())
-    if reason:
-        return rules.not_testable("C4", table, reason)
-    kept = ratio(_accuracy(direct), _accuracy(steps))
-    word = rules.INCONCLUSIVE
-    if kept.high < rules.COLLAPSE:
-        word = rules.REPRODUCED
-    elif kept.low > rules.COLLAPSE:
-        word = rules.CONTRADICTED
+    rules.require_learning(table, steps.mean)
+    kept = ratio(direct, steps)
+    gap = rules.over_seeds(rows["direct"], "gap")
     sentence = (
         f"{table['model'].iloc[0]} finetuned on {table['n_train'].iloc[0]:,} problems "
-        f"solves {100 * steps['accuracy'].mean():.1f} % with steps and "
-        f"{100 * direct['accuracy'].mean():.1f} % without, "
-        f"{rules.in_points(rules.over_seeds(direct, 'gap'))}; ratio {kept.mean:.2f} "
-        f"({kept.low:.2f} to {kept.high:.2f}); {rules.in_seeds(table)}."
+        f"solves {100 * steps.mean:.1f} % with steps and {100 * direct.mean:.1f} % "
+        f"without, {in_points(gap)}; ratio {kept.mean:.2f} ({kept.low:.2f} to "
+        f"{kept.high:.2f})"
     )
-    return rules.Verdict("C4", word, *kept, rules.count_seeds(table), sentence)
+    word = rules.decide(kept.high < rules.COLLAPSE, kept.low > rules.COLLAPSE)
+    return word, kept, sentence
 
 
 def fit_line(table: pd.DataFrame, n_train: int) -> LogLinear:
@@ -111,7 +109,7 @@ def parameters_for(line: LogLinear, accuracy: float) -> Interval:
     The interval comes from independent normal draws of level and slope.
     """
     rise = Interval(*(accuracy - line.level[i] for i in (0, 2, 1)))
-    return _power(_decades(rise, line.slope), line.centre)
+    return _growth(rise, line.slope, line.centre)
 
 
 def size_factor(scaling: pd.DataFrame, verification: pd.DataFrame) -> Interval:
@@ -131,7 +129,7 @@ def size_factor(scaling: pd.DataFrame, verification: pd.DataFrame) -> Interval:
     verified = verified[verified["model"] == model]
     n_train = int(verified["n_train"].max())
     gain = rules.over_seeds(verified[verified["n_train"] == n_train], "gain")
-    return _power(_decades(gain, fit_line(scaling, n_train).slope), 0.0)
+    return _growth(gain, fit_line(scaling, n_train).slope)
 
 
 def ratio(a: Interval, b: Interval) -> Interval:
@@ -152,12 +150,14 @@ def in_parameters(interval: Interval) -> str:
     return f"{mean} ({low} {upward})".replace("e+", "e")
 
 
-def _decades(rise: Interval, slope: Interval) -> Interval:
-    """By how many factors of ten a model must grow to rise so much, with limits."""
+def _growth(rise: Interval, slope: Interval, start: float = 0.0) -> Interval:
+    """10^(start + rise / slope): parameters for so much more accuracy, with limits."""
     rng = np.random.default_rng(0)
-    steps = _steps(_draws(rise, rng), _draws(slope, rng))
-    mean = float(_steps(np.array([rise.mean]), np.array([slope.mean]))[0])
-    return Interval(mean, *_limits(steps))
+    decades = _steps(_draws(rise, rng), _draws(slope, rng))
+    mean = _steps(np.array([rise.mean]), np.array([slope.mean]))[0]
+    with np.errstate(over="ignore"):
+        powers = (np.float64(10) ** (start + d) for d in (mean, *_limits(decades)))
+        return Interval(*map(float, powers))
 
 
 def _steps(rise: np.ndarray, slope: np.ndarray) -> np.ndarray:
@@ -176,23 +176,3 @@ def _limits(draws: np.ndarray) -> tuple[float, float]:
     """Return the middle 95 %; never between a number and infinity."""
     low, high = np.quantile(draws, [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
-
-
-def _power(decades: Interval, offset: float) -> Interval:
-    with np.errstate(over="ignore"):
-        return Interval(*(float(np.float64(10) ** (offset + d)) for d in decades))
-
-
-def _accuracy(rows: pd.DataFrame) -> Interval:
-    names = {"low": "accuracy_low", "high": "accuracy_high"}
-    return rules.over_seeds(rows.rename(columns=names), "accuracy")
-
-
-def _untestable_grid(table: pd.DataFrame) -> str:
-    sizes, models = table["n_train"].nunique(), table["parameters"].nunique()
-    if sizes < 2:
-        return f"{sizes} training-set size, fewer than 2"
-    if models < rules.MIN_MODELS:
-        return f"{models} model sizes, fewer than {rules.MIN_MODELS}"
-    means = table.groupby(["model", "n_train"])["accuracy"].mean()
-    return rules.untestable(table, means.max())

@@ -3,78 +3,56 @@
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.rules import NEGLIGIBLE, Verdict, in_points, over_seeds
+from gsmlib.chapters.rules import NEGLIGIBLE, in_points, over_seeds
 from gsmlib.method.metrics import Interval
 
 BASE, LOSS, START, TEMPERATURE = 0, 2, 3, 5  # open points, as the table numbers them
 
 
-def c16(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c16(table: pd.DataFrame) -> rules.Finding:
     """C16: neither the loss nor the temperature of the training data matters.
 
     Reproduced: both differences in verified accuracy from the base lie surely within
     NEGLIGIBLE. Contradicted: one lies surely beyond. The value is the larger of them.
     """
-    reason = _untestable_base(table)
-    if reason:
-        return rules.not_testable("C16", table, reason)
-    gains = {
-        rows["variant"].iloc[0]: over_seeds(rows, "gain")
-        for rows in (_rows_of(table, LOSS), _rows_of(table, TEMPERATURE))
-    }
+    _require_base(table)
+    changed = [table[table["point"] == point] for point in (LOSS, TEMPERATURE)]
+    gains = {rows["variant"].iloc[0]: over_seeds(rows, "gain") for rows in changed}
     found = list(gains.values())
-    word = rules.INCONCLUSIVE
-    if any(gain.low > NEGLIGIBLE or gain.high < -NEGLIGIBLE for gain in found):
-        word = rules.CONTRADICTED
-    elif all(gain.low > -NEGLIGIBLE and gain.high < NEGLIGIBLE for gain in found):
-        word = rules.REPRODUCED
+    within = [gain.low > -NEGLIGIBLE and gain.high < NEGLIGIBLE for gain in found]
+    beyond = [gain.low > NEGLIGIBLE or gain.high < -NEGLIGIBLE for gain in found]
     texts = ", ".join(f"{name}: {in_points(gain)}" for name, gain in gains.items())
     sentence = (
         f"verified accuracy minus that with mean squared error at the usual "
-        f"temperature, {texts}; below {100 * NEGLIGIBLE:.0f} points counts as none; "
-        f"{rules.in_seeds(table)}."
+        f"temperature, {texts}; below {100 * NEGLIGIBLE:.0f} points counts as none"
     )
     largest = max(found, key=lambda gain: abs(gain.mean))
-    return Verdict("C16", word, *largest, rules.count_seeds(table), sentence)
+    return rules.decide(all(within), any(beyond)), largest, sentence
 
 
-def c17(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c17(table: pd.DataFrame) -> rules.Finding:
     """C17: a verifier that starts from the generator beats one from the pretrained.
 
     Reproduced: the difference in verified accuracy is surely above 0. Contradicted: it
     is surely below 0.
     """
-    reason = _untestable_base(table)
-    if reason:
-        return rules.not_testable("C17", table, reason)
-    rows = _rows_of(table, START)
-    gain = _reversed(over_seeds(rows, "gain"))  # the base is the generator's
-    auc = _reversed(over_seeds(rows, "auc_gain"))
-    word = (
-        rules.REPRODUCED
-        if gain.low > 0
-        else rules.CONTRADICTED
-        if gain.high < 0
-        else None
-    )
+    _require_base(table)
+    rows = table[table["point"] == START]  # the base is the generator's
+    gain, auc = (_reversed(over_seeds(rows, name)) for name in ("gain", "auc_gain"))
     sentence = (
         f"started from the generator minus started from the pretrained model: "
         f"{in_points(gain)}; within-problem AUC {auc.mean:+.3f} ({auc.low:+.3f} to "
-        f"{auc.high:+.3f}); {rules.in_seeds(table)}."
+        f"{auc.high:+.3f})"
     )
-    return Verdict(
-        "C17", word or rules.INCONCLUSIVE, *gain, rules.count_seeds(table), sentence
-    )
-
-
-def _rows_of(table: pd.DataFrame, point: int) -> pd.DataFrame:
-    return table[table["point"] == point]
+    return rules.decide(gain.low > 0, gain.high < 0), gain, sentence
 
 
 def _reversed(interval: Interval) -> Interval:
     return Interval(-interval.mean, -interval.high, -interval.low)
 
 
-def _untestable_base(table: pd.DataFrame) -> str:
+def _require_base(table: pd.DataFrame) -> None:
     base = table[(table["point"] == BASE) & (table["variant"] == "base")]
-    return rules.untestable(table, base["accuracy"].mean())
+    rules.require_learning(table, base["accuracy"].mean())

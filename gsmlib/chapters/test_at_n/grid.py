@@ -3,15 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import (
-    answers,
-    computed,
-    difference,
-    each_seed,
-    finetuned,
-    greedy_and_sampled,
-)
 from gsmlib.chapters.test_at_n.settings import EpochSettings
 from gsmlib.study.results import epoch_losses
 from gsmlib.study.store import Store
@@ -20,14 +13,11 @@ from gsmlib.study.store import Store
 def grid(settings: EpochSettings) -> list[Point]:
     """Return a point per seed and epoch: the answers of the model as it then was."""
     points = []
-    for base in each_seed(settings):
-        model = finetuned(settings, base, settings.epochs, keep_all=True)
+    for base in shared.each_seed(settings):
+        model = shared.finetuned(settings, base, settings.epochs, keep_all=True)
         for epoch in range(1, settings.epochs + 1):
             about = {"dataset": settings.dataset, "seed": base.seed, "epoch": epoch}
-            specs = {
-                part: answers(settings, model, n, epoch=epoch)
-                for part, n in (("greedy", 0), ("sampled", settings.test_completions))
-            }
+            specs = shared.both_answers(settings, model, epoch=epoch)
             points.append(Point(about, specs))
     return points
 
@@ -42,13 +32,11 @@ def table(settings: EpochSettings, store: Store) -> pd.DataFrame:
     """
     rows, right = [], {}
     names = ("test_at_1", "test_at_n", "mean_accuracy")
-    for point in computed(grid(settings), store, "test@n"):
+    for point in shared.computed(grid(settings), store, "test@n"):
         seed, epoch = point.about["seed"], point.about["epoch"]
-        losses = epoch_losses(point.specs["greedy"].generator, store)
-        shares, right[seed, epoch] = greedy_and_sampled(point, store, names)
-        rows.append(
-            point.about | shares | losses.set_index("epoch").loc[epoch].to_dict()
-        )
+        losses = epoch_losses(point.specs["greedy"].generator, store).set_index("epoch")
+        shares, right[seed, epoch] = shared.greedy_and_sampled(point, store, names)
+        rows.append(point.about | shares | losses.loc[epoch].to_dict())
     curves = pd.DataFrame(rows)
     changes = [_changes(curve, right) for _, curve in curves.groupby("seed")]
     return curves.merge(pd.concat(changes), on=["seed", "epoch"])
@@ -65,6 +53,6 @@ def _changes(
     for epoch in curve["epoch"]:
         greedy, at_n = right[seed, epoch]
         row = {"seed": seed, "epoch": epoch}
-        row |= difference("rise", greedy, right[seed, best][0])
-        rows.append(row | difference("fall", right[seed, peak][1], at_n))
+        row |= shared.difference("rise", greedy, right[seed, best][0])
+        rows.append(row | shared.difference("fall", right[seed, peak][1], at_n))
     return pd.DataFrame(rows)

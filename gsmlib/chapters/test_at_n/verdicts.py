@@ -3,74 +3,62 @@
 import pandas as pd
 
 from gsmlib.chapters import rules
+from gsmlib.chapters.rules import NEGLIGIBLE, in_points
 
 
-def c2(table: pd.DataFrame) -> rules.Verdict:
+@rules.judge
+def c2(table: pd.DataFrame) -> rules.Finding:
     """C2: test@1 still rises after the epoch of the least test loss.
 
     Reproduced: the rise from there to the last epoch is surely above 0 and the whole
     curve about monotone. Contradicted: it is surely below NEGLIGIBLE.
     """
-    reason = _untestable_epochs(table, "test_at_1")
-    if reason:
-        return rules.not_testable("C2", table, reason)
+    curve, last = _curve(table, "test_at_1")
     losses = table.pivot(index="epoch", columns="seed", values="test_loss")
     best = losses.idxmin().median()  # over seeds
-    last = int(table["epoch"].max())
     rise = rules.over_seeds(table[table["epoch"] == last], "rise")
+    least = f"the test loss is least at epoch {best:.0f} of {last}"
     if best > last - 2:
-        reason = (
-            f"the test loss is least at epoch {best:.0f} of {last}, too "
-            f"late to look at what follows (test@1 changes by {rules.in_points(rise)})"
-        )
-        return rules.not_testable("C2", table, reason, rise)
-    curve = table.groupby("epoch")["test_at_1"].mean()
+        change = f"(test@1 changes by {in_points(rise)})"
+        reason = f"{least}, too late to look at what follows {change}"
+        raise rules.NotTestable(reason, rise)
     from scipy.stats import kendalltau  # here: it takes a second to import
 
     trend = float(kendalltau(curve.index, curve).statistic)
-    word = rules.INCONCLUSIVE
-    if rise.low > 0 and trend >= rules.MONOTONE:
-        word = rules.REPRODUCED
-    elif rise.high < rules.NEGLIGIBLE:
-        word = rules.CONTRADICTED
+    monotone = trend >= rules.MONOTONE
     sentence = (
-        f"the test loss is least at epoch {best:.0f} of {last}; from there "
-        f"test@1 changes by {rules.in_points(rise)}; its trend over epochs is "
-        f"{trend:.2f} (Kendall's tau); {rules.in_seeds(table)}."
+        f"{least}; from there test@1 changes by {in_points(rise)}; its trend over "
+        f"epochs is {trend:.2f} (Kendall's tau)"
     )
-    return rules.Verdict("C2", word, *rise, rules.count_seeds(table), sentence)
+    word = rules.decide(rise.low > 0 and monotone, rise.high < NEGLIGIBLE)
+    return word, rise, sentence
 
 
-def c3(table: pd.DataFrame) -> rules.Verdict:
+@rules.judge
+def c3(table: pd.DataFrame) -> rules.Finding:
     """C3: test@n peaks early and falls, more than test@1.
 
     Reproduced: the peak lies in the first half, the fall from it to the last epoch is
     surely above NEGLIGIBLE (the peak was picked as the highest, so 0 is too easy) and
     larger than that of test@1. Contradicted: the fall is surely below NEGLIGIBLE.
     """
-    reason = _untestable_epochs(table, "test_at_n")
-    if reason:
-        return rules.not_testable("C3", table, reason)
-    last = int(table["epoch"].max())
-    curves = table.groupby("epoch")[["test_at_n", "test_at_1"]].mean()
-    peak = int(curves["test_at_n"].idxmax())
-    greedy_fall = float(curves["test_at_1"].max() - curves["test_at_1"].iloc[-1])
+    curve, last = _curve(table, "test_at_n")
+    greedy = table.groupby("epoch")["test_at_1"].mean()
+    peak, greedy_fall = int(curve.idxmax()), float(greedy.max() - greedy.iloc[-1])
     fall = rules.over_seeds(table[table["epoch"] == last], "fall")
-    surely = fall.low > rules.NEGLIGIBLE and fall.mean > greedy_fall
-    word = rules.INCONCLUSIVE
-    if fall.high < rules.NEGLIGIBLE:
-        word = rules.CONTRADICTED
-    elif surely and peak <= rules.EARLY * last:
-        word = rules.REPRODUCED
+    surely = fall.low > NEGLIGIBLE and fall.mean > greedy_fall
+    early = peak <= rules.EARLY * last
     sentence = (
         f"test@{int(table['n'].max())} peaks at epoch {peak} of {last} and then falls "
-        f"by {rules.in_points(fall)}; test@1 falls by {100 * greedy_fall:.1f} from its "
-        f"own peak; {rules.in_seeds(table)}."
+        f"by {in_points(fall)}; test@1 falls by {100 * greedy_fall:.1f} from its own "
+        f"peak"
     )
-    return rules.Verdict("C3", word, *fall, rules.count_seeds(table), sentence)
+    return rules.decide(surely and early, fall.high < NEGLIGIBLE), fall, sentence
 
 
-def _untestable_epochs(table: pd.DataFrame, column: str) -> str:
-    if table["epoch"].nunique() < rules.MIN_EPOCHS:
-        return f"{table['epoch'].nunique()} epochs, fewer than {rules.MIN_EPOCHS}"
-    return rules.untestable(table, table.groupby("epoch")[column].mean().max())
+def _curve(table: pd.DataFrame, column: str) -> tuple[pd.Series, int]:
+    """Return a column's mean over seeds by epoch, and the last epoch."""
+    curve = table.groupby("epoch")[column].mean()
+    rules.require(len(curve), rules.MIN_EPOCHS, "epochs")
+    rules.require_learning(table, curve.max())
+    return curve, int(curve.index[-1])

@@ -4,11 +4,12 @@ import pandas as pd
 
 from gsmlib import paper
 from gsmlib.chapters import rules
-from gsmlib.chapters.rules import FEW, NEGLIGIBLE, Verdict, in_points, in_seeds
+from gsmlib.chapters.rules import FEW, MIN_COUNTS, NEGLIGIBLE, in_points
 from gsmlib.method.metrics import Interval
 
 
-def c11(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c11(table: pd.DataFrame) -> rules.Finding:
     """C11: verified accuracy rises with the completions up to some number, then falls.
 
     The value is that number, with an interval from resampled problems and seeds.
@@ -19,36 +20,31 @@ def c11(table: pd.DataFrame) -> Verdict:
     that is BEYOND times the paper's peak: on a shorter curve the peak may be to come.
     """
     rows = table[table["method"] == "verification"]
-    reason = rules.untestable(rows, rows["accuracy"].max())
-    if rows["n"].nunique() < rules.MIN_COUNTS:
-        reason = f"accuracy at fewer than {rules.MIN_COUNTS} numbers of completions"
-    if reason:
-        return rules.not_testable("C11", table, reason)
+    if rows["n"].nunique() < MIN_COUNTS:
+        few = f"fewer than {MIN_COUNTS} numbers of completions"
+        raise rules.NotTestable(f"accuracy at {few}")
+    rules.require_learning(rows, rows["accuracy"].max())
     rises, falls = (_by(rows, "n", name) for name in ("rise", "fall"))
     first, last = min(rises), max(rises)
-    peak, low, high = (rows[name].iloc[0] for name in ("peak", "peak_low", "peak_high"))
-    rise, fall = rises[peak], falls[peak]
+    peak = _first(rows, "peak")
+    rise, fall = rises[peak.mean], falls[peak.mean]
     never_rises = all(rises[n].high < NEGLIGIBLE for n in rises if n > first)
     never_falls = all(falls[n].high < NEGLIGIBLE for n in falls if n < last)
-    word = rules.INCONCLUSIVE
-    if first < peak < last and min(rise.low, fall.low) > NEGLIGIBLE:
-        word = rules.REPRODUCED
-    elif never_rises or (never_falls and last >= rules.BEYOND * paper.BEST_COMPLETIONS):
-        word = rules.CONTRADICTED
+    far = last >= rules.BEYOND * paper.BEST_COMPLETIONS
+    after = f"from there to the end it falls by {in_points(fall)}"
+    if peak.mean == last:
+        after = "nothing was drawn beyond"
     sentence = (
-        f"verified accuracy peaks at {peak:,.0f} of {last:,} completions "
-        f"({low:,.0f} to {high:,.0f}), {in_points(rise)} over a single one; "
+        f"verified accuracy peaks at {peak.mean:,.0f} of {last:,} completions "
+        f"({peak.low:,.0f} to {peak.high:,.0f}), {in_points(rise)} over a single one; "
+        f"{after}; the paper's peak is {paper.BEST_COMPLETIONS}"
     )
-    sentence += (
-        "nothing was drawn beyond; "
-        if peak == last
-        else f"from there to the end it falls by {in_points(fall)}; "
-    )
-    sentence += f"the paper's peak is {paper.BEST_COMPLETIONS}; {in_seeds(table)}."
-    return Verdict("C11", word, peak, low, high, rules.count_seeds(table), sentence)
+    inside = first < peak.mean < last and min(rise.low, fall.low) > NEGLIGIBLE
+    return rules.decide(inside, never_rises or (never_falls and far)), peak, sentence
 
 
-def c12(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c12(table: pd.DataFrame) -> rules.Finding:
     """C12: a vote of the top few helps, of more when there are more completions.
 
     The value is the best k at the largest number of completions n. Reproduced: there it
@@ -57,38 +53,36 @@ def c12(table: pd.DataFrame) -> Verdict:
     Contradicted: no vote of the top few gains NEGLIGIBLE, surely; or the best k surely
     shrinks; or it is surely more than a few.
     """
-    reason = rules.untestable(table, table["accuracy"].max())
-    counts = sorted(table["n"].unique())
-    if not reason and len(counts) < rules.MIN_COUNTS:
-        reason = f"{len(counts)} numbers of completions, fewer than {rules.MIN_COUNTS}"
-    last, most = int(counts[-1]), FEW * counts[-1]
-    if not reason and most < rules.MIN_VOTERS:
-        reason = f"the top few of {last} completions are fewer than {rules.MIN_VOTERS}"
-    if reason:
-        return rules.not_testable("C12", table, reason)
+    rules.require_learning(table, table["accuracy"].max())
+    rules.require(table["n"].nunique(), MIN_COUNTS, "numbers of completions")
+    last = table["n"].max()
+    most = FEW * last
+    if most < rules.MIN_VOTERS:
+        few = f"the top few of {last} completions"
+        raise rules.NotTestable(f"{few} are fewer than {rules.MIN_VOTERS}")
     rows = table[table["n"] == last]
     gains = _by(rows, "k", "rise")
-    best, low, high = (rows[name].iloc[0] for name in ("peak", "peak_low", "peak_high"))
-    growth = Interval(
-        *(rows[name].iloc[0] for name in ("growth", "growth_low", "growth_high"))
-    )
+    best, growth = _first(rows, "peak"), _first(rows, "growth")
+    gain = gains[best.mean]
     useless = all(gain.high < NEGLIGIBLE for k, gain in gains.items() if 1 < k <= most)
-    word = rules.INCONCLUSIVE
-    if best <= most and gains[best].low > NEGLIGIBLE and growth.low > 0:
-        word = rules.REPRODUCED
-    elif useless or growth.high < 0 or low > most:
-        word = rules.CONTRADICTED
     bests = table.drop_duplicates("n").sort_values("n")
     places = ", ".join(f"{row.peak:.0f} of {row.n:,}" for row in bests.itertuples())
     sentence = (
-        f"the best number of voters is {places}; of {last:,} ({low:.0f} to {high:.0f} "
-        f"voters) it gains {in_points(gains[best])} over the best-scored alone; log "
-        f"best k over log completions has slope {growth.mean:.2f} "
-        f"({growth.low:.2f} to {growth.high:.2f}); {in_seeds(table)}."
+        f"the best number of voters is {places}; of {last:,} ({best.low:.0f} to "
+        f"{best.high:.0f} voters) it gains {in_points(gain)} over the best-scored "
+        f"alone; log best k over log completions has slope {growth.mean:.2f} "
+        f"({growth.low:.2f} to {growth.high:.2f})"
     )
-    return Verdict("C12", word, best, low, high, rules.count_seeds(table), sentence)
+    few = best.mean <= most and gain.low > NEGLIGIBLE and growth.low > 0
+    word = rules.decide(few, useless or growth.high < 0 or best.low > most)
+    return word, best, sentence
 
 
 def _by(rows: pd.DataFrame, x: str, name: str) -> dict[float, Interval]:
     """Return a column, joined over seeds, at every point of a curve."""
     return {point: rules.over_seeds(some, name) for point, some in rows.groupby(x)}
+
+
+def _first(rows: pd.DataFrame, name: str) -> Interval:
+    """Return a value and its limits that are the same on all rows."""
+    return Interval(*rows[[name, f"{name}_low", f"{name}_high"]].iloc[0])

@@ -5,20 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import (
-    computed,
-    describe,
-    difference,
-    each_model_and_size,
-    greedily,
-    limits,
-    majority_right,
-    scores_and_labels,
-    solved,
-    verified,
-    verified_best,
-)
 from gsmlib.chapters.style import DATASETS
 from gsmlib.chapters.verification.settings import VerificationSettings
 from gsmlib.method import metrics
@@ -37,8 +25,7 @@ REGIME_GOALS = (
     ("within-problem AUC", "at least 0.65"),
     ("best of 32 by score", ""),
 )
-MEASURES = ("n", "within_auc", "pooled_auc", "majority_vote")  # on verification's rows
-MEASURES += ("mean_accuracy", "test_at_n")
+MEASURES = "n within_auc pooled_auc majority_vote mean_accuracy test_at_n".split()
 # Fig 4's boxes: id, column, row, title, and the boxes that theirs feeds.
 BOXES = (
     ("problems", 0, 0, "training problems", "generator"),
@@ -54,13 +41,12 @@ BOXES = (
 
 def grid(settings: VerificationSettings) -> list[Point]:
     """Return a point per model, training set and seed: greedy solutions and scores."""
-    return [
-        Point(
-            describe(settings, base),
-            {"greedy": greedily(settings, base), "scores": verified(settings, base)},
-        )
-        for base in each_model_and_size(settings)
-    ]
+    points = []
+    for base in shared.each_model_and_size(settings):
+        specs = {"greedy": shared.greedily(settings, base)}
+        specs |= {"scores": shared.verified(settings, base)}
+        points.append(Point(shared.describe(settings, base), specs))
+    return points
 
 
 def table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
@@ -71,24 +57,24 @@ def table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     finetuning, paired by problem), gain_low, gain_high, n, within_auc, pooled_auc, and
     of the same completions majority_vote, mean_accuracy and test_at_n.
     """
-    points = computed(grid(settings), store, "verification")
+    points = shared.computed(grid(settings), store, "verification")
     return pd.DataFrame([row for point in points for row in _rows(point, store)])
 
 
 def _rows(point: Point, store: Store) -> list[dict[str, Any]]:
     """Return the rows of finetuning and of verification for one point of Fig 5."""
     greedy, scores = point.specs["greedy"], point.specs["scores"]
-    right = solved(greedy, store)
-    best, measures = verified_best(scores, store)
-    voted = majority_right(sample(scores.completions, store), scores.completions)
+    right = shared.solved(greedy, store)
+    best, measures = shared.verified_best(scores, store)
+    voted = shared.majority_right(sample(scores.completions, store), scores.completions)
     measures |= {"majority_vote": voted.mean()}
     details = {name: measures[name] for name in MEASURES}
     about = point.about | {"parameters": parameter_count(greedy.generator, store)}
     about |= {"n_problems": len(right)}
-    gain = difference("gain", best, right)
+    gain = shared.difference("gain", best, right)
     return [
-        about | {"method": "finetuning"} | limits("", right),
-        about | {"method": "verification"} | limits("", best) | gain | details,
+        about | {"method": "finetuning"} | shared.limits("", right),
+        about | {"method": "verification"} | shared.limits("", best) | gain | details,
     ]
 
 
@@ -128,20 +114,20 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     prepare(specs, store)
     spec = scored.completions
     completions = sample(spec, store)
-    scores, correct = scores_and_labels(scored, store)  # (P, 100)
+    scores, correct = shared.scores_and_labels(scored, store)  # (P, 100)
     voters = completions[completions["sample"] < REGIME_VOTERS]
     within = metrics.within_problem_auc(scores, correct)
     values = (
-        solved(smallest, store),
-        solved(largest, store),
+        shared.solved(smallest, store),
+        shared.solved(largest, store),
         correct.mean(axis=1),
         metrics.test_at_n(correct, REGIME_SAMPLES),
-        majority_right(voters, spec),
+        shared.majority_right(voters, spec),
         within[~np.isnan(within)],
         metrics.verified_at_n(scores, correct, REGIME_VOTERS),
     )
     rows = [
-        {"quantity": name} | limits("value", value) | {"goal": goal}
+        {"quantity": name} | shared.limits("value", value) | {"goal": goal}
         for (name, goal), value in zip(REGIME_GOALS, values, strict=True)
     ]
     pooled = metrics.pooled_auc(scores, correct)

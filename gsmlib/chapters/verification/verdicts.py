@@ -3,108 +3,78 @@
 import numpy as np
 import pandas as pd
 
-from gsmlib.chapters.rules import (
-    CONTRADICTED,
-    DRAWS,
-    INCONCLUSIVE,
-    MIN_SIZES,
-    NEGLIGIBLE,
-    REPRODUCED,
-    STRONG,
-    Verdict,
-    Z,
-    count_seeds,
-    in_points,
-    in_seeds,
-    not_testable,
-    over_seeds,
-    untestable,
-)
+from gsmlib.chapters import rules
+from gsmlib.chapters.rules import NEGLIGIBLE, STRONG, in_points
 from gsmlib.method.metrics import Interval
 
 
-def c5(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c5(table: pd.DataFrame) -> rules.Finding:
     """C5: on the smallest training set verification does not help.
 
     Reproduced: its gain is surely below NEGLIGIBLE for every model. Contradicted: it is
     surely above 0 for any.
     """
-    reason = _untestable_sizes(table, 2)
-    if reason:
-        return not_testable("C5", table, reason)
-    size = int(table["n_train"].min())
+    _require_sizes(table, 2)
+    size = table["n_train"].min()
     gains = _gains_at(table, size)
-    words = [
-        REPRODUCED
-        if gain.high < NEGLIGIBLE
-        else CONTRADICTED
-        if gain.low > 0
-        else INCONCLUSIVE
-        for gain in gains.values()
-    ]
-    return _gain_verdict("C5", table, size, gains, words)
+    none = [gain.high < NEGLIGIBLE for gain in gains.values()]
+    some = [gain.low > 0 and gain.high >= NEGLIGIBLE for gain in gains.values()]
+    return rules.decide(all(none), any(some)), *_largest_gain(gains, size)
 
 
-def c6(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c6(table: pd.DataFrame) -> rules.Finding:
     """C6: on the largest training set verification is a strong boost.
 
     Reproduced: its gain is surely above 0 and at least STRONG for every model.
     Contradicted: it is surely below STRONG for any.
     """
-    reason = _untestable_sizes(table, 2)
-    if reason:
-        return not_testable("C6", table, reason)
-    size = int(table["n_train"].max())
+    _require_sizes(table, 2)
+    size = table["n_train"].max()
     gains = _gains_at(table, size)
-    words = [
-        CONTRADICTED
-        if gain.high < STRONG
-        else REPRODUCED
-        if gain.low > 0 and gain.mean >= STRONG
-        else INCONCLUSIVE
-        for gain in gains.values()
-    ]
-    return _gain_verdict("C6", table, size, gains, words)
+    strong = [gain.low > 0 and gain.mean >= STRONG for gain in gains.values()]
+    weak = [gain.high < STRONG for gain in gains.values()]
+    return rules.decide(all(strong), any(weak)), *_largest_gain(gains, size)
 
 
-def c7(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c7(table: pd.DataFrame) -> rules.Finding:
     """C7: the larger model's verifier overtakes finetuning at fewer problems.
 
     The value is the smaller model's crossing divided by the larger one's; its interval
     comes from normal draws of every gain. Reproduced: surely above 1. Contradicted:
     surely below 1.
     """
-    models = _models(table)
-    reason = _untestable_sizes(table, MIN_SIZES)
-    if not reason and len(models) < 2:
-        reason = "one model size only"
-    if reason:
-        return not_testable("C7", table, reason)
+    _require_sizes(table, rules.MIN_SIZES)
     sizes = np.array(sorted(table["n_train"].unique()))
-    means, errors = _gain_grid(table, [models[0], models[-1]], sizes)
-    crossings = [take_off(sizes, gains) for gains in means]
+    gains_at = [_gains_at(table, size) for size in sizes]
+    models = list(gains_at[-1])
+    if len(models) < 2:
+        raise rules.NotTestable("one model size only")
+    ends = models[0], models[-1]
+    # (models, sizes, 3): mean, low and high of each gain
+    gains = np.array([[at[model] for at in gains_at] for model in ends])
+    means, errors = gains[..., 0], (gains[..., 2] - gains[..., 1]) / (2 * rules.Z)
+    crossings = [take_off(sizes, row) for row in means]
     if not np.isfinite(crossings).any():
-        gains = _gains_at(table, int(sizes[-1]))
-        text = (
+        raise rules.NotTestable(
             f"verification overtakes finetuning for neither model (at {sizes[-1]:,} "
-            f"problems {_in_models(gains)})"
+            f"problems {_in_models(gains_at[-1])})"
         )
-        return not_testable("C7", table, text)
     ratio = _crossing_ratio(sizes, means)
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((DRAWS, *means.shape))
+    noise = np.random.default_rng(0).standard_normal((rules.DRAWS, *means.shape))
     ratios = [_crossing_ratio(sizes, means + errors * draw) for draw in noise]
     low, high = np.quantile(ratios, [0.025, 0.975])
-    word = REPRODUCED if low > 1 else CONTRADICTED if high < 1 else INCONCLUSIVE
     places = ", ".join(
         f"{model} {_place(sizes, crossing)}"
-        for model, crossing in zip((models[0], models[-1]), crossings, strict=True)
+        for model, crossing in zip(ends, crossings, strict=True)
     )
     sentence = (
         f"verification overtakes finetuning at these numbers of training problems: "
-        f"{places}; ratio {ratio:.2f} ({low:.2f} to {high:.2f}); {in_seeds(table)}."
+        f"{places}; ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
     )
-    return Verdict("C7", word, ratio, low, high, count_seeds(table), sentence)
+    return rules.decide(low > 1, high < 1), Interval(ratio, low, high), sentence
 
 
 def take_off(sizes: np.ndarray, gains: np.ndarray) -> float:
@@ -134,57 +104,26 @@ def _place(sizes: np.ndarray, crossing: float) -> str:
     return f"by {sizes[0]:,}" if crossing == sizes[0] else f"{crossing:,.0f}"
 
 
-def _gain_grid(
-    table: pd.DataFrame, models: list[str], sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (models, sizes) arrays: mean gain over seeds, and its standard error."""
-    gains = [[_gains_at(table, size)[model] for size in sizes] for model in models]
-    means = np.array([[gain.mean for gain in row] for row in gains])
-    widths = np.array([[gain.high - gain.low for gain in row] for row in gains])
-    return means, widths / (2 * Z)
-
-
 def _gains_at(table: pd.DataFrame, size: int) -> dict[str, Interval]:
     """Return verification minus finetuning per model, smallest first, at one size."""
     rows = table[(table["method"] == "verification") & (table["n_train"] == size)]
-    return {
-        model: over_seeds(rows[rows["model"] == model], "gain")
-        for model in _models(table)
-    }
+    models = table.sort_values("parameters")["model"].unique()
+    return {m: rules.over_seeds(rows[rows["model"] == m], "gain") for m in models}
 
 
-def _models(table: pd.DataFrame) -> list[str]:
-    return list(table.sort_values("parameters")["model"].unique())
-
-
-def _gain_verdict(
-    claim_id: str,
-    table: pd.DataFrame,
-    size: int,
-    gains: dict[str, Interval],
-    words: list[str],
-) -> Verdict:
-    """Join the models' verdicts; the value is the largest model's gain."""
-    word = words[0] if len(set(words)) == 1 else INCONCLUSIVE
-    if CONTRADICTED in words:
-        word = CONTRADICTED
-    sentence = (
-        f"verification minus finetuning at {size:,} training problems: "
-        f"{_in_models(gains)}; {in_seeds(table)}."
-    )
-    largest = list(gains.values())[-1]
-    return Verdict(claim_id, word, *largest, count_seeds(table), sentence)
+def _largest_gain(gains: dict[str, Interval], size: int) -> tuple[Interval, str]:
+    """Return the largest model's gain, and a sentence that tells every model's."""
+    at = f"at {size:,} training problems"
+    sentence = f"verification minus finetuning {at}: {_in_models(gains)}"
+    return list(gains.values())[-1], sentence
 
 
 def _in_models(gains: dict[str, Interval]) -> str:
     return ", ".join(f"{model} {in_points(gain)}" for model, gain in gains.items())
 
 
-def _untestable_sizes(table: pd.DataFrame, least: int) -> str:
-    found = table["n_train"].nunique()
-    if found < least:
-        return f"{found} training-set sizes, fewer than {least}"
+def _require_sizes(table: pd.DataFrame, least: int) -> None:
+    rules.require(table["n_train"].nunique(), least, "training-set sizes")
     finetuned = table[table["method"] == "finetuning"]
-    return untestable(
-        table, finetuned.groupby(["model", "n_train"])["accuracy"].mean().max()
-    )
+    means = finetuned.groupby(["model", "n_train"])["accuracy"].mean()
+    rules.require_learning(table, means.max())

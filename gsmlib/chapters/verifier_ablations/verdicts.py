@@ -3,11 +3,12 @@
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.rules import Verdict, in_points, in_seeds, over_seeds
+from gsmlib.chapters.rules import in_points, over_seeds
 from gsmlib.method.metrics import Interval
 
 
-def c8(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c8(table: pd.DataFrame) -> rules.Finding:
     """C8: token-level verifiers start slower, end higher, overfit less.
 
     The value is token-level minus solution-level accuracy at the last checkpoint.
@@ -18,13 +19,8 @@ def c8(table: pd.DataFrame) -> Verdict:
     table = table[table["objective"] == "joint"]
     rows = table[table["level"] == "solution"]
     found = rows["checkpoint"].nunique()
-    reason = _untestable(table, rows)
-    if found < rules.MIN_CHECKPOINTS:
-        reason = (
-            f"{found} checkpoints of a verifier, fewer than {rules.MIN_CHECKPOINTS}"
-        )
-    if reason:
-        return rules.not_testable("C8", table, reason)
+    rules.require(found, rules.MIN_CHECKPOINTS, "checkpoints of a verifier")
+    _require_both(table, rows)
     start, end = (_gain_at(rows, place) for place in ("min", "max"))
     last = table[table["checkpoint"] == table["checkpoint"].max()]
     slopes = {level: over_seeds(r, "slope") for level, r in last.groupby("level")}
@@ -38,51 +34,45 @@ def c8(table: pd.DataFrame) -> Verdict:
         f"{epochs.min():.2g} and {in_points(end)} at {epochs.max():.2g} "
         f"epochs; late in training token-level changes by "
         f"{in_points(slopes['token'])} an epoch, solution-level by "
-        f"{in_points(slopes['solution'])}, a difference of {in_points(steeper)}; "
-        f"{in_seeds(table)}."
+        f"{in_points(slopes['solution'])}, a difference of {in_points(steeper)}"
     )
-    return Verdict("C8", word, *end, rules.count_seeds(table), sentence)
+    return word, end, sentence
 
 
-def c9(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c9(table: pd.DataFrame) -> rules.Finding:
     """C9: the joint objective beats verification only at the end of training.
 
     Reproduced: the difference is surely above 0. Contradicted: surely below NEGLIGIBLE.
     """
     rows = table[table["objective"] == "verification only"]
-    reason = _untestable(table, rows)
-    if reason:
-        return rules.not_testable("C9", table, reason)
+    _require_both(table, rows)
     end = _gain_at(rows, "max")
-    sentence = (
-        f"joint objective minus verification only after {rows['epochs'].max():.2g} "
-        f"epochs: {in_points(end)}; {in_seeds(table)}."
-    )
-    return Verdict("C9", rules.better(end), *end, rules.count_seeds(table), sentence)
+    after = f"after {rows['epochs'].max():.2g} epochs"
+    sentence = f"joint objective minus verification only {after}: {in_points(end)}"
+    return rules.better(end), end, sentence
 
 
-def c10(table: pd.DataFrame) -> Verdict:
+@rules.judge
+def c10(table: pd.DataFrame) -> rules.Finding:
     """C10: large generator, small verifier beats small generator, large verifier.
 
     At the largest training set. Reproduced: the difference is surely above 0.
     Contradicted: surely below NEGLIGIBLE.
     """
     mixed = table[table["generator"] != table["verifier"]]
-    reason = _untestable(table, mixed)
     if mixed.empty:
-        reason = "one model size only"
-    if reason:
-        return rules.not_testable("C10", table, reason)
-    size = int(table["n_train"].max())
+        raise rules.NotTestable("one model size only")
+    _require_both(table, mixed)
+    size = table["n_train"].max()
     rows = mixed[(mixed["n_train"] == size) & mixed["gain"].notna()]
     gain = over_seeds(rows, "gain")
     large, small = rows[["generator", "verifier"]].iloc[0]
     sentence = (
         f"at {size:,} training problems generator {large} with verifier {small} minus "
-        f"generator {small} with verifier {large}: {in_points(gain)}; "
-        f"{in_seeds(table)}."
+        f"generator {small} with verifier {large}: {in_points(gain)}"
     )
-    return Verdict("C10", rules.better(gain), *gain, rules.count_seeds(table), sentence)
+    return rules.better(gain), gain, sentence
 
 
 def _gain_at(rows: pd.DataFrame, place: str) -> Interval:
@@ -91,8 +81,8 @@ def _gain_at(rows: pd.DataFrame, place: str) -> Interval:
     return over_seeds(rows[rows["checkpoint"] == checkpoint], "gain")
 
 
-def _untestable(table: pd.DataFrame, rows: pd.DataFrame) -> str:
+def _require_both(table: pd.DataFrame, rows: pd.DataFrame) -> None:
     """Judge by what a random completion solves: no verifier can be at fault for it."""
     if rows.empty:
-        return "the table lacks one of the two methods"
-    return rules.untestable(table, table["mean_accuracy"].max())
+        raise rules.NotTestable("the table lacks one of the two methods")
+    rules.require_learning(table, table["mean_accuracy"].max())
