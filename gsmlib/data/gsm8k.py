@@ -151,7 +151,10 @@ def _parse(name: str, data: bytes, where: str, remedy: str) -> list[dict]:
     lines = data.removesuffix(b"\n").split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
-        row = _parse_line(line)
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
         fault = _fault(row, expected.keys)
         if fault:
             raise ValueError(f"{where}: line {number} {fault}; {remedy}.")
@@ -178,13 +181,6 @@ def _explain_difference(data: bytes, rows: list[dict]) -> str:
     return ""
 
 
-def _parse_line(line: bytes) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _fault(row: object, keys: tuple[str, ...]) -> str | None:
     """Say what is wrong with one row, or None."""
     if not isinstance(row, dict):
@@ -192,21 +188,17 @@ def _fault(row: object, keys: tuple[str, ...]) -> str | None:
     for key in keys:
         if key not in row:
             return f"has no {key!r}"
-        usable = _is_solution if key in SYSTEMS else _is_text
-        if not usable(row[key]):
+        if not _is_usable(row[key], key):
             return f"has nothing usable in {key!r}"
     return None
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_solution(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and _is_text(value.get("solution"))
-        and isinstance(value.get("is_correct"), bool)
+def _is_usable(value: object, key: str) -> bool:
+    if key not in SYSTEMS:
+        return isinstance(value, str)
+    kinds = {"solution": str, "is_correct": bool}
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), kind) for name, kind in kinds.items()
     )
 
 

@@ -209,7 +209,7 @@ def batch_losses(
     model: nn.Module,
     batch: Batch,
     loss: Literal["mse", "bce"] = "mse",
-    tokens: tuple[int | None, int | None] = (None, None),
+    tokens: Sequence[int | None] = (None, None),
     prefixes: Prefixes | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Verifier and language loss of a batch; a part without targets is 0.

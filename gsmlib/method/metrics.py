@@ -192,9 +192,7 @@ def bootstrap_interval(
     sees no spread: Wilson's interval for their sum stands in.
     """
     values = _defined(values)
-    if values.size == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    if np.ptp(values) > 0:
+    if values.size == 0 or np.ptp(values) > 0:
         return _percentiles(values, seed, level, resamples)
     if not 0 <= values[0] <= 1:
         return Interval(float(values[0]), np.nan, np.nan)
@@ -218,9 +216,7 @@ def paired_difference(
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"paired values need one shape (P,), not {a.shape}, {b.shape}")
     gaps = _defined(a - b)
-    if gaps.size == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    if np.ptp(gaps) > 0:
+    if gaps.size == 0 or np.ptp(gaps) > 0:
         return _percentiles(gaps, seed, level, resamples)
     slack = wilson(0, gaps.size, level).high
     mean = float(gaps[0])
@@ -263,6 +259,8 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
 def _percentiles(
     values: np.ndarray, seed: int, level: float, resamples: int
 ) -> Interval:
+    if values.size == 0:
+        return Interval(np.nan, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     rows = max(1, 4_000_000 // values.size)  # bounds the memory of the index matrix
     means = []

@@ -18,7 +18,7 @@ from gsmlib.records import Record
 from gsmlib.study import estimates, specs
 from gsmlib.study.estimates import Work
 from gsmlib.study.specs import DataSpec, FinetuneSpec, SampleSpec, Spec
-from gsmlib.study.store import Place, Store, place_of
+from gsmlib.study.store import Place, Store
 
 LOSSES, HISTORY = "losses.json", "history.csv"
 COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
@@ -63,7 +63,7 @@ def locate(spec: Spec) -> Place:
     if isinstance(spec, specs.VerifierSpec):
         parents.append(spec.completions.generator)
         parents += [s for s in [spec.base.pretraining] if s is not None]
-    return place_of(STAGES[type(spec)].name, values, tuple(parents))
+    return Place(STAGES[type(spec)].name, values, tuple(parents))
 
 
 def identity(spec: Record, stage: str = "") -> dict[str, Any]:
