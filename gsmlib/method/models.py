@@ -68,15 +68,13 @@ def load_language_model(
     Raises ValueError, in one sentence, when there is no such model or it cannot serve.
     """
     if name.endswith(":random"):
-        return new_mini_gpt(
-            name.removesuffix(":random"), load_tokenizer(), dropout=dropout, seed=seed
-        )
+        size = name.removesuffix(":random")
+        return new_mini_gpt(size, load_tokenizer(), dropout=dropout, seed=seed)
     if name in MINI_SIZES:
         return _load_shipped(name, dropout)
-    if name == "smollm2-135m":
-        return load_saved_language_model(converted_folder(), dropout=dropout)
-    if Path(name).is_dir():
-        return load_saved_language_model(name, dropout=dropout)
+    folder = converted_folder() if name == "smollm2-135m" else name
+    if Path(folder).is_dir():
+        return load_saved_language_model(folder, dropout=dropout)
     return _load_pretrained(name, dropout)
 
 
@@ -220,14 +218,11 @@ def _load_pretrained(name: str, dropout: float) -> LanguageModel:
 def _checked(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> LanguageModel:
-    """Refuse a pair that cannot be trained; padding becomes the end token if unset.
-
-    Padding is masked in every loss, so the end token is still learnt.
-    """
+    """Refuse a pair that cannot be trained."""
     if tokenizer.eos_token_id is None:
         raise ValueError("The tokenizer has no end token, so no solution could end.")
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token  # learnt: losses mask padding
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise ValueError(

@@ -175,7 +175,8 @@ def work_off(
     sorter, failed = TopologicalSorter(graph), []
     sorter.prepare()
     running: dict[Future[str], Spec] = {}
-    with _Progress(needed) as progress:
+    progress = _Progress(needed)
+    with progress.bar:
         while sorter.is_active():
             ready = sorted(sorter.get_ready(), key=lambda s: -needed[s].seconds)
             running |= {submit(spec): spec for spec in ready}
@@ -186,7 +187,7 @@ def work_off(
                 spec = running.pop(future)
                 if _finish(future):
                     sorter.done(spec)
-                    progress.finish(spec)
+                    progress.finished += needed[spec].seconds
                 else:
                     failed.append(spec)
             progress.show(spec for f, spec in running.items() if f.running())
@@ -218,16 +219,6 @@ class _Progress:
         look = dict(bar_format=left, smoothing=0, mininterval=pause, maxinterval=pause)
         look |= dict(miniters=0)  # the clock goes on when a stage takes longer
         self.bar = tqdm(total=total, desc="stages", **look)
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def finish(self, spec: Spec) -> None:
-        """Count a stage as done."""
-        self.finished += self.needed[spec].seconds
 
     def show(self, running: Iterable[Spec]) -> None:
         """Count what is running by its time so far, up to nine tenths of it."""
