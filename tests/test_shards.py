@@ -36,8 +36,8 @@ def test_any_number_of_shards_gives_the_same_rows(parents, whole, shards, monkey
         for shard in reversed(range(min(shards, 3))):  # the rest have no problem
             compute_shard(stage, parents, shard, shards)
         with monkeypatch.context() as patch:
-            patch.setattr(making, "load_saved_language_model", no_model)
-            patch.setattr(making, "load_saved_verifier", no_model)
+            patch.setattr(making.models, "load_saved_language_model", no_model)
+            patch.setattr(making.models, "load_saved_verifier", no_model)
             results.obtain(stage, parents)
     drawn = [results.sample(spec.completions, store) for store in (parents, whole)]
     pd.testing.assert_frame_equal(*drawn, rtol=1e-5)

@@ -88,17 +88,12 @@ def load_released_solutions() -> pd.DataFrame:
     its answer line is `A: 18`), is_correct (as released), reference (the test set's
     solution, ending in `#### 18`). Errors as load_gsm8k. Paper: Fig 5, Appendix D.
     """
-    rows = [
-        (
-            index,
-            system,
-            row[system]["solution"],
-            row[system]["is_correct"],
-            with_answer_mark(row["ground_truth"]),
-        )
-        for index, row in enumerate(_load_rows(SOLUTIONS_FILE))
-        for system in SYSTEMS
-    ]
+    rows = []
+    for index, row in enumerate(_load_rows(SOLUTIONS_FILE)):
+        reference = with_answer_mark(row["ground_truth"])
+        for system in SYSTEMS:
+            about = {"problem": index, "system": system, "reference": reference}
+            rows.append(about | row[system])
     columns = ["problem", "system", "solution", "is_correct", "reference"]
     return pd.DataFrame(rows, columns=columns)
 

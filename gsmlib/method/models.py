@@ -14,20 +14,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    Cache,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from gsmlib.method.sizes import MINI_SIZES, WEIGHTS
 from gsmlib.method.smollm2 import converted_folder
@@ -93,7 +84,7 @@ def new_mini_gpt(
     if name not in sizes:
         raise ValueError(f"No mini-GPT is named {name!r}; known: {', '.join(sizes)}.")
     width, layers = sizes[name]
-    config = GPT2Config(
+    config = transformers.GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=POSITIONS,
         n_embd=width,
@@ -108,7 +99,7 @@ def new_mini_gpt(
     set_dropout(config, dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = GPT2LMHeadModel(config)
+        model = transformers.GPT2LMHeadModel(config)
     return _checked(model, tokenizer)
 
 
@@ -194,17 +185,17 @@ def _load_shipped(name: str, dropout: float) -> LanguageModel:
 
 def _load_pretrained(name: str, dropout: float) -> LanguageModel:
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name)
         set_dropout(config, dropout)
         width = config.get_text_config().hidden_size
-        model = AutoModelForCausalLM.from_pretrained(
+        model = transformers.AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
             attn_implementation="eager" if width <= NARROW else None,
         )
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, SafetensorError, JSONDecodeError) as error:
         cause = str(error).splitlines()[0]
         raise ValueError(
@@ -285,7 +276,7 @@ class Verifier(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        past_key_values: transformers.Cache | None = None,
         with_logits: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Scores (B, T), float32, and the language model's logits (B, T, V).

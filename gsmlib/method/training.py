@@ -282,11 +282,7 @@ def _add_piece(
     tokens: list[int],
     weight: float,
 ) -> Tensor:
-    """Add the gradients of batches that share prefixes; return their losses (2,).
-
-    Every batch leaves its gradients at the prefixes' keys and values; last these go
-    back through the prefixes themselves. So no two batches are in memory together.
-    """
+    """Add the gradients of batches that share prefixes; return their losses (2,)."""
     device, kind = run.accelerator.device, run.settings.loss
     precision = run.settings.precision
     sums, read, shared = torch.zeros(2, device=device), None, None
@@ -300,7 +296,7 @@ def _add_piece(
             parts = losses.batch_losses(run.model, batch, kind, tokens, shared)
         run.accelerator.backward(parts[0] + weight * parts[1])
         sums += torch.stack(parts).detach()
-    if prefixes:
+    if prefixes:  # last, so that no two batches are in memory together
         gradients = [tensor.grad for tensor in shared.keys_values]
         torch.autograd.backward(read.keys_values, gradients)
     return sums

@@ -115,8 +115,7 @@ def alive_nodes() -> list[dict]:
 
 def describe_nodes() -> str:
     """Return how many machines, cores and GPUs there are."""
-    found = ray.cluster_resources()
-    cores, gpus = int(found.get("CPU", 0)), int(found.get("GPU", 0))
+    cores, gpus = (int(ray.cluster_resources().get(k, 0)) for k in ("CPU", "GPU"))
     return f"{len(alive_nodes())} machines, {cores} cores and {gpus} GPUs"
 
 

@@ -22,19 +22,11 @@ from tqdm import tqdm
 
 from gsmlib.data import Problem, load_problems
 from gsmlib.files import write_file
+from gsmlib.method import models
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
 from gsmlib.method.decoding import Completion, Rules, stream_completions
 from gsmlib.method.losses import evaluate_loss
-from gsmlib.method.models import (
-    LanguageModel,
-    keep_freed_memory,
-    load_language_model,
-    load_saved_language_model,
-    load_saved_verifier,
-    save_language_model,
-    save_verifier,
-)
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.selection import AGGREGATIONS, aggregate
@@ -54,7 +46,9 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def pretrain(spec: specs.PretrainSpec, store: Store, work: Path) -> None:
     """Go on pretraining a model on running text, as with dropout in section 5.2."""
     training = spec.training
-    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
+    lm = models.load_language_model(
+        spec.model, dropout=training.dropout, seed=training.seed
+    )
     rows = more_text_rows(lm.tokenizer, spec.dataset, spec.n_texts, training.seed)
     history = train(
         lm.model,
@@ -63,18 +57,20 @@ def pretrain(spec: specs.PretrainSpec, store: Store, work: Path) -> None:
         pad_token=lm.tokenizer.pad_token_id,
         checkpoint=work / RESUME,
     )
-    save_language_model(lm, work / "model")
+    models.save_language_model(lm, work / "model")
     history.to_csv(work / stages.HISTORY, index=False)
 
 
 def _load_pretrained(
     spec: specs.FinetuneSpec, dropout: float, store: Store
-) -> LanguageModel:
+) -> models.LanguageModel:
     """The model before it is finetuned, after additional pretraining if there is."""
     if spec.pretraining is None:
-        return load_language_model(spec.model, dropout=dropout, seed=spec.training.seed)
+        return models.load_language_model(
+            spec.model, dropout=dropout, seed=spec.training.seed
+        )
     folder = stages.folder_of(spec.pretraining, store) / "model"
-    return load_saved_language_model(folder, dropout=dropout)
+    return models.load_saved_language_model(folder, dropout=dropout)
 
 
 # ----------------------------------------------------------------------------- finetune
@@ -91,7 +87,7 @@ def finetune(spec: specs.FinetuneSpec, store: Store, work: Path) -> None:
 
     def after_epoch(epoch: int, summary: dict) -> None:
         if epoch in spec.keep_epochs:
-            save_language_model(lm, work / f"epoch-{epoch}")
+            models.save_language_model(lm, work / f"epoch-{epoch}")
         loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
         _note_loss(work / stages.LOSSES, epoch, loss)
 
@@ -113,7 +109,7 @@ def _note_loss(path: Path, epoch: int, loss: float) -> None:
 
 
 def language_rows(
-    lm: LanguageModel, problems: list[Problem], max_length: int
+    lm: models.LanguageModel, problems: list[Problem], max_length: int
 ) -> list[Row]:
     """Encode problems with their own solutions as language-model rows."""
     return [encode(lm.tokenizer, *problem, max_length) for problem in problems]
@@ -151,12 +147,12 @@ def sample_shard(
     places = range(shard, spec.n_problems, shards)
     if all((place, j) in finished for place in places for j in range(spec.n)):
         return
-    keep_freed_memory()
+    models.keep_freed_memory()
     if spec.sampler is None:
         folder = stages.epoch_folder(spec.generator, spec.epoch, store)
     else:
         folder = stages.folder_of(spec.sampler, store) / stages.verifier_name()
-    lm = load_saved_language_model(folder)
+    lm = models.load_saved_language_model(folder)
     lm.model.to(best_device(), PRECISIONS[spec.precision])
     keep = _keeper(parts)
     for row in _complete(lm, spec, places, finished):
@@ -165,7 +161,7 @@ def sample_shard(
 
 
 def _complete(
-    lm: LanguageModel,
+    lm: models.LanguageModel,
     spec: specs.SampleSpec,
     places: Sequence[int],
     finished: set[tuple[int, int]],
@@ -219,10 +215,7 @@ def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _merge(folder: Path) -> Table:
-    """Return all saved rows by problem and sample, each once.
-
-    A worker that was given up may have saved some that its successor saved again.
-    """
+    """Return the rows by problem and sample, each once though two workers saved it."""
     table = dataset(sorted(folder.glob("*.parquet"))).to_table()
     problem, sample = (table[name].to_numpy() for name in ("problem", "sample"))
     keys = problem * (sample.max() + 1) + sample
@@ -250,7 +243,7 @@ def train_verifier(spec: specs.VerifierSpec, store: Store, work: Path) -> None:
 
     def keep(number: int) -> None:
         name = stages.verifier_name(number if number < spec.checkpoints else None)
-        save_verifier(verifier, lm.tokenizer, work / name)
+        models.save_verifier(verifier, lm.tokenizer, work / name)
 
     history = train(
         verifier,
@@ -266,7 +259,7 @@ def train_verifier(spec: specs.VerifierSpec, store: Store, work: Path) -> None:
 
 
 def verifier_rows(
-    spec: specs.VerifierSpec, lm: LanguageModel, store: Store
+    spec: specs.VerifierSpec, lm: models.LanguageModel, store: Store
 ) -> list[Row]:
     """Return the labelled rows that a verifier learns from, problem by problem."""
     table = _read_completions(spec.completions, store)
@@ -289,7 +282,7 @@ def _read_completions(spec: specs.SampleSpec, store: Store) -> pd.DataFrame:
 
 
 def _joint_rows(
-    spec: specs.VerifierSpec, lm: LanguageModel, rows: Sequence[Row]
+    spec: specs.VerifierSpec, lm: models.LanguageModel, rows: Sequence[Row]
 ) -> list[Row]:
     """The language rows of the joint objective."""
     if spec.language_rows == "samples":
@@ -299,7 +292,7 @@ def _joint_rows(
     return language_rows(lm, originals, spec.completions.max_length)
 
 
-def _verifier_start(spec: specs.VerifierSpec, store: Store) -> LanguageModel:
+def _verifier_start(spec: specs.VerifierSpec, store: Store) -> models.LanguageModel:
     """The model a verifier starts from: its generator, or the pretrained one.
 
     Raises ValueError where it reads other tokens than the completions are made of.
@@ -309,10 +302,10 @@ def _verifier_start(spec: specs.VerifierSpec, store: Store) -> LanguageModel:
         return _load_pretrained(base, rate, store)
     epoch = base.keep_epochs[-1] if spec.start else samples.epoch
     folder = stages.epoch_folder(base, epoch, store)
-    lm = load_saved_language_model(folder, dropout=rate)
+    lm = models.load_saved_language_model(folder, dropout=rate)
     if spec.start is not None:
         folder = stages.epoch_folder(samples.generator, samples.epoch, store)
-        sampler = load_saved_language_model(folder)
+        sampler = models.load_saved_language_model(folder)
         if sampler.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
             raise ValueError(
                 f"{base.model} cannot verify {samples.generator.model}: "
@@ -347,7 +340,7 @@ def score_shard(
     last = spec.checkpoint == spec.verifier.checkpoints
     name = stages.verifier_name(None if last else spec.checkpoint)
     folder = stages.folder_of(spec.verifier, store) / name
-    verifier, tokenizer = load_saved_verifier(folder)
+    verifier, tokenizer = models.load_saved_verifier(folder)
     verifier.to(best_device())
     problems = stages.sampled_problems(spec.completions)
     tokens = per_problem(_read_completions(spec.completions, store), "tokens")
