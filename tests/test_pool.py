@@ -310,7 +310,8 @@ def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
 def test_a_stage_that_outlasts_its_estimate_still_shows_the_time(capsys):
     task = list_tasks(last_stages("03_verification"), Store("nowhere"))[0]
     needed = {"long": task._replace(seconds=1e-6)}
-    with pool._Progress(needed) as progress:
+    progress = pool._Progress(needed)
+    with progress.bar:
         progress.bar.mininterval = 0
         progress.show(["long"])
         capsys.readouterr()
