@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +16,7 @@ from gsmlib.scales import DEFAULT_SCALE, SCALES
 from gsmlib.settings import check_scale
 from gsmlib.study.store import StoreError
 
+INTERRUPTED = 130  # the exit code after Ctrl-C
 app = typer.Typer(
     help="GSM8K's verifier paper, figure by figure.",
     add_completion=False,
@@ -37,8 +36,7 @@ def prepare(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
     """Compute all that a report needs, and run no notebook."""
     from gsmlib.report.run import fill_store
 
-    with _interruptible():
-        failed = fill_store(check_scale(scale), ray)
+    failed = fill_store(check_scale(scale), ray)
     if failed:
         print(f"{len(failed)} stages failed, and all that rests on them is missing.")
         raise typer.Exit(1)
@@ -51,8 +49,7 @@ def report(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
 
     if ray:
         prepare(scale, ray)
-    with _interruptible():
-        outcomes = run_report(check_scale(scale))
+    outcomes = run_report(check_scale(scale))
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -64,8 +61,7 @@ def run(notebook: str, scale: Scale = DEFAULT_SCALE, p: Parameters = ()) -> None
 
     given = dict(item.split("=", 1) for item in p)
     name = notebook.removesuffix(".ipynb")
-    with _interruptible():
-        outcome = run_notebook(name, check_scale(scale), given)
+    outcome = run_notebook(name, check_scale(scale), given)
     if outcome.error:
         raise typer.Exit(1)
 
@@ -88,11 +84,10 @@ def redraw_figures(
     found = {csv: chapters.find_figure(csv) for csv in sorted(folder.rglob("*.csv"))}
     if not any(found.values()):
         raise SettingsError(f"There are no figures' CSVs in {folder}.")
-    with _interruptible():
-        for csv, figure in found.items():
-            if figure is not None:
-                files = export.redraw(figure, csv, csv.parent / venue, venue)
-                print(", ".join(path.name for path in files))
+    for csv, figure in found.items():
+        if figure is not None:
+            files = export.redraw(figure, csv, csv.parent / venue, venue)
+            print(", ".join(path.name for path in files))
 
 
 @app.command()
@@ -119,8 +114,7 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
 
     given = dict(item.split("=", 1) for item in p)
     settings = verification.CHAPTER.settings(**{**given, "scale": scale})
-    with _interruptible():
-        table = verification.regime_table(settings, Store())
+    table = verification.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
 
 
@@ -137,8 +131,7 @@ def bench(
     if not script.is_file():
         raise SettingsError(f"{script} is missing: only a checkout of gsmlib has it.")
     options = ["--rounds", str(rounds), "--smollm2" if smollm2 else "--no-smollm2"]
-    with _interruptible():
-        done = subprocess.run([sys.executable, script, *options])
+    done = subprocess.run([sys.executable, script, *options])
     raise typer.Exit(done.returncode)
 
 
@@ -153,8 +146,7 @@ def pretrain(
     from gsmlib.method import pretraining  # torch is not needed to redraw figures
 
     folder = cache_folder() / "pretrained"
-    with _interruptible():
-        record = pretraining.pretrain(name, folder, precision=best_precision())
+    record = pretraining.pretrain(name, folder, precision=best_precision())
     print(
         f"{name}: {record['parameters']:,} parameters, {record['texts']:,} passages "
         f"({record['tokens']:,} tokens) in {record['minutes']} minutes; loss "
@@ -189,27 +181,21 @@ def _sentence(error: Exception) -> str | None:
     return usage() if usage else None
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn Ctrl-C into one sentence and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        message = "Stopped; finished work is kept, the same command goes on from there."
-        print(f"\ngsmlib: {message}", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
 def main() -> None:
     """Run the command; an error is one sentence and exit code 2, never a traceback."""
     try:
         arguments = _join_parameters(sys.argv[1:]) or ["--help"]
         code = app(arguments, standalone_mode=False)
+    except typer.Abort:  # Ctrl-C, in an older typer
+        code = INTERRUPTED
     except Exception as error:
         message, code = _sentence(error), 2
         if message is None:
             raise
         print(f"gsmlib: {message}", file=sys.stderr)
+    if code == INTERRUPTED:
+        message = "Stopped; finished work is kept, the same command goes on from there."
+        print(f"\ngsmlib: {message}", file=sys.stderr)
     sys.exit(code)
 
 

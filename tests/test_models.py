@@ -242,7 +242,7 @@ def test_verifier_scores(head, tiny_gpt2):
         assert torch.equal(scores, torch.full((2, 4), -2.0))  # weights begin at 0
         torch.nn.init.normal_(verifier.weight)
         expected = plain.hidden_states[-1] @ verifier.weight - 2.0
-    fast = verifier.forward_scores(IDS, MASK)
+    fast, _ = verifier(IDS, MASK, with_logits=False)
     assert torch.allclose(fast, expected, atol=1e-5)
     assert torch.equal(fast, verifier(IDS, MASK)[0])
 
@@ -251,7 +251,7 @@ def test_verifier_scores_stay_float32(tiny_gpt2):
     verifier = Verifier(tiny_gpt2.model, 1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores, logits = verifier(IDS)
-        fast = verifier.forward_scores(IDS)
+        fast, _ = verifier(IDS, with_logits=False)
     assert scores.dtype == fast.dtype == torch.float32
     assert logits.dtype == torch.bfloat16
     assert torch.allclose(scores, verifier(IDS)[0], atol=0.3)

@@ -36,8 +36,8 @@ def test_any_number_of_shards_gives_the_same_rows(parents, whole, shards, monkey
         for shard in reversed(range(min(shards, 3))):  # the rest have no problem
             compute_shard(stage, parents, shard, shards)
         with monkeypatch.context() as patch:
-            patch.setattr(making, "load_saved_language_model", no_model)
-            patch.setattr(making, "load_saved_verifier", no_model)
+            patch.setattr(making.models, "load_saved_language_model", no_model)
+            patch.setattr(making.models, "load_saved_verifier", no_model)
             results.obtain(stage, parents)
     drawn = [results.sample(spec.completions, store) for store in (parents, whole)]
     pd.testing.assert_frame_equal(*drawn, rtol=1e-5)
@@ -53,7 +53,7 @@ def test_what_is_missing_or_twice_there_is_put_right(parents, whole):
     spec = score_spec()
     for stage in (spec.completions, spec):
         compute_shard(stage, parents, 0, 2)
-        parts = stages.parts_of(stage, parents)
+        parts = parents.parts(stages.locate(stage))
         (part,) = parts.rglob("*.parquet")
         shutil.copy(
             part, part.with_name("again.parquet")
@@ -84,5 +84,5 @@ def test_preparing_fills_the_store(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_report_stages", lambda scale: [score_spec()])
     assert report.fill_store("smoke") == []
     assert stages.is_done(score_spec(), Store())
-    monkeypatch.setattr(report, "compute", no_model)
+    monkeypatch.setattr(report, "obtain", no_model)
     assert report.fill_store("smoke") == []

@@ -346,7 +346,7 @@ def test_a_verifier_may_be_of_another_size_than_its_generator(full_store):
 def test_a_verifier_with_other_tokens_is_refused(full_store, monkeypatch):
     start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
     spec = score_spec().verifier.replace(start=start)
-    load = making.load_saved_language_model
+    load = making.models.load_saved_language_model
 
     def load_with_one_more(folder, dropout=0.0):
         lm = load(folder, dropout=dropout)
@@ -354,7 +354,7 @@ def test_a_verifier_with_other_tokens_is_refused(full_store, monkeypatch):
             lm.tokenizer.add_tokens(["unheard"])
         return lm
 
-    monkeypatch.setattr(making, "load_saved_language_model", load_with_one_more)
+    monkeypatch.setattr(making.models, "load_saved_language_model", load_with_one_more)
     results.obtain(start, full_store)
     with pytest.raises(ValueError, match="cannot verify"):
         making._verifier_start(spec, full_store)

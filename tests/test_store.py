@@ -11,7 +11,7 @@ import pytest
 
 from gsmlib.files import file_sha256, write_file
 from gsmlib.study import store as store_module
-from gsmlib.study.store import MANIFEST, RESUME, Store, StoreError, key_of, place_of
+from gsmlib.study.store import MANIFEST, RESUME, Place, Store, StoreError, key_of
 
 IDENTITY = {"n": 3, "parent": {"version": 1}}
 
@@ -36,16 +36,16 @@ class Maker:
 
 def test_an_artifact_is_built_once(store):
     make = Maker()
-    first = store.get(place_of("stage", IDENTITY), make)
-    second = store.get(place_of("stage", IDENTITY), make)
-    other_process = Store(store.root).get(place_of("stage", IDENTITY), make)
+    first = store.get(Place("stage", IDENTITY), make)
+    second = store.get(Place("stage", IDENTITY), make)
+    other_process = Store(store.root).get(Place("stage", IDENTITY), make)
     assert make.calls == 1
     assert not first.cached and second.cached and other_process.cached
     assert first.folder == store.root / "stage" / key_of(IDENTITY)
 
 
 def test_the_manifest_names_every_file(store):
-    folder = store.get(place_of("stage", IDENTITY), Maker()).folder
+    folder = store.get(Place("stage", IDENTITY), Maker()).folder
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["identity"] == IDENTITY
     assert set(manifest["files"]) == {"deep/a.txt", "b.txt"}
@@ -67,13 +67,13 @@ def test_an_interrupted_build_is_resumed(store):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.get(place_of("stage", IDENTITY), interrupted)
-    assert not store.has(place_of("stage", IDENTITY))
+        store.get(Place("stage", IDENTITY), interrupted)
+    assert not store.has(Place("stage", IDENTITY))
 
     def resumed(work):
         (work / "whole").write_text((work / RESUME / "half").read_text() + ", all")
 
-    folder = store.get(place_of("stage", IDENTITY), resumed).folder
+    folder = store.get(Place("stage", IDENTITY), resumed).folder
     assert (folder / "whole").read_text() == "so far, all"
     assert not (folder / RESUME).exists()
     assert not folder.with_suffix(".work").exists()
@@ -82,13 +82,13 @@ def test_an_interrupted_build_is_resumed(store):
 @pytest.mark.parametrize("damage", ["change", "remove", "manifest", "no manifest"])
 def test_a_damaged_artifact_is_named_and_rebuilt(store, damage, capsys):
     make = Maker()
-    folder = store.get(place_of("stage", IDENTITY), make).folder
+    folder = store.get(Place("stage", IDENTITY), make).folder
     victim = folder / (MANIFEST if "manifest" in damage else "b.txt")
     if damage in ("change", "manifest"):
         victim.write_text("{")
     else:
         victim.unlink()
-    again = Store(store.root).get(place_of("stage", IDENTITY), make)
+    again = Store(store.root).get(Place("stage", IDENTITY), make)
     assert not again.cached and make.calls == 2
     assert (folder / "b.txt").read_text() == "call 2"
     printed = capsys.readouterr().out
@@ -103,12 +103,12 @@ def refuse(number):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_rest(store):
-    kept = store.get(place_of("stage", {"n": 1}), Maker()).folder
+    kept = store.get(Place("stage", {"n": 1}), Maker()).folder
     with pytest.raises(StoreError, match="The disk is full") as refusal:
-        store.get(place_of("stage", IDENTITY), refuse(errno.ENOSPC))
+        store.get(Place("stage", IDENTITY), refuse(errno.ENOSPC))
     assert "\n" not in str(refusal.value)
     assert store_module.find_fault(kept) is None
-    assert not store.get(place_of("stage", IDENTITY), Maker()).cached
+    assert not store.get(Place("stage", IDENTITY), Maker()).cached
 
 
 def test_a_full_disk_reported_by_safetensors_is_understood(store):
@@ -116,16 +116,16 @@ def test_a_full_disk_reported_by_safetensors_is_understood(store):
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 
     with pytest.raises(StoreError, match="The disk is full"):
-        store.get(place_of("stage", IDENTITY), make)
+        store.get(Place("stage", IDENTITY), make)
 
 
 def test_a_read_only_store_is_read_but_not_written(store, monkeypatch):
-    store.get(place_of("stage", IDENTITY), Maker())
+    store.get(Place("stage", IDENTITY), Maker())
     monkeypatch.setattr(store_module.FileLock, "acquire", refuse_lock)
     reader = Store(store.root)
-    assert reader.get(place_of("stage", IDENTITY), Maker()).cached
+    assert reader.get(Place("stage", IDENTITY), Maker()).cached
     with pytest.raises(StoreError, match="cannot be written; set GSMLIB_CACHE"):
-        reader.get(place_of("stage", {"n": 4}), Maker())
+        reader.get(Place("stage", {"n": 4}), Maker())
 
 
 def refuse_lock(self, timeout=None):
@@ -135,7 +135,7 @@ def refuse_lock(self, timeout=None):
 def test_a_store_that_cannot_exist_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
-        Store(tmp_path / "file" / "store").get(place_of("stage", IDENTITY), Maker())
+        Store(tmp_path / "file" / "store").get(Place("stage", IDENTITY), Maker())
 
 
 def test_other_errors_pass_unchanged(store):
@@ -143,7 +143,7 @@ def test_other_errors_pass_unchanged(store):
         raise PermissionError(errno.EACCES, "no", "/elsewhere/model.safetensors")
 
     with pytest.raises(PermissionError, match="elsewhere"):
-        store.get(place_of("stage", IDENTITY), make)
+        store.get(Place("stage", IDENTITY), make)
 
 
 def slow_make(work):
@@ -154,7 +154,7 @@ def slow_make(work):
 
 
 def build(root):
-    Store(root).get(place_of("stage", IDENTITY), slow_make)
+    Store(root).get(Place("stage", IDENTITY), slow_make)
 
 
 def test_two_processes_build_once(store):
@@ -170,9 +170,9 @@ def test_two_processes_build_once(store):
 
 def test_a_deleted_store_is_built_again(store):
     make = Maker()
-    store.get(place_of("stage", IDENTITY), make)
+    store.get(Place("stage", IDENTITY), make)
     shutil.rmtree(store.root)
-    Store(store.root).get(place_of("stage", IDENTITY), make)
+    Store(store.root).get(Place("stage", IDENTITY), make)
     assert make.calls == 2
 
 
@@ -186,7 +186,7 @@ def test_a_manifest_that_cannot_be_written_is_the_stores_sentence(
     monkeypatch.setattr(Path, "write_bytes", refuse)
     words = "cannot be written; set GSMLIB_CACHE" if number == errno.EROFS else "full"
     with pytest.raises(StoreError, match=words):
-        Store(tmp_path / "store").get(place_of("stage", {"n": 1}), lambda _: None)
+        Store(tmp_path / "store").get(Place("stage", {"n": 1}), lambda _: None)
 
 
 def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):

@@ -409,7 +409,7 @@ def loop_losses(model, rows, chosen: TrainSettings) -> tuple[torch.Tensor, ...]:
 def test_gradients_equal_the_plain_loops(
     byte_tokenizer, monkeypatch, kind, level, loss, piece
 ):
-    monkeypatch.setattr(training, "max_piece", lambda _: piece)
+    monkeypatch.setattr(training.losses, "max_piece", lambda _: piece)
     model = any_verifier(kind, byte_tokenizer).train()
     chosen = settings(level=level, loss=loss, language_weight=0.5)
     plain = make_rows(3, seed=4)
@@ -492,7 +492,7 @@ def test_pieces_add_up_to_the_undivided_batch(byte_tokenizer, monkeypatch):
     marked, plain = make_rows(12, None), make_rows(6)
     trained, tables = [], []
     for piece in (10_000, 40):
-        monkeypatch.setattr(training, "max_piece", lambda _, piece=piece: piece)
+        monkeypatch.setattr(training.losses, "max_piece", lambda _, piece=piece: piece)
         model = make_verifier(byte_tokenizer)
         tables.append(
             fit(model, marked, settings(batch_tokens=10_000), language_rows=plain)

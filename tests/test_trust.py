@@ -23,7 +23,7 @@ from gsmlib.method.models import load_language_model
 from gsmlib.report import execute
 from gsmlib.study import results, stages
 from gsmlib.study import store as store_module
-from gsmlib.study.store import MANIFEST, RESUME, Store, StoreError, find_fault, place_of
+from gsmlib.study.store import MANIFEST, RESUME, Place, Store, StoreError, find_fault
 
 
 @pytest.fixture
@@ -56,20 +56,20 @@ def test_a_store_that_vanishes_is_one_sentence(store, error):
         (work / "file").write_text("too late")
 
     with pytest.raises(StoreError, match="has vanished") as refusal:
-        store.get(place_of("stage", {"n": 1}), make)
+        store.get(Place("stage", {"n": 1}), make)
     assert str(store.root) in str(refusal.value) and "\n" not in str(refusal.value)
-    artifact = store.get(place_of("stage", {"n": 1}), lambda work: (work / "f").touch())
+    artifact = store.get(Place("stage", {"n": 1}), lambda work: (work / "f").touch())
     assert not artifact.cached
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_store_of_somebody_else_is_read_but_not_written(store):
-    store.get(place_of("stage", {"n": 1}), lambda work: (work / "f").write_text("x"))
+    store.get(Place("stage", {"n": 1}), lambda work: (work / "f").write_text("x"))
     code = (
         "import os, sys; from gsmlib.study.store import *; os.setuid(65534)\n"
         "store = Store(sys.argv[1])\n"
-        "print(store.get(place_of('stage', {'n': 1}), None).cached)\n"
-        "try: store.get(place_of('stage', {'n': 2}), None)\n"
+        "print(store.get(Place('stage', {'n': 1}), None).cached)\n"
+        "try: store.get(Place('stage', {'n': 2}), None)\n"
         "except StoreError as error: print(error)\n"
     )
     for folder in (store.root, *store.root.parents):
@@ -140,7 +140,7 @@ def test_ctrl_c_in_an_open_notebook_and_the_cell_run_again(store):
 
 
 def put(store, n):
-    place = place_of("stage", {"n": n})
+    place = Place("stage", {"n": n})
     return store.get(place, lambda work: (work / "f").write_text("x")).folder
 
 
@@ -188,9 +188,9 @@ def test_what_was_ended_but_not_yet_renamed_is_not_made_again(store, monkeypatch
 
     monkeypatch.setattr(store_module.os, "replace", _fail_to_rename(interrupt))
     with pytest.raises(KeyboardInterrupt):
-        store.get(place_of("stage", {"n": 1}), make)
+        store.get(Place("stage", {"n": 1}), make)
     monkeypatch.undo()
-    artifact = store.get(place_of("stage", {"n": 1}), interrupt)
+    artifact = store.get(Place("stage", {"n": 1}), interrupt)
     assert (artifact.folder / "f").read_text() == "x"
     assert find_fault(artifact.folder) is None
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsmlib.method import verifier as verifier_module
+from gsmlib.method import losses
 from gsmlib.method.batching import collate, encode
 from gsmlib.method.models import LanguageModel, new_mini_gpt
 from gsmlib.method.recipe import TrainSettings
@@ -61,7 +61,7 @@ def test_rows_need_a_label_each(byte_tokenizer, tokens):
 def test_new_verifier_starts_undecided(lm, rows, loss, middle):
     verifier = new_verifier(lm, rows, loss)
     batch = collate(rows, 0)
-    scores = verifier.forward_scores(batch.input_ids, torch.ones_like(batch.input_ids))
+    scores, _ = verifier(batch.input_ids, torch.ones_like(batch.input_ids))
     mean = scores[~batch.verifier_targets.isnan()].mean().item()
     assert mean == pytest.approx(middle, abs=1e-4)
 
@@ -92,7 +92,7 @@ def test_scores_behind_a_shared_question_are_the_same(
     ]
     shared = score(verifier, byte_tokenizer, tokens, batch_tokens=batch_tokens)
     seen = []
-    monkeypatch.setattr(verifier_module, "can_share", lambda _: seen.append(0) or False)
+    monkeypatch.setattr(losses, "can_share", lambda _: seen.append(0) or False)
     whole = score(verifier, byte_tokenizer, tokens, batch_tokens=batch_tokens)
     assert seen == [0]
     for first, second in zip(shared, whole, strict=True):
@@ -112,13 +112,13 @@ def test_identical_completions_are_scored_once(
     byte_tokenizer, tokens, verifier, monkeypatch
 ):
     counts = []
-    forward = verifier.forward_scores
+    forward = verifier.forward
 
     def count(input_ids, *rest, **options):
         counts.append(len(input_ids))
         return forward(input_ids, *rest, **options)
 
-    monkeypatch.setattr(verifier, "forward_scores", count)
+    monkeypatch.setattr(verifier, "forward", count)
     scores = score(verifier, byte_tokenizer, tokens)
     assert sum(counts) == 3
     np.testing.assert_array_equal(scores[0][0], scores[0][2])

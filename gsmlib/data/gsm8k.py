@@ -88,17 +88,12 @@ def load_released_solutions() -> pd.DataFrame:
     its answer line is `A: 18`), is_correct (as released), reference (the test set's
     solution, ending in `#### 18`). Errors as load_gsm8k. Paper: Fig 5, Appendix D.
     """
-    rows = [
-        (
-            index,
-            system,
-            row[system]["solution"],
-            row[system]["is_correct"],
-            with_answer_mark(row["ground_truth"]),
-        )
-        for index, row in enumerate(_load_rows(SOLUTIONS_FILE))
-        for system in SYSTEMS
-    ]
+    rows = []
+    for index, row in enumerate(_load_rows(SOLUTIONS_FILE)):
+        reference = with_answer_mark(row["ground_truth"])
+        for system in SYSTEMS:
+            about = {"problem": index, "system": system, "reference": reference}
+            rows.append(about | row[system])
     columns = ["problem", "system", "solution", "is_correct", "reference"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -151,7 +146,10 @@ def _parse(name: str, data: bytes, where: str, remedy: str) -> list[dict]:
     lines = data.removesuffix(b"\n").split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
-        row = _parse_line(line)
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
         fault = _fault(row, expected.keys)
         if fault:
             raise ValueError(f"{where}: line {number} {fault}; {remedy}.")
@@ -178,13 +176,6 @@ def _explain_difference(data: bytes, rows: list[dict]) -> str:
     return ""
 
 
-def _parse_line(line: bytes) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _fault(row: object, keys: tuple[str, ...]) -> str | None:
     """Say what is wrong with one row, or None."""
     if not isinstance(row, dict):
@@ -192,21 +183,17 @@ def _fault(row: object, keys: tuple[str, ...]) -> str | None:
     for key in keys:
         if key not in row:
             return f"has no {key!r}"
-        usable = _is_solution if key in SYSTEMS else _is_text
-        if not usable(row[key]):
+        if not _is_usable(row[key], key):
             return f"has nothing usable in {key!r}"
     return None
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_solution(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and _is_text(value.get("solution"))
-        and isinstance(value.get("is_correct"), bool)
+def _is_usable(value: object, key: str) -> bool:
+    if key not in SYSTEMS:
+        return isinstance(value, str)
+    kinds = {"solution": str, "is_correct": bool}
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), kind) for name, kind in kinds.items()
     )
 
 

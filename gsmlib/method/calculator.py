@@ -122,15 +122,11 @@ def format_value(value: Fraction) -> str:
     """
     places = decimal_places(value)
     if places is None or places > MAX_PLACES:
-        value = round(value, _places_kept(value))
+        places = ROUNDED_PLACES
+        while abs(value) * 10**places < 100:  # fewer than three significant digits
+            places += 1
+        value = round(value, places)
     return format_number(value)
-
-
-def _places_kept(value: Fraction) -> int:
-    places = ROUNDED_PLACES
-    while abs(value) * 10**places < 100:  # fewer than three significant digits
-        places += 1
-    return places
 
 
 def pending_expression(text: str) -> str | None:
@@ -159,10 +155,8 @@ def find_annotations(text: str) -> list[Annotation]:
 
     The expression ends at the first `=`; the value is all that follows it.
     """
-    return [
-        Annotation(match.group(1), match.group(2), match.start(), match.end())
-        for match in _ANNOTATION.finditer(text)
-    ]
+    matches = _ANNOTATION.finditer(text)
+    return [Annotation(*match.groups(), *match.span()) for match in matches]
 
 
 def compare_with_gold(problems: Iterable[Problem]) -> list[Comparison]:
@@ -173,11 +167,11 @@ def compare_with_gold(problems: Iterable[Problem]) -> list[Comparison]:
     rows = []
     for index, problem in enumerate(problems):
         for annotation in find_annotations(problem.solution):
-            value = evaluate(annotation.expression)
+            expression, gold = annotation[:2]
+            value = evaluate(expression)
             ours = None if value is None else format_value(value)
-            kind = _kind(annotation.value, value, ours)
-            gold = annotation.value
-            rows.append(Comparison(index, annotation.expression, gold, ours, kind))
+            kind = _kind(gold, value, ours)
+            rows.append(Comparison(index, expression, gold, ours, kind))
     return rows
 
 

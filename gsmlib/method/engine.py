@@ -16,13 +16,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     DynamicCache,
     GPT2LMHeadModel,
+    GPT2Model,
     LlamaForCausalLM,
     PreTrainedModel,
 )
+from transformers.pytorch_utils import Conv1D
 
 BLOCK = 16  # tokens of room added to a cohort when it is full
 PREFILL_TOKENS = 4096  # of prompts computed together
@@ -33,11 +35,18 @@ ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
 FIXED_ROTATIONS = ("default", "llama3")  # others change with the length of the text
 
 
+# One block's parts, as `Layer` has them; modules joined by + are one there.
+PARTS = {
+    GPT2LMHeadModel: "ln_1 attn.c_attn attn.c_proj ln_2 mlp.c_fc mlp.c_proj",
+    LlamaForCausalLM: "input_layernorm "
+    "self_attn.q_proj+self_attn.k_proj+self_attn.v_proj self_attn.o_proj "
+    "post_attention_layernorm mlp.gate_proj+mlp.up_proj mlp.down_proj",
+}
+
+
 def new_engine(model: PreTrainedModel) -> "Engine | PlainEngine":
     """The fastest engine that computes this model, without rows as yet."""
-    read = {GPT2LMHeadModel: _read_gpt2, LlamaForCausalLM: _read_llama}.get(type(model))
-    weights = read and read(model)
-    return Engine(weights) if weights else PlainEngine(model)
+    return Engine(_read(model)) if _can_read(model) else PlainEngine(model)
 
 
 # -------------------------------------------------------------------- the two families
@@ -82,73 +91,54 @@ class Weights:
     vocabulary: Linear
 
 
-def _read_gpt2(model: GPT2LMHeadModel) -> Weights | None:
-    config, body = model.config, model.transformer
+def _can_read(model: PreTrainedModel) -> bool:
+    """Whether `Engine` computes what this model does."""
+    config = model.config
+    if type(model) is LlamaForCausalLM:
+        rope = model.model.rotary_emb.rope_type
+        return config.hidden_act == "silu" and rope in FIXED_ROTATIONS
+    if type(model) is not GPT2LMHeadModel:
+        return False
     usual = config.scale_attn_weights and not config.scale_attn_by_inverse_layer_idx
     tanh = config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
-    if not (usual and tanh) or config.add_cross_attention:
-        return None
+    return usual and tanh and not config.add_cross_attention
 
-    def read(module: torch.nn.Module) -> Linear:
-        return Linear(module.weight.t(), module.bias)  # GPT-2 stores (in, out)
 
-    layers = [
-        Layer(
-            block.ln_1,
-            read(block.attn.c_attn),
-            read(block.attn.c_proj),
-            block.ln_2,
-            read(block.mlp.c_fc),
-            read(block.mlp.c_proj),
-        )
-        for block in body.h
-    ]
+def _read(model: PreTrainedModel) -> Weights:
+    config, body = model.config, model.base_model
+    is_gpt2 = type(model) is GPT2LMHeadModel
+    parts, blocks = PARTS[type(model)].split(), body.h if is_gpt2 else body.layers
+    layers = [Layer(*(_read_part(block, part) for part in parts)) for block in blocks]
+    heads = config.num_attention_heads
     return Weights(
-        heads=config.n_head,
-        kv_heads=config.n_head,
-        positions=config.n_positions,
-        embed=lambda ids, positions: body.wte(ids) + body.wpe(positions),
-        rotation=None,
-        layers=layers,
-        activate=partial(F.gelu, approximate="tanh"),
-        norm=body.ln_f,
-        vocabulary=Linear(model.lm_head.weight, None),
-    )
-
-
-def _read_llama(model: LlamaForCausalLM) -> Weights | None:
-    config, body = model.config, model.model
-    if config.hidden_act != "silu" or body.rotary_emb.rope_type not in FIXED_ROTATIONS:
-        return None
-
-    def join(*modules: torch.nn.Linear) -> Linear:
-        weight = torch.cat([module.weight for module in modules])
-        if modules[0].bias is None:
-            return Linear(weight, None)
-        return Linear(weight, torch.cat([module.bias for module in modules]))
-
-    layers = [
-        Layer(
-            block.input_layernorm,
-            join(*(getattr(block.self_attn, f"{name}_proj") for name in "qkv")),
-            join(block.self_attn.o_proj),
-            block.post_attention_layernorm,
-            join(block.mlp.gate_proj, block.mlp.up_proj),
-            join(block.mlp.down_proj),
-        )
-        for block in body.layers
-    ]
-    return Weights(
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
+        heads=heads,
+        kv_heads=heads if is_gpt2 else config.num_key_value_heads,
         positions=config.max_position_embeddings,
-        embed=lambda ids, positions: body.embed_tokens(ids),
-        rotation=body.rotary_emb,
+        embed=partial(_embed, body),
+        rotation=None if is_gpt2 else body.rotary_emb,
         layers=layers,
-        activate=_swiglu,
-        norm=body.norm,
+        activate=partial(F.gelu, approximate="tanh") if is_gpt2 else _swiglu,
+        norm=body.ln_f if is_gpt2 else body.norm,
         vocabulary=Linear(model.lm_head.weight, None),
     )
+
+
+def _embed(body: nn.Module, ids: Tensor, positions: Tensor) -> Tensor:
+    if isinstance(body, GPT2Model):
+        return body.wte(ids) + body.wpe(positions)
+    return body.embed_tokens(ids)  # its positions are rotations
+
+
+def _read_part(block: nn.Module, names: str) -> nn.Module | Linear:
+    """A norm as it is, or linear modules as one."""
+    modules = [block.get_submodule(name) for name in names.split("+")]
+    module = modules[0]
+    if isinstance(module, Conv1D):
+        return Linear(module.weight.t(), module.bias)  # GPT-2 stores (in, out)
+    if not isinstance(module, nn.Linear):
+        return module
+    bias = None if module.bias is None else torch.cat([m.bias for m in modules])
+    return Linear(torch.cat([m.weight for m in modules]), bias)
 
 
 def _swiglu(x: Tensor) -> Tensor:
@@ -303,7 +293,7 @@ class Engine:
         rows = torch.arange(len(prompts), device=device).repeat_interleave(repeats)
         self.cohorts.append(Cohort(keys, values, lengths, rows))
         self.positions.append(lengths[rows])
-        return self._logits(torch.cat([part[0] for part in parts]))[rows]
+        return self.weights.vocabulary(torch.cat([part[0] for part in parts]))[rows]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Give each row its next token (R,); return the logits (R, V) behind it."""
@@ -322,7 +312,7 @@ class Engine:
         hidden = self._run(tokens, positions, attend)
         for places in self.positions:
             places += 1
-        return self._logits(hidden)
+        return self.weights.vocabulary(hidden)
 
     def keep(self, kept: Tensor) -> None:
         """Drop the rows where `kept` (R,) is false."""
@@ -381,9 +371,6 @@ class Engine:
             x = x + layer.out(attend(number, query, key, value))
             x = x + layer.down(weights.activate(layer.up(layer.mlp_norm(x))))
         return weights.norm(x)
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        return self.weights.vocabulary(hidden)
 
 
 class PlainEngine:

@@ -30,8 +30,8 @@ class Prefixes(NamedTuple):
 
     def detach(self) -> "Prefixes":
         """The same values as leaves, which gather the gradients of what follows."""
-        tensors = [t.detach().requires_grad_() for t in self.keys_values]
-        return Prefixes(tensors, self.lengths)
+        leaves = [t.detach().requires_grad_() for t in self.keys_values]
+        return Prefixes(leaves, self.lengths)
 
     def before(self, rows: Tensor) -> DynamicCache:
         """The cache for rows (B,) that go on from the prefixes of these numbers."""
@@ -87,13 +87,10 @@ def forward(
     """Scores (B, T) of a verifier, and logits (N, V) at the N language targets."""
     inputs = model_inputs(batch, prefixes)
     wanted = batch.language_targets != IGNORE
-    if not isinstance(model, Verifier):
-        with logits_only_at(model, wanted):
-            return None, model(**inputs, use_cache=prefixes is not None).logits
-    if not wanted.any():
-        return model.forward_scores(**inputs), None
-    with logits_only_at(model.language_model, wanted):
-        return model(**inputs)
+    with logits_only_at(language_model_of(model), wanted):
+        if isinstance(model, Verifier):
+            return model(**inputs, with_logits=bool(wanted.any()))
+        return None, model(**inputs, use_cache=prefixes is not None).logits
 
 
 def model_inputs(batch: Batch, prefixes: Prefixes | None = None) -> dict[str, Any]:
@@ -123,9 +120,8 @@ def logits_only_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
     Logits come out as (N, V): with 49,152 tokens, as SmolLM2 has, the output embedding
     is a large share of all work.
     """
-    handle = model.get_output_embeddings().register_forward_pre_hook(
-        lambda _, inputs: (inputs[0][wanted],)
-    )
+    embedding = model.get_output_embeddings()
+    handle = embedding.register_forward_pre_hook(lambda _, args: (args[0][wanted],))
     try:
         yield
     finally:
@@ -213,17 +209,16 @@ def batch_losses(
     model: nn.Module,
     batch: Batch,
     loss: Literal["mse", "bce"] = "mse",
-    tokens: tuple[int | None, int | None] = (None, None),
+    tokens: Sequence[int | None] = (None, None),
     prefixes: Prefixes | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Verifier and language loss of a batch; a part without targets is 0.
 
     `tokens` are the two losses' denominators, by default the targets in this batch.
     """
-    zero = torch.zeros((), device=batch.input_ids.device)
+    verifier = language = torch.zeros((), device=batch.input_ids.device)
     scores, logits = forward(model, batch, prefixes)
     weights = batch.weights[:, None].expand_as(batch.input_ids)
-    verifier = language = zero
     if logits is not None:
         wanted = batch.language_targets != IGNORE
         targets = batch.language_targets[wanted]

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from gsmlib.method.selection import matrix, refuse_nan
+
 SUBSETS = 64  # random subsets that a vote's accuracy is the mean over
 
 
@@ -29,7 +31,7 @@ def test_at_n(correct: np.ndarray, n: int) -> np.ndarray:
 
     Unbiased, 1 - C(m - c, n) / C(m, n) (Chen et al. 2021, eq. 1; the paper's test@n).
     """
-    correct = _matrix(correct, "correct").astype(bool)
+    correct = matrix(correct, "correct").astype(bool)
     m = correct.shape[1]
     _check_n(n, m)
     wrong = m - correct.sum(axis=1)
@@ -45,8 +47,8 @@ def verified_at_n(scores: np.ndarray, correct: np.ndarray, n: int) -> np.ndarray
     scores, correct: (P, m). Unbiased: the sample of rank r (0 = best) wins with chance
     (C(m - r, n) - C(m - r - 1, n)) / C(m, n); tied samples share theirs evenly.
     """
-    scores = _matrix(scores, "scores").astype(float)
-    correct = _matrix(correct, "correct").astype(float)
+    scores = matrix(scores, "scores").astype(float)
+    correct = matrix(correct, "correct").astype(float)
     _check_scores(scores, correct)
     m = scores.shape[1]
     _check_n(n, m)
@@ -93,7 +95,7 @@ def vote_at_n(
     `selection.weighted_vote`. The mean over `subsets` seeded subsets, for no closed
     form is known; those of a larger n hold those of a smaller one.
     """
-    answers, correct = _matrix(answers, "answers"), _matrix(correct, "correct")
+    answers, correct = matrix(answers, "answers"), matrix(correct, "correct")
     ranked = scores is not None
     scores = np.asarray(scores, float) if ranked else np.zeros(answers.shape)
     _check_scores(scores, correct)
@@ -155,8 +157,8 @@ def within_problem_auc(scores: np.ndarray, correct: np.ndarray) -> np.ndarray:
     scores, correct: (P, m). Ties count 1/2; nan where a problem lacks either kind. The
     pooled AUC also rewards knowing which problems are hard; this one does not.
     """
-    scores = _matrix(scores, "scores").astype(float)
-    correct = _matrix(correct, "correct").astype(bool)
+    scores = matrix(scores, "scores").astype(float)
+    correct = matrix(correct, "correct").astype(bool)
     _check_scores(scores, correct)
     ranks = pd.DataFrame(scores).rank(axis=1).to_numpy()  # ties: their mean rank
     right = correct.sum(axis=1)
@@ -192,9 +194,7 @@ def bootstrap_interval(
     sees no spread: Wilson's interval for their sum stands in.
     """
     values = _defined(values)
-    if values.size == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    if np.ptp(values) > 0:
+    if values.size == 0 or np.ptp(values) > 0:
         return _percentiles(values, seed, level, resamples)
     if not 0 <= values[0] <= 1:
         return Interval(float(values[0]), np.nan, np.nan)
@@ -218,9 +218,7 @@ def paired_difference(
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"paired values need one shape (P,), not {a.shape}, {b.shape}")
     gaps = _defined(a - b)
-    if gaps.size == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    if np.ptp(gaps) > 0:
+    if gaps.size == 0 or np.ptp(gaps) > 0:
         return _percentiles(gaps, seed, level, resamples)
     slack = wilson(0, gaps.size, level).high
     mean = float(gaps[0])
@@ -263,6 +261,8 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
 def _percentiles(
     values: np.ndarray, seed: int, level: float, resamples: int
 ) -> Interval:
+    if values.size == 0:
+        return Interval(np.nan, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     rows = max(1, 4_000_000 // values.size)  # bounds the memory of the index matrix
     means = []
@@ -280,13 +280,6 @@ def _defined(values: np.ndarray) -> np.ndarray:
     return values[~np.isnan(values)]
 
 
-def _matrix(values: np.ndarray, name: str) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim != 2 or values.shape[1] == 0:
-        raise ValueError(f"{name} must be (problems, samples), not {values.shape}")
-    return values
-
-
 def _check_n(n: int, m: int) -> None:
     if not 1 <= n <= m:
         raise ValueError(f"n must lie between 1 and the {m} samples drawn, not {n}")
@@ -295,5 +288,4 @@ def _check_n(n: int, m: int) -> None:
 def _check_scores(scores: np.ndarray, correct: np.ndarray) -> None:
     if scores.shape != correct.shape:
         raise ValueError(f"scores {scores.shape} and correct {correct.shape} differ")
-    if np.isnan(scores).any():
-        raise ValueError("scores hold nan: score every completion before ranking")
+    refuse_nan(scores)

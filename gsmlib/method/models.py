@@ -14,34 +14,24 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    Cache,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from gsmlib.method.sizes import MINI_SIZES, WEIGHTS
-from gsmlib.method.smollm2 import converted_folder, no_progress_bars
+from gsmlib.method.smollm2 import converted_folder
 from gsmlib.method.tokenizer import SCORE, load_tokenizer
 
 HEAD_FILE = "verifier_head.safetensors"
 TINY_SIZE = (32, 2)
+NARROW = 256  # up to this width eager attention trains 2x faster on a CPU
 POSITIONS = 400  # the paper's maximum sample length (appendix B)
 OWN_DROPOUT = "residual_dropout"  # ours, for architectures that have none
 RESIDUAL_DROPOUTS = ("resid_pdrop", "resid_dropout", "hidden_dropout", OWN_DROPOUT)
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # from glibc's malloc.h
-
-transformers_logging.disable_progress_bar()  # one for every file read or written
+# M_MMAP_MAX none, M_TRIM_THRESHOLD never, M_TOP_PAD: from glibc's malloc.h
+MALLOC = {-4: 0, -1: -1, -2: 2**28}
 
 
 class LanguageModel(NamedTuple):
@@ -69,15 +59,13 @@ def load_language_model(
     Raises ValueError, in one sentence, when there is no such model or it cannot serve.
     """
     if name.endswith(":random"):
-        return new_mini_gpt(
-            name.removesuffix(":random"), load_tokenizer(), dropout=dropout, seed=seed
-        )
+        size = name.removesuffix(":random")
+        return new_mini_gpt(size, load_tokenizer(), dropout=dropout, seed=seed)
     if name in MINI_SIZES:
         return _load_shipped(name, dropout)
-    if name == "smollm2-135m":
-        return load_saved_language_model(converted_folder(), dropout=dropout)
-    if Path(name).is_dir():
-        return load_saved_language_model(name, dropout=dropout)
+    folder = converted_folder() if name == "smollm2-135m" else name
+    if Path(folder).is_dir():
+        return load_saved_language_model(folder, dropout=dropout)
     return _load_pretrained(name, dropout)
 
 
@@ -96,7 +84,7 @@ def new_mini_gpt(
     if name not in sizes:
         raise ValueError(f"No mini-GPT is named {name!r}; known: {', '.join(sizes)}.")
     width, layers = sizes[name]
-    config = GPT2Config(
+    config = transformers.GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=POSITIONS,
         n_embd=width,
@@ -106,12 +94,12 @@ def new_mini_gpt(
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation=_attention(width),
+        attn_implementation="eager" if width <= NARROW else None,
     )
     set_dropout(config, dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = GPT2LMHeadModel(config)
+        model = transformers.GPT2LMHeadModel(config)
     return _checked(model, tokenizer)
 
 
@@ -163,8 +151,7 @@ def _drop_out(rate: float, block: nn.Module, _: Any, output: Any) -> Any:
 
 def save_language_model(lm: LanguageModel, folder: str | Path) -> None:
     """Write model (safetensors), config and tokenizer into `folder`."""
-    with no_progress_bars():
-        lm.model.save_pretrained(folder)
+    lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
 
 
@@ -198,17 +185,17 @@ def _load_shipped(name: str, dropout: float) -> LanguageModel:
 
 def _load_pretrained(name: str, dropout: float) -> LanguageModel:
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name)
         set_dropout(config, dropout)
-        with no_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                name,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                attn_implementation=_attention(config.get_text_config().hidden_size),
-            )
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        width = config.get_text_config().hidden_size
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            attn_implementation="eager" if width <= NARROW else None,
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, SafetensorError, JSONDecodeError) as error:
         cause = str(error).splitlines()[0]
         raise ValueError(
@@ -219,22 +206,14 @@ def _load_pretrained(name: str, dropout: float) -> LanguageModel:
     return _checked(model, tokenizer)
 
 
-def _attention(width: int) -> str | None:
-    """Eager attention trains narrow models 2x faster on CPU; None = the default."""
-    return "eager" if width <= 256 else None
-
-
 def _checked(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> LanguageModel:
-    """Refuse a pair that cannot be trained; padding becomes the end token if unset.
-
-    Padding is masked in every loss, so the end token is still learnt.
-    """
+    """Refuse a pair that cannot be trained."""
     if tokenizer.eos_token_id is None:
         raise ValueError("The tokenizer has no end token, so no solution could end.")
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token  # learnt: losses mask padding
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise ValueError(
@@ -297,43 +276,23 @@ class Verifier(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        past_key_values: transformers.Cache | None = None,
+        with_logits: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         """Scores (B, T), float32, and the language model's logits (B, T, V).
 
-        With `past_key_values` of a prefix of L tokens the mask is (B, L + T).
+        With `past_key_values` of a prefix of L tokens the mask is (B, L + T). Without
+        logits one column of the output embedding is computed, not all V.
         """
-        inputs = input_ids, attention_mask, position_ids, past_key_values
-        hidden = self._hidden(*inputs)  # (B, T, D)
-        logits = self.language_model.get_output_embeddings()(hidden)  # (B, T, V)
-        return self._score(hidden), logits
-
-    def forward_scores(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-    ) -> Tensor:
-        """The scores (B, T) alone: one column of the output embedding, not all V."""
-        inputs = input_ids, attention_mask, position_ids, past_key_values
-        return self._score(self._hidden(*inputs))
-
-    def _hidden(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        position_ids: Tensor | None,
-        past_key_values: Cache | None,
-    ) -> Tensor:
-        output = self.language_model.base_model(
+        hidden = self.language_model.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=past_key_values is not None,
-        )
-        return output.last_hidden_state
+        ).last_hidden_state  # (B, T, D)
+        embedding = self.language_model.get_output_embeddings()
+        return self._score(hidden), embedding(hidden) if with_logits else None
 
     def _score(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
@@ -361,13 +320,8 @@ def save_verifier(
 ) -> None:
     """Write the language model, its tokenizer and the head into `folder`."""
     save_language_model(LanguageModel(verifier.language_model, tokenizer), folder)
-    head = {
-        "gain": verifier.gain.detach(),
-        "bias": verifier.bias.detach(),
-        "reserved_token": torch.tensor(verifier.reserved_token),
-    }
-    if verifier.weight is not None:
-        head["weight"] = verifier.weight.detach()
+    head = {name: p.detach() for name, p in verifier.named_parameters(recurse=False)}
+    head["reserved_token"] = torch.tensor(verifier.reserved_token)
     save_file(head, Path(folder) / HEAD_FILE)
 
 
@@ -383,10 +337,8 @@ def load_saved_verifier(
     kind = "linear" if "weight" in head else "logit"
     verifier = Verifier(lm.model, int(head["reserved_token"]), head=kind)
     with torch.no_grad():
-        verifier.gain.copy_(head["gain"])
-        verifier.bias.copy_(head["bias"])
-        if verifier.weight is not None:
-            verifier.weight.copy_(head["weight"])
+        for key, parameter in verifier.named_parameters(recurse=False):
+            parameter.copy_(head[key])
     return verifier.eval(), lm.tokenizer
 
 
@@ -400,8 +352,6 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is None:
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, -1)  # never trim
-    mallopt(M_TOP_PAD, 2**28)
+    if mallopt is not None:
+        for option, value in MALLOC.items():
+            mallopt(option, value)

@@ -41,15 +41,6 @@ MORE_TEXT_SEED = 1000  # far from 1, the seed of the shipped weights' text
 ANNOTATION = re.compile(r"<<[^>]*>>")
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer of all words that 20,000 problems and passages hold."""
-    problems = make_problems("train", VOCABULARY_TEXTS, seed=99)
-    texts = ["\n".join(problem) for problem in problems]
-    return build_tokenizer(
-        texts + [make_web_text(9, index) for index in range(VOCABULARY_TEXTS)]
-    )
-
-
 def web_rows(tokenizer: PreTrainedTokenizerFast, n: int, seed: int) -> list[Row]:
     """`n` passages as language-model rows with the end token, all of them targets."""
     rows = []
@@ -139,7 +130,9 @@ def pretrain(
 def _describe(
     name: str, model: nn.Module, settings: TrainSettings, history: pd.DataFrame
 ) -> dict:
-    """The record of a pretraining run that is shipped beside its weights."""
+    """The record that is shipped beside the weights: the loss of about fifty steps."""
+    thinned = history.iloc[:: max(1, len(history) // 50)]
+    pairs = zip(thinned.step, thinned.loss, strict=True)
     return {
         "model": name,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -147,7 +140,7 @@ def _describe(
         "settings": settings.model_dump(),
         "setup": describe_setup(),
         "training_seconds": round(history["seconds"].iloc[-1]),
-        "loss": _thinned_loss(history),
+        "loss": {int(step): round(loss, 4) for step, loss in pairs},
     }
 
 
@@ -158,14 +151,13 @@ def save_half(model: nn.Module, file: Path) -> None:
     save_file(weights, file)
 
 
-def _thinned_loss(history: pd.DataFrame) -> dict[int, float]:
-    """The loss of about fifty of the steps."""
-    thinned = history.iloc[:: max(1, len(history) // 50)]
-    pairs = zip(thinned.step, thinned.loss, strict=True)
-    return {int(step): round(loss, 4) for step, loss in pairs}
-
-
 def write_tokenizer() -> None:
-    """Replace the shipped tokenizer by one of the present grammar."""
+    """Replace the shipped tokenizer by one of all words of the present grammar.
+
+    That is, of all words that 20,000 problems and passages hold.
+    """
+    problems = make_problems("train", VOCABULARY_TEXTS, seed=99)
+    texts = ["\n".join(problem) for problem in problems]
+    texts += [make_web_text(9, index) for index in range(VOCABULARY_TEXTS)]
     WEIGHTS.mkdir(exist_ok=True)
-    make_tokenizer().backend_tokenizer.save(str(TOKENIZER_FILE))
+    build_tokenizer(texts).backend_tokenizer.save(str(TOKENIZER_FILE))

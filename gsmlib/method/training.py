@@ -29,24 +29,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from gsmlib.method.batching import (
-    Batch,
-    Row,
-    collate,
-    cut_pieces,
-    merge_equal,
-    plan_training,
-)
-from gsmlib.method.losses import (
-    autocast,
-    batch_losses,
-    can_share,
-    check_lengths,
-    count_targets,
-    language_model_of,
-    max_piece,
-    read_prefixes,
-)
+from gsmlib.method import batching, losses
+from gsmlib.method.batching import Batch, Row
 from gsmlib.method.models import RESIDUAL_DROPOUTS, Verifier, keep_freed_memory
 from gsmlib.method.recipe import TrainSettings
 
@@ -145,12 +129,12 @@ def new_run(
     _check_dropout(model, settings.dropout)
     keep_freed_memory()
     launched()
-    accelerator = Accelerator(mixed_precision="no")  # see `autocast`
+    accelerator = Accelerator(mixed_precision="no")  # see `losses.autocast`
     model.to(accelerator.device)
     if os.environ.get("GSMLIB_GRADIENT_CHECKPOINTING", "0") not in ("", "0"):
-        language_model = language_model_of(model)
+        language_model = losses.language_model_of(model)
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
-    plan = plan_training(rows, language_rows, settings)
+    plan = batching.plan_training(rows, language_rows, settings)
     rows = [*rows, *language_rows]
     optimizer = _make_optimizer(model, settings)
     return Run(rows, plan, settings, pad_token, accelerator, model, optimizer)
@@ -165,15 +149,9 @@ def _take_steps(
 ) -> None:
     """Take the steps still to be taken; an interruption loses those since a save."""
     counts = [sum(len(run.rows[i].tokens) for i in batch) for _, batch in run.plan]
-    done = sum(counts[: len(run.history)])
-    saved = time.monotonic()
-    with tqdm(
-        total=sum(counts),
-        initial=done,
-        unit="tok",
-        unit_scale=True,
-        disable=not progress,
-    ) as bar:
+    done, saved = sum(counts[: len(run.history)]), time.monotonic()
+    look = dict(unit="tok", unit_scale=True, disable=not progress)
+    with tqdm(total=sum(counts), initial=done, **look) as bar:
         while True:
             # first, because a run may have been interrupted just there
             calls.make(run)
@@ -200,20 +178,19 @@ def take_step(run: Run) -> dict[str, float]:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     with _random_numbers(settings.seed, step, run.accelerator.process_index):
-        losses = add_gradients(run, rows)
-    if not np.isfinite(losses["loss"]):
+        means = add_gradients(run, rows)
+    if not np.isfinite(means["loss"]):
         raise FloatingPointError(
-            f"The loss is {losses['loss']} at step {step + 1}; a lower learning rate "
+            f"The loss is {means['loss']} at step {step + 1}; a lower learning rate "
             "may help."
         )
-    norm = run.accelerator.clip_grad_norm_(
-        run.model.parameters(), settings.max_grad_norm
-    )
+    parameters = run.model.parameters()
+    norm = run.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm)
     run.optimizer.step()
     run.optimizer.zero_grad()
     before = run.history[-1]["seconds"] if run.history else 0.0
     run.history.append(
-        {"step": step + 1, "epoch": epoch, **losses}
+        {"step": step + 1, "epoch": epoch, **means}
         | {"learning_rate": rate, "grad_norm": float(norm)}
         | {"tokens": sum(len(row.tokens) for row in rows)}
         | {"seconds": before + time.perf_counter() - began}
@@ -235,17 +212,16 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     """
     model, settings, device = run.model, run.settings, run.accelerator.device
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
-    rows, counts = _own_share(run.accelerator, *merge_equal(rows))
+    rows, counts = _own_share(run.accelerator, *batching.merge_equal(rows))
     pieces = _make_pieces(run, rows, counts)
-    own = count_targets([batch for _, batches in pieces for batch in batches])
-    verifies, predicts = _sum(run, torch.tensor(own, device=device)).tolist()
-    tokens = (verifies, predicts)
+    own = losses.count_targets([batch for _, batches in pieces for batch in batches])
+    tokens = run.accelerator.reduce(torch.tensor(own, device=device), "sum").tolist()
     sums = torch.zeros(2, device=device)
     for prefixes, batches in pieces:
         sums += _add_piece(run, prefixes, batches, tokens, weight)
     if run.accelerator.num_processes > 1:
         _share_gradients(run)
-    verifier, language = _sum(run, sums).tolist()
+    verifier, language = run.accelerator.reduce(sums, "sum").tolist()
     return {
         "loss": verifier + weight * language,
         "verifier_loss": verifier if tokens[0] else float("nan"),
@@ -264,17 +240,12 @@ def _own_share(
     return [rows[i] for i in mine], [counts[i] for i in mine]
 
 
-def _sum(run: Run, values: Tensor) -> Tensor:
-    """The sum of all processes' values."""
-    return run.accelerator.reduce(values, "sum")
-
-
 def _share_gradients(run: Run) -> None:
     """Give every process the sum of all processes' gradients."""
     for parameter in run.model.parameters():
         own = parameter.grad
         own = torch.zeros_like(parameter) if own is None else own  # it had no rows
-        parameter.grad = _sum(run, own)
+        parameter.grad = run.accelerator.reduce(own, "sum")
 
 
 def _make_pieces(
@@ -284,12 +255,13 @@ def _make_pieces(
     on_question = run.settings.loss_on_question
     if on_question is None:
         on_question = not isinstance(run.model, Verifier)
-    share = not on_question and can_share(run.model)
-    cut = cut_pieces(rows, max_piece(run.model), share=share) if rows else []
+    share, size = losses.can_share(run.model), losses.max_piece(run.model)
+    share = share and not on_question
+    cut = batching.cut_pieces(rows, size, share=share) if rows else []
     pieces = []
     for prefixes, groups in cut:
         batches = [
-            collate(
+            batching.collate(
                 [rows[i] for i in group.rows],
                 run.pad_token,
                 loss_on_question=on_question,
@@ -307,27 +279,24 @@ def _add_piece(
     run: Run,
     prefixes: Sequence[Sequence[int]],
     batches: Sequence[Batch],
-    tokens: tuple[int, int],
+    tokens: list[int],
     weight: float,
 ) -> Tensor:
-    """Add the gradients of batches that share prefixes; return their losses (2,).
-
-    Every batch leaves its gradients at the prefixes' keys and values; last these go
-    back through the prefixes themselves. So no two batches are in memory together.
-    """
-    device, precision = run.accelerator.device, run.settings.precision
+    """Add the gradients of batches that share prefixes; return their losses (2,)."""
+    device, kind = run.accelerator.device, run.settings.loss
+    precision = run.settings.precision
     sums, read, shared = torch.zeros(2, device=device), None, None
     if prefixes:
-        with autocast(device, precision):
-            read = read_prefixes(run.model, prefixes, run.pad_token)
+        with losses.autocast(device, precision):
+            read = losses.read_prefixes(run.model, prefixes, run.pad_token)
         shared = read.detach()
     for batch in batches:
         batch = batch.to(device)
-        with autocast(device, precision):
-            parts = batch_losses(run.model, batch, run.settings.loss, tokens, shared)
+        with losses.autocast(device, precision):
+            parts = losses.batch_losses(run.model, batch, kind, tokens, shared)
         run.accelerator.backward(parts[0] + weight * parts[1])
         sums += torch.stack(parts).detach()
-    if prefixes:
+    if prefixes:  # last, so that no two batches are in memory together
         gradients = [tensor.grad for tensor in shared.keys_values]
         torch.autograd.backward(read.keys_values, gradients)
     return sums
@@ -410,7 +379,7 @@ def _check_rows(
         raise ValueError("language_rows have no label.")
     if verifies and settings.language_weight > 0 and not len(language_rows):
         raise ValueError("A language_weight above 0 needs language_rows.")
-    check_lengths(model, [*rows, *language_rows])
+    losses.check_lengths(model, [*rows, *language_rows])
     cut = _count_cut([*rows, *language_rows])
     if cut["rows_cut"]:
         log.warning("%(rows_cut)d of %(rows)d rows were cut at the maximum length", cut)
@@ -422,7 +391,7 @@ def _count_cut(rows: Sequence[Row]) -> dict[str, int]:
 
 def _check_dropout(model: nn.Module, rate: float) -> None:
     """Dropout is set when a model is loaded: refuse settings that say otherwise."""
-    config = language_model_of(model).config
+    config = losses.language_model_of(model).config
     rates = {getattr(config, name, None) for name in RESIDUAL_DROPOUTS} - {None}
     if (rates or {0.0}) != {rate}:
         raise ValueError(
@@ -473,9 +442,8 @@ def load_checkpoint(run: Run, folder: Path) -> None:
 def _restore_optimizer(optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "optimizer":
-            index, _, key = rest.partition(".")
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -14,16 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from gsmlib.method import losses
 from gsmlib.method.batching import Piece, Row, collate, cut_pieces, make_row
 from gsmlib.method.decoding import encode_prompt
-from gsmlib.method.losses import (
-    autocast,
-    can_share,
-    check_lengths,
-    max_piece,
-    model_inputs,
-    read_prefixes,
-)
 from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
 
 CENTRED_ROWS = 64  # how many rows the head's first bias is taken from
@@ -67,7 +60,7 @@ def new_verifier(
     batch = collate(rows[:CENTRED_ROWS], lm.tokenizer.pad_token_id)
     ids, middle = batch.input_ids.to(lm.model.device), 0.5 if loss == "mse" else 0.0
     with torch.no_grad():
-        scores = verifier.forward_scores(ids, torch.ones_like(ids)).cpu()
+        scores = verifier(ids, torch.ones_like(ids), with_logits=False)[0].cpu()
         scores = scores[~batch.verifier_targets.isnan()]
         spread = scores.std() if len(scores) > 1 else torch.ones(())
         verifier.gain /= spread.clamp(min=1e-3)
@@ -97,21 +90,20 @@ def score_completions(
     scores of what was computed together, by number; as `known` they are not made again.
     """
     rows, index = _distinct_rows(tokenizer, questions, completions)
-    check_lengths(verifier, rows)
-    max_tokens = min(batch_tokens, max_piece(verifier))
-    pieces = cut_pieces(rows, max_tokens, share=can_share(verifier))
+    losses.check_lengths(verifier, rows)
+    max_tokens = min(batch_tokens, losses.max_piece(verifier))
+    pieces = cut_pieces(rows, max_tokens, share=losses.can_share(verifier))
     scores: dict[int, np.ndarray] = dict(known or {})
-    missing = [piece for piece in pieces if not _is_known(piece, scores)]
+    # a piece is computed whole, as ever, where one of its rows has no score
+    numbers = [{int(i) for g in piece.groups for i in g.rows} for piece in pieces]
+    missing = [p for p, n in zip(pieces, numbers, strict=True) if n - scores.keys()]
     training = verifier.training
     verifier.eval()
     with tqdm(total=len(rows), unit="completion", disable=not progress) as bar:
         # the longest first: too little memory shows now
         for piece in reversed(missing):
-            made = {}
-            outputs = _score_piece(
-                verifier, rows, piece, tokenizer.pad_token_id, precision
-            )
-            for i, output in outputs:
+            made, pad_token = {}, tokenizer.pad_token_id
+            for i, output in _score_piece(verifier, rows, piece, pad_token, precision):
                 made[i] = (output.sigmoid() if loss == "bce" else output).numpy()
                 bar.update()
             scores |= made
@@ -119,11 +111,6 @@ def score_completions(
                 keep(made)
     verifier.train(training)
     return [[scores[i] for i in problem] for problem in index]
-
-
-def _is_known(piece: Piece, scores: Mapping[int, np.ndarray]) -> bool:
-    """Whether all rows of a piece have scores; else it is computed whole, as ever."""
-    return all(int(i) in scores for group in piece.groups for i in group.rows)
 
 
 def _distinct_rows(
@@ -157,14 +144,14 @@ def _score_piece(
     """The head's outputs at the solution's tokens, with each row's index."""
     device, prefixes = verifier.bias.device, None
     if piece.prefixes:
-        with autocast(device, precision):
-            prefixes = read_prefixes(verifier, piece.prefixes, pad_token)
+        with losses.autocast(device, precision):
+            prefixes = losses.read_prefixes(verifier, piece.prefixes, pad_token)
     for group in reversed(piece.groups):
         some = [rows[i] for i in group.rows]
-        batch = collate(some, pad_token, prefix_of=group.prefix_of)
-        batch = batch.to(device)
-        with autocast(device, precision):
-            scores = verifier.forward_scores(**model_inputs(batch, prefixes))
+        batch = collate(some, pad_token, prefix_of=group.prefix_of).to(device)
+        with losses.autocast(device, precision):
+            inputs = losses.model_inputs(batch, prefixes)
+            scores, _ = verifier(**inputs, with_logits=False)
         for i, row, line in zip(group.rows, some, scores.float().cpu(), strict=True):
             start = 1 if piece.prefixes else row.prompt_length
             yield int(i), line[start : start + len(row.tokens) - row.prompt_length]

@@ -82,10 +82,7 @@ def write_notebook(path: Path, title: str) -> Path:
 
 
 def _take_formulas(notebook: nbformat.NotebookNode) -> list[str]:
-    """Put marks in the place of a notebook's formulas; return these as MathML.
-
-    Markdown would take some of their letters for its own.
-    """
+    """Put marks, which Markdown leaves alone, for formulas; return these as MathML."""
     formulas: list[str] = []
 
     def take(match: re.Match[str]) -> str:

@@ -23,16 +23,9 @@ from gsmlib.records import SettingsError
 from gsmlib.report.execute import execute
 from gsmlib.report.page import Outcome, Section, write_index
 from gsmlib.settings import PARAMETER
+from gsmlib.study import pool
 from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE
-from gsmlib.study.pool import (
-    cost_table,
-    count_workers,
-    list_tasks,
-    needed_tasks,
-    plan_table,
-    prepare,
-    processes,
-)
+from gsmlib.study.pool import cost_table, list_tasks, needed_tasks, plan_table, prepare
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.store import Store
@@ -72,13 +65,13 @@ def notebook_parameters(
     shown = shown_parameters(notebook_path(notebook))
     values = {name: getattr(resolved, name) for name in ["scale", *given]}
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-    hidden = [name for name in plain if name not in shown]
-    more = " ".join(f"{name}={_as_text(plain.pop(name))}" for name in hidden)
-    return plain | ({"more": more} if more else {})
-
-
-def _as_text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    more = []
+    for name in [*plain]:
+        if name not in shown:
+            value = plain.pop(name)
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            more.append(f"{name}={text}")
+    return plain | ({"more": " ".join(more)} if more else {})
 
 
 def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
@@ -156,7 +149,7 @@ def print_plan(scale: str) -> None:
     table = plan_table(list_tasks(_report_stages(scale), Store()))
     hidden = [] if scale == "gpt2" else ["gpu_hours"]
     print(table.drop(columns=hidden).round(2).to_string(index=False))
-    minutes, workers = table["core_minutes"].sum(), count_workers()
+    minutes, workers = table["core_minutes"].sum(), pool.count_workers()
     memory, disk = table["memory_gb"].max(), table["disk_gb"].sum()
     print(
         f"Left, estimated: {minutes:.0f} core minutes, about {minutes / workers:.0f} "
@@ -179,7 +172,7 @@ def run_notebooks(chapters: Sequence[Chapter], scale: str) -> list[Outcome]:
     """
     parameters = {c.name: notebook_parameters(c.name, scale, {}) for c in chapters}
     names = [c.name for c in chapters if not c.reads_others]
-    workers = min(count_workers(), len(names))
+    workers = min(pool.count_workers(), len(names))
     ended = _execute_together(workers, names, scale, parameters) if workers > 1 else {}
     return [
         ended.get(name) or _execute_aloud(name, scale, parameters[name])
@@ -192,9 +185,9 @@ def _execute_together(
 ) -> dict[str, Outcome]:
     """Execute notebooks by several processes; return how those that ended did."""
     folder, ended = run_folder(scale), {}
-    with processes(workers, NEW_PROCESS) as pool:
+    with pool.processes(workers, NEW_PROCESS) as executor:
         running = [
-            pool.submit(execute, notebook_path(name), folder, parameters[name])
+            executor.submit(execute, notebook_path(name), folder, parameters[name])
             for name in names
         ]
         for future in as_completed(running):

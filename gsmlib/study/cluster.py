@@ -30,6 +30,7 @@ try:
 except ImportError:  # an extra
     ray = None
 
+TRAIN_PROCESSES = "GSMLIB_TRAIN_PROCESSES"  # that train one stage, else one
 SHARD_SECONDS = 300  # a shard of less is not worth loading a model for
 ANSWERS_IN = 10  # seconds
 PASSED_ON = ("GSMLIB_", "HF_")  # environment variables that tasks see too
@@ -47,7 +48,7 @@ def prepare_on_ray(specs: Sequence[Spec], store: Store, address: str) -> list[Sp
     needed = needed_tasks(list_tasks(specs, store))
     if not needed:
         return []
-    count_processes()  # refused here, not on the way
+    count_from(TRAIN_PROCESSES)  # refused here, not on the way
     _check_address(address)
     passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     ray.init(address, runtime_env={"env_vars": passed}, log_to_driver=False)
@@ -78,7 +79,7 @@ def submitter(needed: dict[Spec, Task], root: Path) -> Callable[[Spec], Future[s
     whole, part = ray.remote(_compute_stage), ray.remote(_compute_part)
     together = ray.remote(_train_together).options(num_cpus=0)  # its processes have
     room = max(node["Resources"].get("memory", 0) for node in alive_nodes())
-    processes = count_processes()
+    processes = count_from(TRAIN_PROCESSES) or 1
 
     def submit(spec: Spec) -> Future[str]:
         work = needed[spec].work
@@ -95,11 +96,6 @@ def submitter(needed: dict[Spec, Task], root: Path) -> Callable[[Spec], Future[s
         return whole.options(**needs).remote(spec, root, *parts).future()
 
     return submit
-
-
-def count_processes() -> int:
-    """Return how many processes train one stage: GSMLIB_TRAIN_PROCESSES, else one."""
-    return count_from("GSMLIB_TRAIN_PROCESSES") or 1
 
 
 def count_shards(task: Task, workers: int, on_gpu: bool) -> int:
@@ -119,8 +115,7 @@ def alive_nodes() -> list[dict]:
 
 def describe_nodes() -> str:
     """Return how many machines, cores and GPUs there are."""
-    found = ray.cluster_resources()
-    cores, gpus = int(found.get("CPU", 0)), int(found.get("GPU", 0))
+    cores, gpus = (int(ray.cluster_resources().get(k, 0)) for k in ("CPU", "GPU"))
     return f"{len(alive_nodes())} machines, {cores} cores and {gpus} GPUs"
 
 

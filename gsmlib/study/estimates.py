@@ -6,14 +6,8 @@ A stage's `Work` says what there is to do; a row of COSTS what that kind of work
 from typing import Literal, NamedTuple
 
 from gsmlib.method.recipe import EVALUATION_TOKENS
-from gsmlib.method.sizes import Size, size_of
-from gsmlib.study.specs import (
-    FinetuneSpec,
-    PretrainSpec,
-    SampleSpec,
-    ScoreSpec,
-    VerifierSpec,
-)
+from gsmlib.method.sizes import size_of
+from gsmlib.study import specs
 
 # Mean tokens of a question and of a solution.
 TOKENS = {"minigsm": (110, 80), "gsm8k": (90, 130)}
@@ -59,25 +53,25 @@ COSTS = {
 }
 
 
-def pretrain_work(spec: PretrainSpec) -> Work:
+def pretrain_work(spec: specs.PretrainSpec) -> Work:
     """Return what additional pretraining has to do."""
     tokens = spec.n_texts * spec.training.epochs * PASSAGE_TOKENS
     return Work("train", spec.model, tokens, models=1)
 
 
-def finetune_work(spec: FinetuneSpec) -> Work:
+def finetune_work(spec: specs.FinetuneSpec) -> Work:
     """Return what a finetuning has to do."""
     tokens = spec.data.n_train * spec.training.epochs * sum(TOKENS[spec.data.dataset])
     return Work("train", spec.model, tokens, models=len(spec.keep_epochs))
 
 
-def sample_work(spec: SampleSpec) -> Work:
+def sample_work(spec: specs.SampleSpec) -> Work:
     """Return what a sampling has to do."""
     model = (spec.sampler.base if spec.sampler else spec.generator).model
     return Work("sample", model, _read(spec), max_length=spec.max_length)
 
 
-def verifier_work(spec: VerifierSpec) -> Work:
+def verifier_work(spec: specs.VerifierSpec) -> Work:
     """Return what a verifier's training has to do."""
     question, solution = TOKENS[spec.completions.generator.data.dataset]
     each = spec.per_problem or spec.completions.n
@@ -87,12 +81,12 @@ def verifier_work(spec: VerifierSpec) -> Work:
     return Work("train", spec.base.model, tokens, models=spec.checkpoints)
 
 
-def score_work(spec: ScoreSpec) -> Work:
+def score_work(spec: specs.ScoreSpec) -> Work:
     """Return what a scoring has to do."""
     return Work("score", spec.verifier.base.model, _read(spec.completions))
 
 
-def _read(completions: SampleSpec) -> float:
+def _read(completions: specs.SampleSpec) -> float:
     """Tokens of completions and, once each, of their questions."""
     question, solution = TOKENS[completions.generator.data.dataset]
     return completions.n_problems * (completions.n * solution + question)
@@ -126,18 +120,14 @@ def estimate_memory(work: Work) -> float:
     size = size_of(work.model)
     parameters = 1e6 * size.millions
     if work.kind == "train":
-        return PROCESS_BYTES + TRAINED_BYTES * parameters + _kept_for_backward(size)
+        tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary)
+        kept = LAYER_BYTES * size.layers * size.width + LOGIT_BYTES * size.vocabulary
+        return PROCESS_BYTES + TRAINED_BYTES * parameters + tokens * kept
     if work.kind == "score":
         read = EVALUATION_TOKENS * LAYER_BYTES * size.width
         return PROCESS_BYTES + 4 * parameters + read
     row = 8 * size.layers * size.width * work.max_length + 32 * size.vocabulary
     return PROCESS_BYTES + 4 * parameters + min(MAX_ROWS * row, BATCH_BYTES)
-
-
-def _kept_for_backward(size: Size) -> float:
-    tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary)
-    kept = LAYER_BYTES * size.layers * size.width + LOGIT_BYTES * size.vocabulary
-    return tokens * kept
 
 
 def estimate_disk(work: Work) -> float:

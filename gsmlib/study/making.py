@@ -22,45 +22,17 @@ from tqdm import tqdm
 
 from gsmlib.data import Problem, load_problems
 from gsmlib.files import write_file
+from gsmlib.method import models
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
 from gsmlib.method.decoding import Completion, Rules, stream_completions
 from gsmlib.method.losses import evaluate_loss
-from gsmlib.method.models import (
-    LanguageModel,
-    keep_freed_memory,
-    load_language_model,
-    load_saved_language_model,
-    load_saved_verifier,
-    save_language_model,
-    save_verifier,
-)
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.selection import AGGREGATIONS, aggregate
 from gsmlib.method.training import launched, train
 from gsmlib.method.verifier import make_rows, new_verifier, score_completions
-from gsmlib.study.specs import (
-    FinetuneSpec,
-    PretrainSpec,
-    SampleSpec,
-    ScoreSpec,
-    VerifierSpec,
-)
-from gsmlib.study.stages import (
-    COMPLETIONS,
-    HISTORY,
-    LOSSES,
-    SCORES,
-    epoch_folder,
-    folder_of,
-    is_done,
-    locate,
-    sampled_problems,
-    shortened,
-    training_problems,
-    verifier_name,
-)
+from gsmlib.study import specs, stages
 from gsmlib.study.store import RESUME, Store
 
 DONE = "done"  # among what a scoring is resumed from: whole problems
@@ -71,10 +43,12 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # ----------------------------------------------------------------------------- pretrain
 
 
-def pretrain(spec: PretrainSpec, store: Store, work: Path) -> None:
+def pretrain(spec: specs.PretrainSpec, store: Store, work: Path) -> None:
     """Go on pretraining a model on running text, as with dropout in section 5.2."""
     training = spec.training
-    lm = load_language_model(spec.model, dropout=training.dropout, seed=training.seed)
+    lm = models.load_language_model(
+        spec.model, dropout=training.dropout, seed=training.seed
+    )
     rows = more_text_rows(lm.tokenizer, spec.dataset, spec.n_texts, training.seed)
     history = train(
         lm.model,
@@ -83,34 +57,39 @@ def pretrain(spec: PretrainSpec, store: Store, work: Path) -> None:
         pad_token=lm.tokenizer.pad_token_id,
         checkpoint=work / RESUME,
     )
-    save_language_model(lm, work / "model")
-    history.to_csv(work / HISTORY, index=False)
+    models.save_language_model(lm, work / "model")
+    history.to_csv(work / stages.HISTORY, index=False)
 
 
-def _load_pretrained(spec: FinetuneSpec, dropout: float, store: Store) -> LanguageModel:
+def _load_pretrained(
+    spec: specs.FinetuneSpec, dropout: float, store: Store
+) -> models.LanguageModel:
     """The model before it is finetuned, after additional pretraining if there is."""
     if spec.pretraining is None:
-        return load_language_model(spec.model, dropout=dropout, seed=spec.training.seed)
-    folder = folder_of(spec.pretraining, store) / "model"
-    return load_saved_language_model(folder, dropout=dropout)
+        return models.load_language_model(
+            spec.model, dropout=dropout, seed=spec.training.seed
+        )
+    folder = stages.folder_of(spec.pretraining, store) / "model"
+    return models.load_saved_language_model(folder, dropout=dropout)
 
 
 # ----------------------------------------------------------------------------- finetune
 
 
-def finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
+def finetune(spec: specs.FinetuneSpec, store: Store, work: Path) -> None:
     """Finetune a language model on problems (section 4.1); keep the asked epochs."""
     data, training = spec.data, spec.training
     lm = _load_pretrained(spec, training.dropout, store)
-    rows = language_rows(lm, training_problems(data, data.n_train), spec.max_length)
-    test = shortened(load_problems(data.dataset, "test", data.n_test), data)
+    problems = stages.training_problems(data, data.n_train)
+    rows = language_rows(lm, problems, spec.max_length)
+    test = stages.shortened(load_problems(data.dataset, "test", data.n_test), data)
     test_rows = language_rows(lm, test, spec.max_length)
 
     def after_epoch(epoch: int, summary: dict) -> None:
         if epoch in spec.keep_epochs:
-            save_language_model(lm, work / f"epoch-{epoch}")
+            models.save_language_model(lm, work / f"epoch-{epoch}")
         loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
-        _note_loss(work / LOSSES, epoch, loss)
+        _note_loss(work / stages.LOSSES, epoch, loss)
 
     history = train(
         lm.model,
@@ -120,7 +99,7 @@ def finetune(spec: FinetuneSpec, store: Store, work: Path) -> None:
         on_epoch=after_epoch,
         checkpoint=work / RESUME,
     )
-    history.to_csv(work / HISTORY, index=False)
+    history.to_csv(work / stages.HISTORY, index=False)
 
 
 def _note_loss(path: Path, epoch: int, loss: float) -> None:
@@ -130,7 +109,7 @@ def _note_loss(path: Path, epoch: int, loss: float) -> None:
 
 
 def language_rows(
-    lm: LanguageModel, problems: list[Problem], max_length: int
+    lm: models.LanguageModel, problems: list[Problem], max_length: int
 ) -> list[Row]:
     """Encode problems with their own solutions as language-model rows."""
     return [encode(lm.tokenizer, *problem, max_length) for problem in problems]
@@ -144,17 +123,23 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def sample(spec: SampleSpec, store: Store, work: Path) -> None:
+def sample(spec: specs.SampleSpec, store: Store, work: Path) -> None:
     """Sample completions of a generator and label them (section 4.2)."""
-    own = launched().process_index, launched().num_processes
-    sample_shard(spec, store, work / RESUME, *own)
+    if _compute_share(sample_shard, spec, store, work / RESUME):
+        write_table(_merge(work / RESUME), work / stages.COMPLETIONS)
+
+
+def _compute_share(
+    shard: Callable[..., None], spec: specs.Spec, store: Store, parts: Path
+) -> bool:
+    """Compute this process's share of the rows; return whether it writes them all."""
+    shard(spec, store, parts, launched().process_index, launched().num_processes)
     launched().wait_for_everyone()
-    if launched().is_main_process:
-        write_table(_merge(work / RESUME), work / COMPLETIONS)
+    return launched().is_main_process
 
 
 def sample_shard(
-    spec: SampleSpec, store: Store, parts: Path, shard: int, shards: int
+    spec: specs.SampleSpec, store: Store, parts: Path, shard: int, shards: int
 ) -> None:
     """Complete every `shards`-th problem, but for what `parts` has already."""
     parts.mkdir(exist_ok=True)
@@ -162,55 +147,41 @@ def sample_shard(
     places = range(shard, spec.n_problems, shards)
     if all((place, j) in finished for place in places for j in range(spec.n)):
         return
-    keep_freed_memory()
-    lm = load_saved_language_model(_sampler_folder(spec, store))
+    models.keep_freed_memory()
+    if spec.sampler is None:
+        folder = stages.epoch_folder(spec.generator, spec.epoch, store)
+    else:
+        folder = stages.folder_of(spec.sampler, store) / stages.verifier_name()
+    lm = models.load_saved_language_model(folder)
     lm.model.to(best_device(), PRECISIONS[spec.precision])
-    rows, saved = [], time.monotonic()
+    keep = _keeper(parts)
     for row in _complete(lm, spec, places, finished):
-        rows.append(row)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            _write_part(rows, parts)
-            rows, saved = [], time.monotonic()
-    if rows:
-        _write_part(rows, parts)
-
-
-def _sampler_folder(spec: SampleSpec, store: Store) -> Path:
-    """Where the model lies that samples."""
-    if spec.sampler is not None:
-        return folder_of(spec.sampler, store) / verifier_name()
-    return epoch_folder(spec.generator, spec.epoch, store)
+        keep([row])
+    keep([], at_once=True)
 
 
 def _complete(
-    lm: LanguageModel,
-    spec: SampleSpec,
+    lm: models.LanguageModel,
+    spec: specs.SampleSpec,
     places: Sequence[int],
     finished: set[tuple[int, int]],
 ) -> Iterator[dict[str, Any]]:
     """Yield a labelled row for every completion that is not finished, as it is done."""
-    problems = sampled_problems(spec)
+    problems = stages.sampled_problems(spec)
     pairs = [(i, j) for i in range(len(places)) for j in range(spec.n)]
     skip = {(i, j) for i, j in pairs if (places[i], j) in finished}
     stream = stream_completions(
         lm,
         [problems[place].question for place in places],
         spec.n,
-        Rules(
-            spec.temperature,
-            spec.seed,
-            spec.max_length,
-            spec.calculator,
-            spec.stop_after_answer,
-        ),
+        Rules(*(getattr(spec, name) for name in Rules._fields)),
         problem_ids=places,
         skip=skip,
     )
     bar = dict(desc="sample", unit="completion", leave=False, initial=len(skip))
     for i, sample, completion in tqdm(stream, total=len(pairs), **bar):
-        place = places[i]
-        about = {"problem": place, "sample": sample}
-        yield about | completion._asdict() | _label(completion, problems[place])
+        about = {"problem": places[i], "sample": sample} | completion._asdict()
+        yield about | _label(completion, problems[places[i]])
 
 
 def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
@@ -218,6 +189,22 @@ def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
         "correct": is_correct(completion.text, problem.solution),
         "answer": final_number(completion.text),
     }
+
+
+def _keeper(folder: Path) -> Callable[..., None]:
+    """What adds rows to those that an interruption leaves, every SAVE_SECONDS."""
+    rows: list[dict[str, Any]] = []
+    saved = time.monotonic()
+
+    def keep(made: list[dict[str, Any]], at_once: bool = False) -> None:
+        nonlocal saved
+        rows.extend(made)
+        if rows and (at_once or time.monotonic() - saved > SAVE_SECONDS):
+            _write_part(rows, folder)
+            rows.clear()
+            saved = time.monotonic()
+
+    return keep
 
 
 def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -228,10 +215,7 @@ def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _merge(folder: Path) -> Table:
-    """Return all saved rows by problem and sample, each once.
-
-    A worker that was given up may have saved some that its successor saved again.
-    """
+    """Return the rows by problem and sample, each once though two workers saved it."""
     table = dataset(sorted(folder.glob("*.parquet"))).to_table()
     problem, sample = (table[name].to_numpy() for name in ("problem", "sample"))
     keys = problem * (sample.max() + 1) + sample
@@ -251,15 +235,15 @@ def _finished(folder: Path) -> set[tuple[int, int]]:
 # ----------------------------------------------------------------------- train_verifier
 
 
-def train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
+def train_verifier(spec: specs.VerifierSpec, store: Store, work: Path) -> None:
     """Train a verifier on labelled completions, jointly with the language objective."""
     lm = _verifier_start(spec, store)
     rows = verifier_rows(spec, lm, store)
     verifier = new_verifier(lm, rows, spec.training.loss, spec.head)
 
     def keep(number: int) -> None:
-        name = verifier_name(number if number < spec.checkpoints else None)
-        save_verifier(verifier, lm.tokenizer, work / name)
+        name = stages.verifier_name(number if number < spec.checkpoints else None)
+        models.save_verifier(verifier, lm.tokenizer, work / name)
 
     history = train(
         verifier,
@@ -271,12 +255,14 @@ def train_verifier(spec: VerifierSpec, store: Store, work: Path) -> None:
         on_share=keep,
         checkpoint=work / RESUME,
     )
-    history.to_csv(work / HISTORY, index=False)
+    history.to_csv(work / stages.HISTORY, index=False)
 
 
-def verifier_rows(spec: VerifierSpec, lm: LanguageModel, store: Store) -> list[Row]:
+def verifier_rows(
+    spec: specs.VerifierSpec, lm: models.LanguageModel, store: Store
+) -> list[Row]:
     """Return the labelled rows that a verifier learns from, problem by problem."""
-    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
+    table = _read_completions(spec.completions, store)
     if spec.per_problem is not None:
         table = table[table["sample"] < spec.per_problem]
     if spec.deduplicate:
@@ -284,42 +270,45 @@ def verifier_rows(spec: VerifierSpec, lm: LanguageModel, store: Store) -> list[R
         table = table[~table.assign(text=text).duplicated(["problem", "text"])]
     return make_rows(
         lm.tokenizer,
-        [problem.question for problem in sampled_problems(spec.completions)],
+        [problem.question for problem in stages.sampled_problems(spec.completions)],
         per_problem(table, "tokens"),
         per_problem(table, "correct"),
         spec.completions.max_length,
     )
 
 
+def _read_completions(spec: specs.SampleSpec, store: Store) -> pd.DataFrame:
+    return pd.read_parquet(stages.folder_of(spec, store) / stages.COMPLETIONS)
+
+
 def _joint_rows(
-    spec: VerifierSpec, lm: LanguageModel, rows: Sequence[Row]
+    spec: specs.VerifierSpec, lm: models.LanguageModel, rows: Sequence[Row]
 ) -> list[Row]:
     """The language rows of the joint objective."""
     if spec.language_rows == "samples":
         return [row._replace(label=float("nan")) for row in rows]
     data = spec.completions.generator.data
-    originals = training_problems(data, data.n_train)
+    originals = stages.training_problems(data, data.n_train)
     return language_rows(lm, originals, spec.completions.max_length)
 
 
-def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
+def _verifier_start(spec: specs.VerifierSpec, store: Store) -> models.LanguageModel:
     """The model a verifier starts from: its generator, or the pretrained one.
 
     Raises ValueError where it reads other tokens than the completions are made of.
     """
-    base, rate = spec.base, spec.training.dropout
+    base, samples, rate = spec.base, spec.completions, spec.training.dropout
     if spec.init == "pretrained":
         return _load_pretrained(base, rate, store)
-    epoch = base.keep_epochs[-1] if spec.start else spec.completions.epoch
-    folder = epoch_folder(base, epoch, store)
-    lm = load_saved_language_model(folder, dropout=rate)
+    epoch = base.keep_epochs[-1] if spec.start else samples.epoch
+    folder = stages.epoch_folder(base, epoch, store)
+    lm = models.load_saved_language_model(folder, dropout=rate)
     if spec.start is not None:
-        sampler = load_saved_language_model(
-            epoch_folder(spec.completions.generator, spec.completions.epoch, store)
-        )
+        folder = stages.epoch_folder(samples.generator, samples.epoch, store)
+        sampler = models.load_saved_language_model(folder)
         if sampler.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
             raise ValueError(
-                f"{base.model} cannot verify {spec.completions.generator.model}: "
+                f"{base.model} cannot verify {samples.generator.model}: "
                 "their tokens differ; take two models of one family."
             )
     return lm
@@ -328,21 +317,18 @@ def _verifier_start(spec: VerifierSpec, store: Store) -> LanguageModel:
 # -------------------------------------------------------------------------------- score
 
 
-def score(spec: ScoreSpec, store: Store, work: Path) -> None:
+def score(spec: specs.ScoreSpec, store: Store, work: Path) -> None:
     """Score completions by a verifier, token by token, and aggregate the scores."""
-    own = launched().process_index, launched().num_processes
-    score_shard(spec, store, work / RESUME, *own)
-    launched().wait_for_everyone()
-    if not launched().is_main_process:
+    if not _compute_share(score_shard, spec, store, work / RESUME):
         return
     scored = _merge(work / RESUME / DONE).to_pandas()
     for how in AGGREGATIONS:
         scored[how] = [aggregate(scores, how) for scores in scored["token_scores"]]
-    scored.to_parquet(work / SCORES)
+    scored.to_parquet(work / stages.SCORES)
 
 
 def score_shard(
-    spec: ScoreSpec, store: Store, parts: Path, shard: int, shards: int
+    spec: specs.ScoreSpec, store: Store, parts: Path, shard: int, shards: int
 ) -> None:
     """Score every `shards`-th problem's completions, but for what `parts` has."""
     (parts / DONE).mkdir(parents=True, exist_ok=True)
@@ -351,14 +337,16 @@ def score_shard(
     places = [place for place in places if place not in finished]
     if not places:
         return
-    name = verifier_name(_checkpoint(spec))
-    folder = folder_of(spec.verifier, store) / name
-    verifier, tokenizer = load_saved_verifier(folder)
+    last = spec.checkpoint == spec.verifier.checkpoints
+    name = stages.verifier_name(None if last else spec.checkpoint)
+    folder = stages.folder_of(spec.verifier, store) / name
+    verifier, tokenizer = models.load_saved_verifier(folder)
     verifier.to(best_device())
-    table = pd.read_parquet(folder_of(spec.completions, store) / COMPLETIONS)
-    problems, tokens = sampled_problems(spec.completions), per_problem(table, "tokens")
+    problems = stages.sampled_problems(spec.completions)
+    tokens = per_problem(_read_completions(spec.completions, store), "tokens")
     unfinished = parts / hashlib.sha256(repr(places).encode()).hexdigest()[:16]
     unfinished.mkdir(exist_ok=True)
+    keep = _keeper(unfinished)
     token_scores = score_completions(
         verifier,
         tokenizer,
@@ -368,7 +356,7 @@ def score_shard(
         precision=spec.verifier.training.precision,
         loss=spec.verifier.training.loss,
         known=_known_scores(unfinished),
-        keep=_keeper(unfinished),
+        keep=lambda made: keep([{"row": i, "scores": s} for i, s in made.items()]),
     )
     rows = [
         {"problem": place, "sample": j, "token_scores": scores}
@@ -378,34 +366,11 @@ def score_shard(
     _write_part(rows, parts / DONE)
 
 
-def _keeper(folder: Path) -> Callable[[dict[int, np.ndarray]], None]:
-    """What adds scores to those that an interruption leaves, every SAVE_SECONDS."""
-    rows: list[dict[str, Any]] = []
-    saved = time.monotonic()
-
-    def keep(made: dict[int, np.ndarray]) -> None:
-        nonlocal saved
-        rows.extend({"row": row, "scores": scores} for row, scores in made.items())
-        if time.monotonic() - saved > SAVE_SECONDS:
-            _write_part(rows, folder)
-            rows.clear()
-            saved = time.monotonic()
-
-    return keep
-
-
 def _known_scores(folder: Path) -> dict[int, np.ndarray]:
     """The scores that an interruption left, by their completion's number."""
-    files = sorted(folder.glob("*.parquet"))
-    parts = [pd.read_parquet(file) for file in files]
+    parts = [pd.read_parquet(file) for file in sorted(folder.glob("*.parquet"))]
     pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
     return {int(row): scores for part in pairs for row, scores in part}
-
-
-def _checkpoint(spec: ScoreSpec) -> int | None:
-    """The checkpoint that scores, None where it is the last."""
-    last = spec.checkpoint == spec.verifier.checkpoints
-    return None if last else spec.checkpoint
 
 
 def per_problem(table: pd.DataFrame, column: str) -> list[list]:
@@ -417,15 +382,14 @@ def per_problem(table: pd.DataFrame, column: str) -> list[list]:
 
 # ------------------------------------------------------------------------------- shards
 
-SHARDS = {SampleSpec: sample_shard, ScoreSpec: score_shard}
-
 
 def compute_shard(
-    spec: SampleSpec | ScoreSpec, store: Store, shard: int, shards: int
+    spec: specs.SampleSpec | specs.ScoreSpec, store: Store, shard: int, shards: int
 ) -> None:
     """Compute one of `shards` parts of a stage's rows, which `obtain` then finds.
 
     A shard is every `shards`-th problem. Its stage's parents must be in the store.
     """
-    if not is_done(spec, store):
-        SHARDS[type(spec)](spec, store, store.parts(locate(spec)), shard, shards)
+    if not stages.is_done(spec, store):
+        compute = sample_shard if isinstance(spec, specs.SampleSpec) else score_shard
+        compute(spec, store, store.parts(stages.locate(spec)), shard, shards)

@@ -24,18 +24,14 @@ import psutil
 from tqdm import tqdm
 
 from gsmlib.environment import count_from, has_gpu, is_launched
-from gsmlib.study.estimates import (
-    Work,
-    estimate_disk,
-    estimate_gpu_seconds,
-    estimate_memory,
-    estimate_seconds,
-)
+from gsmlib.study import estimates
+from gsmlib.study.estimates import Work, estimate_seconds
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.stages import locate, work_of
 from gsmlib.study.store import Place, Store
 
+THREADS = "OMP_NUM_THREADS"
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
 WORKER_BYTES = 3 * 2**30
 
@@ -97,9 +93,9 @@ def plan_table(tasks: Sequence[Task]) -> pd.DataFrame:
         about = (task.place.stage, work.model, 1, int(not missing))
         costs = (
             task.seconds / 60,
-            estimate_gpu_seconds(work) / 3600,
-            estimate_disk(work) / 1e9,
-            estimate_memory(work) / 1e9,
+            estimates.estimate_gpu_seconds(work) / 3600,
+            estimates.estimate_disk(work) / 1e9,
+            estimates.estimate_memory(work) / 1e9,
         )
         rows.append((*about, *(missing * cost for cost in costs)))
     by, sums = ["stage", "model"], ["stages", "done", "core_minutes", "gpu_hours"]
@@ -179,7 +175,8 @@ def work_off(
     sorter, failed = TopologicalSorter(graph), []
     sorter.prepare()
     running: dict[Future[str], Spec] = {}
-    with _Progress(needed) as progress:
+    progress = _Progress(needed)
+    with progress.bar:
         while sorter.is_active():
             ready = sorted(sorter.get_ready(), key=lambda s: -needed[s].seconds)
             running |= {submit(spec): spec for spec in ready}
@@ -190,7 +187,7 @@ def work_off(
                 spec = running.pop(future)
                 if _finish(future):
                     sorter.done(spec)
-                    progress.finish(spec)
+                    progress.finished += needed[spec].seconds
                 else:
                     failed.append(spec)
             progress.show(spec for f, spec in running.items() if f.running())
@@ -223,16 +220,6 @@ class _Progress:
         look |= dict(miniters=0)  # the clock goes on when a stage takes longer
         self.bar = tqdm(total=total, desc="stages", **look)
 
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def finish(self, spec: Spec) -> None:
-        """Count a stage as done."""
-        self.finished += self.needed[spec].seconds
-
     def show(self, running: Iterable[Spec]) -> None:
         """Count what is running by its time so far, up to nine tenths of it."""
         now, partial = time.monotonic(), 0.0
@@ -248,38 +235,22 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
 
     start: "fork" is quicker, for processes that do not compute with torch.
     """
-    threads = str(max(1, count_cores() // workers))
-    settings = {"OMP_NUM_THREADS": threads}
-    before = set(multiprocessing.active_children())
-    with _environment(settings):
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context(start))
-        try:
-            yield pool
-        except BrokenProcessPool:
-            tqdm.write(
-                "A process died (was memory short?): going on one stage at a time."
-            )
-        except BaseException:
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables that processes started within inherit."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(start))
+    before = {name: os.environ[name] for name in [THREADS] if name in os.environ}
+    os.environ[THREADS] = str(max(1, count_cores() // workers))  # inherited
     try:
-        yield
+        yield pool
+    except BrokenProcessPool:
+        tqdm.write("A process died (was memory short?): going on one stage at a time.")
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        pool.shutdown(cancel_futures=True)
+        del os.environ[THREADS]
+        os.environ |= before
 
 
 def compute_quietly(spec: Spec, root: Path) -> str:

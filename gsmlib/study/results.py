@@ -17,15 +17,9 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from gsmlib.environment import is_launched
+from gsmlib.study import stages
 from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
-from gsmlib.study.stages import (
-    COMPLETIONS,
-    HISTORY,
-    LOSSES,
-    SCORES,
-    epoch_folder,
-    locate,
-)
+from gsmlib.study.stages import COMPLETIONS, SCORES, epoch_folder, locate
 from gsmlib.study.store import RESUME, Artifact, Place, Store
 
 if TYPE_CHECKING:
@@ -123,10 +117,9 @@ def parameter_count(spec: FinetuneSpec, store: Store) -> int:
 def epoch_losses(spec: FinetuneSpec, store: Store) -> pd.DataFrame:
     """Return epoch, train_loss, test_loss: mean nats per token of a finetuning run."""
     folder = obtain(spec, store).folder
-    history = pd.read_csv(folder / HISTORY)
+    history = pd.read_csv(folder / stages.HISTORY)
     train_loss = history.groupby("epoch")["loss"].mean()
-    test_loss = {
-        int(k): v for k, v in json.loads((folder / LOSSES).read_text()).items()
-    }
-    table = pd.DataFrame({"train_loss": train_loss, "test_loss": pd.Series(test_loss)})
+    losses = json.loads((folder / stages.LOSSES).read_text())
+    test_loss = pd.Series({int(epoch): loss for epoch, loss in losses.items()})
+    table = pd.DataFrame({"train_loss": train_loss, "test_loss": test_loss})
     return table.rename_axis("epoch").reset_index()

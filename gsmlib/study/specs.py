@@ -4,7 +4,7 @@ The store's keys are made of them. A score names its verifier and its completion
 verifier its completions, these their generator, and that its problems.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,18 @@ from gsmlib.records import Count, Dataset, ModelName, Precision, Record, Seed
 
 class Spec(Record):
     """What a stage's result depends on, or a part of that."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Raise ValueError where the fields do not go together."""
+
+    def describe(self) -> str:
+        """Say in a few words what is computed."""
+        return ""
 
 
 class DataSpec(Spec):
@@ -31,10 +43,8 @@ class DataSpec(Spec):
     seed: Seed = 0
     answers_only: bool = False
 
-    @model_validator(mode="after")
-    def _enough_problems(self) -> "DataSpec":
+    def check(self) -> None:
         check_problem_counts(self.dataset, self.n_train, self.n_test)
-        return self
 
 
 class PretrainSpec(Spec):
@@ -49,13 +59,10 @@ class PretrainSpec(Spec):
     n_texts: Count
     training: TrainSettings
 
-    @model_validator(mode="after")
-    def _enough_texts(self) -> "PretrainSpec":
+    def check(self) -> None:
         check_problem_counts(self.dataset, self.n_texts, 1)
-        return self
 
     def describe(self) -> str:
-        """Say in a few words what is computed."""
         rate = self.training.dropout
         return f"{self.model} on {self.n_texts} more texts, dropout {rate:g}"
 
@@ -73,26 +80,19 @@ class FinetuneSpec(Spec):
     max_length: Count = 400
     pretraining: PretrainSpec | None = None
 
-    @model_validator(mode="after")
-    def _same_model(self) -> "FinetuneSpec":
+    def check(self) -> None:
         if self.pretraining and self.pretraining.model != self.model:
             raise ValueError(
                 f"pretraining of {self.pretraining.model} cannot start {self.model}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _epochs_exist(self) -> "FinetuneSpec":
         late = [epoch for epoch in self.keep_epochs if epoch > self.training.epochs]
         if late or not self.keep_epochs:
             raise ValueError(
                 f"keep_epochs {list(self.keep_epochs)} must name epochs of a run of "
                 f"{self.training.epochs}"
             )
-        return self
 
     def describe(self) -> str:
-        """Say in a few words what is computed."""
         data, training = self.data, self.training
         return (
             f"{self.model} on {data.n_train} {data.dataset} problems, "
@@ -120,8 +120,7 @@ class SampleSpec(Spec):
     seed: Seed = 0
     sampler: "VerifierSpec | None" = None
 
-    @model_validator(mode="after")
-    def _can_be_sampled(self) -> "SampleSpec":
+    def check(self) -> None:
         if self.epoch not in self.generator.keep_epochs:
             kept = list(self.generator.keep_epochs)
             raise ValueError(f"epoch {self.epoch} was not kept; kept were {kept}")
@@ -134,10 +133,8 @@ class SampleSpec(Spec):
             )
         if self.split == "test":
             check_problem_counts(self.generator.data.dataset, 1, self.n_problems)
-        return self
 
     def describe(self) -> str:
-        """Say in a few words what is computed."""
         generator = self.generator
         return (
             f"{generator.model} ({generator.data.n_train} problems, epoch "
@@ -173,17 +170,14 @@ class VerifierSpec(Spec):
         """The finetuned model that decides the verifier's size and first weights."""
         return self.start or self.completions.generator
 
-    @model_validator(mode="after")
-    def _enough_completions(self) -> "VerifierSpec":
+    def check(self) -> None:
         if (self.per_problem or 1) > self.completions.n:
             raise ValueError(
                 f"{self.per_problem} completions of each problem asked for, "
                 f"{self.completions.n} are sampled"
             )
-        return self
 
     def describe(self) -> str:
-        """Say in a few words what is computed."""
         each = self.per_problem or self.completions.n
         return f"{self.base.model} on {self.completions.n_problems * each} completions"
 
@@ -195,17 +189,14 @@ class ScoreSpec(Spec):
     completions: SampleSpec
     checkpoint: Count | None = None
 
-    @model_validator(mode="after")
-    def _checkpoint_exists(self) -> "ScoreSpec":
+    def check(self) -> None:
         if (self.checkpoint or 1) > self.verifier.checkpoints:
             raise ValueError(
                 f"checkpoint {self.checkpoint} was not kept; there are "
                 f"{self.verifier.checkpoints}"
             )
-        return self
 
     def describe(self) -> str:
-        """Say in a few words what is computed."""
         count = self.completions.n_problems * self.completions.n
         return f"{count} completions of {self.completions.split} problems"
 

@@ -15,18 +15,10 @@ from gsmlib.data import Problem, load_problems
 from gsmlib.files import file_sha256
 from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
 from gsmlib.records import Record
-from gsmlib.study import estimates
+from gsmlib.study import estimates, specs
 from gsmlib.study.estimates import Work
-from gsmlib.study.specs import (
-    DataSpec,
-    FinetuneSpec,
-    PretrainSpec,
-    SampleSpec,
-    ScoreSpec,
-    Spec,
-    VerifierSpec,
-)
-from gsmlib.study.store import Place, Store, place_of
+from gsmlib.study.specs import DataSpec, FinetuneSpec, SampleSpec, Spec
+from gsmlib.study.store import Place, Store
 
 LOSSES, HISTORY = "losses.json", "history.csv"
 COMPLETIONS, SCORES = "completions.parquet", "scores.parquet"
@@ -45,11 +37,11 @@ class Stage(NamedTuple):
 
 
 STAGES: dict[type[Spec], Stage] = {
-    PretrainSpec: Stage("pretrain", 1, estimates.pretrain_work),
+    specs.PretrainSpec: Stage("pretrain", 1, estimates.pretrain_work),
     FinetuneSpec: Stage("finetune", 1, estimates.finetune_work),
     SampleSpec: Stage("sample", 1, estimates.sample_work),
-    VerifierSpec: Stage("train_verifier", 1, estimates.verifier_work),
-    ScoreSpec: Stage("score", 1, estimates.score_work),
+    specs.VerifierSpec: Stage("train_verifier", 1, estimates.verifier_work),
+    specs.ScoreSpec: Stage("score", 1, estimates.score_work),
 }
 # The defaults of each stage's records as its version had them; see `identity`.
 DEFAULTS = json.loads(Path(__file__).with_name("defaults.json").read_text())
@@ -68,10 +60,10 @@ def locate(spec: Spec) -> Place:
     """Return where a spec's artifact lies in every store: stage, key, parents."""
     values = identity(spec)
     parents = [value for _, value in spec if type(value) in STAGES]
-    if isinstance(spec, VerifierSpec):
+    if isinstance(spec, specs.VerifierSpec):
         parents.append(spec.completions.generator)
         parents += [s for s in [spec.base.pretraining] if s is not None]
-    return place_of(STAGES[type(spec)].name, values, tuple(parents))
+    return Place(STAGES[type(spec)].name, values, tuple(parents))
 
 
 def identity(spec: Record, stage: str = "") -> dict[str, Any]:
@@ -92,9 +84,9 @@ def identity(spec: Record, stage: str = "") -> dict[str, Any]:
             values[name] = (
                 identity(value, stage) if isinstance(value, Record) else value
             )
-    if isinstance(spec, FinetuneSpec | PretrainSpec):
+    if isinstance(spec, FinetuneSpec | specs.PretrainSpec):
         values["weights"] = weights_fingerprint(spec.model)
-    if isinstance(spec, DataSpec | PretrainSpec) and spec.dataset == "minigsm":
+    if isinstance(spec, DataSpec | specs.PretrainSpec) and spec.dataset == "minigsm":
         seed = spec.seed if isinstance(spec, DataSpec) else spec.training.seed
         values["problems"] = problems_fingerprint(seed)
     return values | ({"stage": row.name, "version": row.version} if row else {})

@@ -39,9 +39,13 @@ class Place(NamedTuple):
     """Where an artifact lies in every store, and what lies there."""
 
     stage: str
-    key: str
     identity: dict[str, Any]  # all that decides the result
     parents: tuple[Any, ...] = ()  # the specs of what it is made of
+
+    @property
+    def key(self) -> str:
+        """The name of its folder, which follows from the identity."""
+        return key_of(self.identity)
 
 
 class Artifact(NamedTuple):
@@ -61,13 +65,6 @@ def canonical_json(identity: dict[str, Any]) -> str:
 def key_of(identity: dict[str, Any]) -> str:
     """Return the 16 hexadecimal digits that name an artifact's folder."""
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
-
-
-def place_of(
-    stage: str, identity: dict[str, Any], parents: tuple[Any, ...] = ()
-) -> Place:
-    """Return the place of what an identity decides; its key is the identity's."""
-    return Place(stage, key_of(identity), identity, parents)
 
 
 class Store:

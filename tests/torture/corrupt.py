@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gsmlib.study.store import MANIFEST, Store, list_files, place_of, read_manifest
+from gsmlib.study.store import MANIFEST, Place, Store, list_files, read_manifest
 from torture import study
 
 REAL = 40  # one case in so many is repaired by the stages themselves
@@ -108,7 +108,7 @@ def _check_use(case: Case, pristine: Path) -> list[str]:
 
     printed = io.StringIO()
     with redirect_stdout(printed):
-        store.get(place_of(case.folder.parent.name, manifest["identity"]), make)
+        store.get(Place(case.folder.parent.name, manifest["identity"]), make)
     said = printed.getvalue()
     label = f"{case.damage} of {case.folder.parent.name}/{case.file.name}"
     faults = []
