@@ -15,7 +15,7 @@ import nbformat
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
-from test_pipeline import finetune_spec, score_spec
+from test_stages import finetune_spec, score_spec
 
 from gsmlib.data import load_problems
 from gsmlib.method.decoding import Rules, sample_completions
@@ -94,7 +94,7 @@ def test_a_kernel_that_is_killed_is_one_sentence(tmp_path):
 CELL = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from test_pipeline import finetune_spec
+from test_stages import finetune_spec
 from gsmlib.method import training
 from gsmlib.study import results, stages
 from gsmlib.study.store import Store

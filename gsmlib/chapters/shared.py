@@ -4,7 +4,7 @@ Specs: a `Base` is finetuned, samples completions of the training problems, from
 verifier is trained, which scores completions of the test problems.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -190,7 +190,7 @@ def greedy_and_sampled(
     at_n = metrics.test_at_n(correct, n)
     columns: dict[str, Any] = {"n": n, "n_problems": len(correct)}
     for name, values in zip(names, (first, at_n, correct.mean(axis=1)), strict=True):
-        columns |= limits(name, values)
+        columns |= metrics.limits(name, values)
     return columns, (first, at_n)
 
 
@@ -244,26 +244,6 @@ def matrix(table: pd.DataFrame, column: str) -> np.ndarray:
     if len(ordered) != n_problems * n:
         raise ValueError("the table lacks samples of some problems")
     return ordered[column].to_numpy().reshape(n_problems, n)
-
-
-def limits(name: str, values: np.ndarray) -> dict[str, float]:
-    """Return mean and bootstrap limits over problems as three columns.
-
-    They are called name, name_low, name_high; without a name accuracy, low, high.
-    """
-    return as_columns(name, metrics.bootstrap_interval(values.astype(float), seed=0))
-
-
-def difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """Return the mean of a - b over the same problems (P,) as three columns."""
-    return as_columns(name, metrics.paired_difference(a, b))
-
-
-def as_columns(name: str, interval: Iterable[float]) -> dict[str, float]:
-    """Return an interval as columns, which `limits` names."""
-    of = f"{name}_" if name else ""
-    names = (name or "accuracy", f"{of}low", f"{of}high")
-    return dict(zip(names, interval, strict=True))
 
 
 def mean_defined(values: np.ndarray) -> float:

@@ -6,7 +6,7 @@ mean over many such subsets. Intervals come from a bootstrap over problems; the 
 over seeds is reported apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +36,6 @@ def test_at_n(correct: np.ndarray, n: int) -> np.ndarray:
     _check_n(n, m)
     wrong = m - correct.sum(axis=1)
     return 1.0 - _subset_share(m, n)[wrong]
-
-
-test_at_n.__test__ = False  # pytest would take the paper's word for a test
 
 
 def verified_at_n(scores: np.ndarray, correct: np.ndarray, n: int) -> np.ndarray:
@@ -289,3 +286,26 @@ def _check_scores(scores: np.ndarray, correct: np.ndarray) -> None:
     if scores.shape != correct.shape:
         raise ValueError(f"scores {scores.shape} and correct {correct.shape} differ")
     refuse_nan(scores)
+
+
+# ----------------------------------------------------------------- columns of tables
+
+
+def limits(name: str, values: np.ndarray) -> dict[str, float]:
+    """Return mean and bootstrap limits over problems as three columns.
+
+    They are called name, name_low, name_high; without a name accuracy, low, high.
+    """
+    return as_columns(name, bootstrap_interval(values.astype(float), seed=0))
+
+
+def difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Return the mean of a - b over the same problems (P,) as three columns."""
+    return as_columns(name, paired_difference(a, b))
+
+
+def as_columns(name: str, interval: Iterable[float]) -> dict[str, float]:
+    """Return an interval as columns, which `limits` names."""
+    of = f"{name}_" if name else ""
+    names = (name or "accuracy", f"{of}low", f"{of}high")
+    return dict(zip(names, interval, strict=True))

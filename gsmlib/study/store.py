@@ -208,13 +208,13 @@ def find_fault(folder: Path) -> str | None:
         return f"{path} is missing, unreadable or changed."
     if key_of(manifest["identity"]) != folder.stem:
         return f"{path} is another artifact's."
+    added = set(list_files(folder)) - set(manifest["files"])
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             return f"{path} is missing."
         if file_sha256(path) != expected:
             return f"{path} has changed: its checksum is not the recorded one."
-    added = set(list_files(folder)) - set(manifest["files"])
     return f"{folder / min(added)} was not there before." if added else None
 
 

@@ -37,5 +37,7 @@ def table(settings: CalculatorSettings, store: Store) -> pd.DataFrame:
         rows.append(point.about | shares)
         if point.about["calculator"]:
             pair = greedy, shared.solved(point.specs["without"], store)
-            rows[-1] |= shared.difference("gain", *pair) | {"p": metrics.mcnemar(*pair)}
+            rows[-1] |= metrics.difference("gain", *pair) | {
+                "p": metrics.mcnemar(*pair)
+            }
     return pd.DataFrame(rows)

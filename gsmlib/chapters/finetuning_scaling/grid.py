@@ -62,7 +62,7 @@ def table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
         solved = shared.solved(greedy, store)  # (P,)
         about = point.about | {"parameters": parameter_count(greedy.generator, store)}
         right[about["model"], about["n_train"], about["seed"]] = solved
-        rows.append(about | {"n_problems": len(solved)} | shared.limits("", solved))
+        rows.append(about | {"n_problems": len(solved)} | metrics.limits("", solved))
     curves = pd.DataFrame(rows)
     trends = [_trends(curves, row, right) for row in curves.itertuples()]
     return pd.concat([curves, pd.DataFrame(trends)], axis=1)
@@ -83,8 +83,8 @@ def direct_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
         generator = point.specs["with steps"].generator
         about |= {"parameters": parameter_count(generator, store)}
         for name, solved in right.items():
-            rows.append(about | {"answers": name} | shared.limits("", solved))
-        rows[-1] |= shared.difference("gap", right["direct"], right["with steps"])
+            rows.append(about | {"answers": name} | metrics.limits("", solved))
+        rows[-1] |= metrics.difference("gap", right["direct"], right["with steps"])
     return pd.DataFrame(rows)
 
 
@@ -94,11 +94,11 @@ def _trends(curves: pd.DataFrame, row: Any, right: Right) -> dict[str, float]:
     trends: dict[str, float] = {}
     if row.n_train == curves["n_train"].max():
         x, solved = _line(same[same["model"] == row.model], "n_train", right)
-        trends |= shared.as_columns("data_slope", paired_slope(x, solved))
+        trends |= metrics.as_columns("data_slope", paired_slope(x, solved))
     if row.parameters == curves["parameters"].max():
         x, solved = _line(same[same["n_train"] == row.n_train], "parameters", right)
-        trends |= shared.as_columns("size_slope", paired_slope(x, solved))
-        trends |= shared.limits("level", solved.mean(axis=0))
+        trends |= metrics.as_columns("size_slope", paired_slope(x, solved))
+        trends |= metrics.limits("level", solved.mean(axis=0))
     return trends
 
 

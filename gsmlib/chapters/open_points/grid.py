@@ -54,12 +54,12 @@ def table(settings: OpenPointSettings, store: Store) -> pd.DataFrame:
         found, correct = _measure(spec, store, how_of(about["variant"]))
         base = bases.setdefault((about["seed"], part), found)
         row = about | {"n_problems": len(correct), "n": correct.shape[1]}
-        row |= shared.limits("", found["gain"]) | {"mean_accuracy": correct.mean()}
+        row |= metrics.limits("", found["gain"]) | {"mean_accuracy": correct.mean()}
         if "auc_gain" in found:
-            row |= shared.limits("within_auc", found["auc_gain"])
+            row |= metrics.limits("within_auc", found["auc_gain"])
         if about["point"] != BASE:
             for name, values in found.items():
-                row |= shared.difference(name, values, base[name])
+                row |= metrics.difference(name, values, base[name])
         rows.append(row)
     return pd.DataFrame(rows)
 

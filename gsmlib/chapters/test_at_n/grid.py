@@ -6,6 +6,7 @@ import pandas as pd
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.test_at_n.settings import EpochSettings
+from gsmlib.method import metrics
 from gsmlib.study.results import epoch_losses
 from gsmlib.study.store import Store
 
@@ -53,6 +54,6 @@ def _changes(
     for epoch in curve["epoch"]:
         greedy, at_n = right[seed, epoch]
         row = {"seed": seed, "epoch": epoch}
-        row |= shared.difference("rise", greedy, right[seed, best][0])
-        rows.append(row | shared.difference("fall", right[seed, peak][1], at_n))
+        row |= metrics.difference("rise", greedy, right[seed, best][0])
+        rows.append(row | metrics.difference("fall", right[seed, peak][1], at_n))
     return pd.DataFrame(rows)

@@ -116,9 +116,9 @@ def _rows(
         for place, here in zip(curve.points, solved, strict=True):
             about = point.about | {"n_problems": len(here), "method": curve.method}
             about |= {"n": curve.n, "k": place} if curve.n else {"n": place}
-            rise = shared.difference("rise", here, solved[0])
-            fall = shared.difference("fall", here, solved[-1])
-            yield about | shared.limits("", here) | rise | fall | peak
+            rise = metrics.difference("rise", here, solved[0])
+            fall = metrics.difference("fall", here, solved[-1])
+            yield about | metrics.limits("", here) | rise | fall | peak
 
 
 def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
@@ -127,7 +127,7 @@ def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
     voted: n -> (seeds, points, P), the accuracies of the vote along `along_axis(n)`.
     """
     if len(voted) < 2:
-        return shared.as_columns("growth", [np.nan] * 3)
+        return metrics.as_columns("growth", [np.nan] * 3)
     offsets = np.log(list(voted)) - np.log(list(voted)).mean()
     weights = offsets / (offsets @ offsets)
     peaks = [_peaks(values, along_axis(n)) for n, values in voted.items()]
@@ -146,4 +146,4 @@ def _peaks(values: np.ndarray, points: Sequence[int]) -> tuple[int, np.ndarray]:
 
 
 def _with_limits(name: str, value: float, resampled: np.ndarray) -> dict[str, float]:
-    return shared.as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))
+    return metrics.as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))

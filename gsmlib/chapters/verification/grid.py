@@ -71,10 +71,10 @@ def _rows(point: Point, store: Store) -> list[dict[str, Any]]:
     details = {name: measures[name] for name in MEASURES}
     about = point.about | {"parameters": parameter_count(greedy.generator, store)}
     about |= {"n_problems": len(right)}
-    gain = shared.difference("gain", best, right)
+    gain = metrics.difference("gain", best, right)
     return [
-        about | {"method": "finetuning"} | shared.limits("", right),
-        about | {"method": "verification"} | shared.limits("", best) | gain | details,
+        about | {"method": "finetuning"} | metrics.limits("", right),
+        about | {"method": "verification"} | metrics.limits("", best) | gain | details,
     ]
 
 
@@ -127,7 +127,7 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
         metrics.verified_at_n(scores, correct, REGIME_VOTERS),
     )
     rows = [
-        {"quantity": name} | shared.limits("value", value) | {"goal": goal}
+        {"quantity": name} | metrics.limits("value", value) | {"goal": goal}
         for (name, goal), value in zip(REGIME_GOALS, values, strict=True)
     ]
     pooled = metrics.pooled_auc(scores, correct)

@@ -10,6 +10,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
 from gsmlib.chapters.verifier_ablations.settings import VerifierAblationSettings
+from gsmlib.method import metrics
 from gsmlib.study.results import parameter_count
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
@@ -105,12 +106,14 @@ def _compared(
     """
     found = {}
     if usual is not None:
-        found |= shared.difference("gain", usual[place], right[place])
+        found |= metrics.difference("gain", usual[place], right[place])
     if place == len(right) - 1:
         slopes = late_slopes(right, epochs)
-        found |= shared.difference("slope", slopes, np.zeros_like(slopes))
+        found |= metrics.difference("slope", slopes, np.zeros_like(slopes))
         if usual is not None:
-            found |= shared.difference("slope_gain", late_slopes(usual, epochs), slopes)
+            found |= metrics.difference(
+                "slope_gain", late_slopes(usual, epochs), slopes
+            )
     return found
 
 
@@ -165,8 +168,8 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
         _, generator, verifier, *place = about.values()
         other = known.get((verifier, generator, *place))  # small to large came first
         known[generator, verifier, *place] = right
-        gain = shared.as_columns("gain", [np.nan] * 3)
-        gain = gain if other is None else shared.difference("gain", right, other)
+        gain = metrics.as_columns("gain", [np.nan] * 3)
+        gain = gain if other is None else metrics.difference("gain", right, other)
         rows.append(about | counts | measures | gain)
     return pd.DataFrame(rows)
 
@@ -189,6 +192,6 @@ def _pair_scores(
 def _verified(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
     """Return (P,): is the best-scored completion right; and the columns about it."""
     right, measures = shared.verified_best(spec, store)
-    columns = {"n": measures["n"], "n_problems": len(right)} | shared.limits("", right)
+    columns = {"n": measures["n"], "n_problems": len(right)} | metrics.limits("", right)
     names = ("within_auc", "mean_accuracy", "test_at_n")
     return right, columns | {name: measures[name] for name in names}

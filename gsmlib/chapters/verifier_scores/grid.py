@@ -174,7 +174,7 @@ def _quality(scores: np.ndarray, correct: np.ndarray) -> dict[str, float]:
     errors = (np.clip(scores, 0, 1) - correct) ** 2
     base = correct.mean()
     return {
-        **shared.limits("brier", errors.mean(axis=1)),
+        **metrics.limits("brier", errors.mean(axis=1)),
         "base_brier": float(base * (1 - base)),
         "within_auc": shared.mean_defined(metrics.within_problem_auc(scores, correct)),
         "pooled_auc": metrics.pooled_auc(scores, correct),
@@ -195,7 +195,7 @@ def reliability(
         here = place == number
         right = _share((correct * here).sum(axis=1), here.sum(axis=1))
         row = {"bin": int(number), "count": here.sum(), "score": scores[here].mean()}
-        rows.append(row | shared.as_columns("right", right))
+        rows.append(row | metrics.as_columns("right", right))
     return rows
 
 
