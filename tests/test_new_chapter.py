@@ -23,6 +23,7 @@ from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim, Point
 from gsmlib.chapters.shared import computed, describe, each_seed, greedily
 from gsmlib.chapters.study_settings import OneModel, StudySettings
+from gsmlib.method.metrics import Interval
 from gsmlib.study.results import sample
 
 
@@ -54,11 +55,11 @@ def draw(table: pd.DataFrame, axes: Axes) -> Axes:
     return axes
 
 
+@rules.judge
 def x1(table):
-    share = table["ended"].mean()
-    sentence = f"{100 * share:.0f} % of the solutions end."
-    word = rules.REPRODUCED if share > 0.99 else rules.INCONCLUSIVE
-    return rules.Verdict("X1", word, share, share, share, len(table), sentence)
+    share = Interval(*3 * [table["ended"].mean()])
+    sentence = f"{100 * share.mean:.0f} % of the solutions end"
+    return rules.decide(share.mean > 0.99, False), share, sentence
 
 
 CHAPTER = Chapter(
@@ -158,7 +159,7 @@ def test_the_page_has_its_figure_its_question_and_its_cost(checkout):
 def test_its_claim_is_judged_behind_the_papers(checkout):
     printed = run(checkout, "claims", "--scale", "smoke")
     assert printed.index("C17 not testable") < printed.index("X1 ")
-    assert "% of the solutions end." in printed
+    assert "% of the solutions end; one seed." in printed
 
 
 def test_its_figure_is_redrawn_byte_for_byte(checkout):

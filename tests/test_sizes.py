@@ -1,0 +1,72 @@
+"""Sizes of models: those with a name here, and of any other by its config."""
+
+import pytest
+from transformers import GPT2Config, LlamaConfig
+
+from gsmlib.method.models import load_language_model
+from gsmlib.method.sizes import MINI_SIZES, SIZES, Size, size_of
+from gsmlib.records import SettingsError
+from gsmlib.study.estimates import (
+    Work,
+    all_epochs_fit,
+    estimate_disk,
+    estimate_memory,
+    estimate_seconds,
+)
+
+LLAMA = LlamaConfig(
+    vocab_size=1000,
+    hidden_size=64,
+    intermediate_size=128,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    tie_word_embeddings=False,
+)
+
+
+@pytest.mark.parametrize("name", [f"{n}:random" for n in ("tiny", *MINI_SIZES)])
+def test_named_sizes_are_about_right(name):
+    lm, size = load_language_model(name), size_of(name)
+    config = lm.model.config
+    assert (size.layers, size.width) == (config.n_layer, config.n_embd)
+    assert size.millions == pytest.approx(lm.model.num_parameters() / 1e6, rel=0.5)
+    assert size.vocabulary == pytest.approx(len(lm.tokenizer), rel=0.1)
+
+
+def test_an_unknown_models_size_is_its_configs(tmp_path):
+    LLAMA.save_pretrained(tmp_path)
+    attention = 64 * 64 * 2 + 64 * 32 * 2
+    layer = attention + 3 * 64 * 128 + 2 * 64
+    parameters = 3 * layer + 64 + 2 * 1000 * 64
+    assert size_of(str(tmp_path)) == Size(parameters / 1e6, 3, 64, 1000)
+
+
+def test_a_7b_model_costs_what_7b_cost(tmp_path):
+    config = LlamaConfig()  # Llama 2 7B's sizes
+    config.save_pretrained(tmp_path)
+    assert size_of(str(tmp_path)).millions == pytest.approx(6738, rel=0.001)
+    big, gpt2 = (
+        Work("train", model, 1e6, models=1) for model in (str(tmp_path), "gpt2")
+    )
+    assert estimate_memory(big) > 100e9 > 10 * estimate_memory(gpt2)
+    assert estimate_seconds(big) > 50 * estimate_seconds(gpt2)
+    assert estimate_disk(big) == pytest.approx(4 * 6.738e9, rel=0.001)
+
+
+def test_what_there_is_no_config_of_is_refused_in_a_sentence():
+    with pytest.raises(SettingsError) as refusal:
+        size_of("no/such-model")
+    sentence = str(refusal.value)
+    assert "'no/such-model'" in sentence and "gpt2-xl" in sentence
+    assert sentence.endswith(".") and "\n" not in sentence
+
+
+def test_a_name_that_begins_as_ours_is_not_ours(tmp_path, monkeypatch):
+    """Small models are told by their size, not by the letters of their name."""
+    monkeypatch.chdir(tmp_path)
+    GPT2Config(n_embd=2048, n_layer=24, n_head=16).save_pretrained("mini-giant")
+    assert not all_epochs_fit("mini-giant", 20)
+    assert all_epochs_fit("mini-3m", 20) and all_epochs_fit("smollm2-135m", 2)
+    assert not all_epochs_fit("gpt2", 20)
+    assert "mini-giant" not in SIZES
