@@ -4,7 +4,7 @@ A chapter asks one question of the paper in one notebook. Its folder holds its s
 its grid, its figures and its verdicts; its record says what of these there is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,12 +61,12 @@ class Chapter(NamedTuple):
     figures: Sequence[Figure] = ()
     claims: Sequence[Claim] = ()
     grid: Callable[[Any], list[Point]] | None = None
-    scales: Values | Mapping[str, dict[str, Any]] = {}
+    scales: Values = {}
     reads_others: bool = False
 
     def resolve(self, more: str = "", **parameters: Any) -> Any:
         """Return the full settings; see `settings.resolve`."""
-        return resolve(self.name, self.kind, dict(self.scales), more, **parameters)
+        return resolve(self.name, self.kind, self.scales, more, **parameters)
 
     def settings(self, more: str = "", **parameters: Any) -> Any:
         """`resolve`, printed: versions, device and every resolved value."""
