@@ -9,9 +9,11 @@ import pytest
 from test_stages import finetune_spec, sample_spec, score_spec
 
 from gsmlib.records import SettingsError
-from gsmlib.study import cluster, pool, results
+from gsmlib.study import cluster, results
 from gsmlib.study.cluster import count_shards, prepare_on_ray
-from gsmlib.study.pool import Stage, estimate_seconds, list_tasks, needed_tasks
+from gsmlib.study.estimates import estimate_seconds
+from gsmlib.study.pool import Task, list_tasks, needed_tasks
+from gsmlib.study.stages import locate, work_of
 from gsmlib.study.store import Store
 
 ray = pytest.importorskip("ray", reason="Ray, an extra, is not installed")
@@ -127,8 +129,10 @@ def test_an_address_that_nobody_answers_at_is_refused_at_once(tmp_path):
 
 def test_a_stage_has_as_many_shards_as_it_is_worth(monkeypatch):
     def shards(spec, workers=100, on_gpu=False):
-        stage = Stage(spec, estimate_seconds(spec), False, True)
-        return count_shards(stage, workers, on_gpu)
+        work = work_of(spec)
+        about = locate(spec), work, estimate_seconds(work)
+        task = Task(spec, *about, done=False, asked=True)
+        return count_shards(task, workers, on_gpu)
 
     monkeypatch.setattr(cluster, "SHARD_SECONDS", 3)
     long = sample_spec(generator=finetune_spec(model="gpt2-xl"), n=500)
@@ -137,4 +141,4 @@ def test_a_stage_has_as_many_shards_as_it_is_worth(monkeypatch):
     monkeypatch.setattr(cluster, "SHARD_SECONDS", 0.4)
     assert shards(score_spec().replace(completions=long)) == long.n_problems
     assert shards(sample_spec(n=1)) == 1
-    assert shards(long.generator) == 1 and pool.estimate_seconds(long.generator) > 1
+    assert shards(long.generator) == 1 and estimate_seconds(work_of(long.generator)) > 1

@@ -30,7 +30,7 @@ from gsmlib.method.decoding import Rules, sample_completions
 from gsmlib.method.models import load_language_model
 from gsmlib.report import run as report
 from gsmlib.study import pool
-from gsmlib.study.stages import compute
+from gsmlib.study.results import obtain
 from gsmlib.study.store import Store
 from torture import study
 
@@ -213,7 +213,7 @@ def _finetune(name: str, folder: Path) -> None:
         redirect_stdout(io.StringIO()),
         redirect_stderr(io.StringIO()),
     ):
-        compute(spec, Store(folder / "store"))
+        obtain(spec, Store(folder / "store"))
     raise Computed
 
 
