@@ -76,12 +76,30 @@ def resolve(
     if scale == DEFAULT_SCALE:
         scale = os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE
     check_scale(scale)
+    _check_own(notebook, kind, own)
     values = {**SCALES[scale], **own.get(scale, {}), **given}
     values = {k: v for k, v in values.items() if k in kind.model_fields}
     try:
         return kind(**{"scale": scale, **_derived(kind, values), **values})
     except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "missing":
+            raise SettingsError(
+                f"{notebook} has no value of {first['loc'][0]} at scale {scale}; give "
+                "one, or add it to its chapter's SCALES."
+            ) from None
         raise SettingsError(_sentence(error)) from None
+
+
+def _check_own(notebook: str, kind: type[Record], own: Values) -> None:
+    """Refuse values of a chapter for scales or settings that there are not."""
+    unknown = [name for name in own if name not in SCALES]
+    unknown += [n for some in own.values() for n in some if n not in kind.model_fields]
+    if unknown:
+        raise SettingsError(
+            f"SCALES of {notebook} names {unknown[0]!r}, which is neither a scale nor "
+            "one of its settings."
+        )
 
 
 def announce(notebook: str, settings: Record) -> None:

@@ -26,7 +26,9 @@ FILE = Path(__file__).with_suffix(".json")
 DEFAULTS = project_root() / "gsmlib" / "study" / "defaults.json"
 MAKERS = "gsmlib.study.making"
 # What is asked for, and where it lies, are not how it is made.
-ROOMS_APART = {f"gsmlib.{name}" for name in ("study.specs", "study.store", "records")}
+ROOMS_APART = {"gsmlib.study.store", "gsmlib.records"}
+SPECS = "gsmlib.study.specs"  # of its classes what is computed from fields counts alone
+NOT_COMPUTED = ("check", "describe", "_possible")
 APART = {("gsmlib.study.stages", "locate"), ("gsmlib.environment", "cache_folder")}
 
 Sources = dict[str, str]  # by the module's name
@@ -103,8 +105,9 @@ def resolve(sources: Sources, module: str, name: str) -> Name | None:
         if name in known.defined:
             return module, name
         origin, original = known.imported.get(name, ("", ""))
-        if f"{origin}.{original}" in sources:
-            return f"{origin}.{original}", ""  # a whole module
+        whole = f"{origin}.{original}".rstrip(".")
+        if whole in sources:
+            return whole, ""
         if origin not in sources:
             return None
         module, name = origin, original
@@ -133,6 +136,19 @@ def global_names(scope: symtable.SymbolTable) -> set[str]:
     return own.union(*map(global_names, scope.get_children()))
 
 
+def definitions(sources: Sources, name: Name) -> list[ast.stmt]:
+    """Return the statements that define a name; of a spec its methods, not its fields.
+
+    A spec's fields are in the key already, by their values.
+    """
+    found = parse(sources[name[0]]).defined[name[1]]
+    if name[0] != SPECS:
+        return found
+    members = [m for node in found for m in getattr(node, "body", [])]
+    methods = [m for m in members if isinstance(m, ast.FunctionDef)]
+    return [method for method in methods if method.name not in NOT_COMPUTED]
+
+
 def made_of(sources: Sources, maker: Name) -> set[Name]:
     """Return all definitions of gsmlib that a maker's result may depend on."""
     found: set[Name] = set()
@@ -143,7 +159,7 @@ def made_of(sources: Sources, maker: Name) -> set[Name]:
             continue
         found.add(name)
         module = name[0]
-        for node in parse(sources[module]).defined[name[1]]:
+        for node in definitions(sources, name):
             for word, attribute in mentions(node):
                 target = resolve(sources, module, word)
                 if target and not target[1]:  # a module: what is taken of it
@@ -157,7 +173,7 @@ def made_of(sources: Sources, maker: Name) -> set[Name]:
 
 
 def without_words(source: str) -> str:
-    """Return a source without comments, docstrings and white space."""
+    """Return a source without comments, docstrings and empty lines."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -169,7 +185,7 @@ def without_words(source: str) -> str:
         if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
             line, place = token.start
             lines[line - 1] = lines[line - 1][:place]
-    return "".join("".join(lines).split())
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def digest(source: str) -> str:
@@ -180,11 +196,11 @@ def digest(source: str) -> str:
 def digest_of(sources: Sources, name: Name) -> str:
     """Return the digest of a definition, decorators included."""
     source, parts = sources[name[0]], []
-    for node in parse(source).defined[name[1]]:
+    for node in definitions(sources, name):
         decorators = getattr(node, "decorator_list", [])
         parts += [f"@{ast.unparse(decorator)}\n" for decorator in decorators]
         parts.append(ast.get_source_segment(source, node) + "\n")
-    return digest("".join(parts) if name[1] else source)
+    return digest("".join(parts))
 
 
 def current_code(sources: Sources | None = None) -> dict[str, dict]:
@@ -192,7 +208,8 @@ def current_code(sources: Sources | None = None) -> dict[str, dict]:
     sources = sources or read_sources()
     stages = {}
     for stage in STAGES.values():
-        names = sorted(made_of(sources, (MAKERS, stage.name)))
+        found = made_of(sources, (MAKERS, stage.name))
+        names = sorted(name for name in found if definitions(sources, name))
         code = {f"{m.removeprefix('gsmlib.')}.{n}": (m, n) for m, n in names}
         code = {name: digest_of(sources, where) for name, where in code.items()}
         stages[stage.name] = {"version": stage.version, "code": code}
@@ -261,26 +278,35 @@ def current_defaults() -> dict[str, dict]:
     }
 
 
+def new_fields(known: dict[str, dict], now: dict[str, dict]) -> list[str]:
+    """Return a sentence for each field with a default that is not noted yet."""
+    said = []
+    for stage, entry in now.items():
+        noted = known.get(stage, {"defaults": {}})["defaults"]
+        for record, fields in entry["defaults"].items():
+            new = fields.keys() - noted.get(record, {}).keys()
+            said += [f"{record}.{name} is new: run `make versions`." for name in new]
+    return list(dict.fromkeys(said))
+
+
 def changed_defaults(known: dict[str, dict], now: dict[str, dict]) -> list[str]:
-    """Return a sentence for each default that is another, or not noted.
+    """Return a sentence for each noted default that is another, or gone.
 
     Refused without a new version: the keys of what is stored leave defaults out.
     """
     said = []
-    for stage, entry in now.items():
-        before = known.get(stage, {"version": None, "defaults": {}})
-        for record, fields in entry["defaults"].items():
-            noted = before["defaults"].get(record, {})
-            for name in fields.keys() - noted.keys():
-                said.append(f"{record}.{name} is new: run `make versions`.")
-            if entry["version"] != before["version"]:
-                continue
-            for name in noted.keys() & fields.keys():
-                if noted[name] != fields[name]:
+    for stage, before in known.items():
+        entry = now.get(stage, {"version": None, "defaults": {}})
+        if entry["version"] != before["version"]:
+            continue
+        for record, fields in before["defaults"].items():
+            for name, default in fields.items():
+                found = entry["defaults"].get(record, {}).get(name, "gone")
+                if found != default:
                     said.append(
-                        f"The default of {record}.{name} was {noted[name]!r} in this "
-                        f"version of stage {stage} and is {fields[name]!r}: raise the "
-                        "version in study.stages.STAGES, or keep it."
+                        f"The default of {record}.{name} was {default!r} in this "
+                        f"version of stage {stage} and is {found!r}: raise the version "
+                        "in study.stages.STAGES, or keep it."
                     )
     return said
 
@@ -289,7 +315,7 @@ def main() -> None:
     """Note code and defaults as they are; refuse defaults that changed in silence."""
     known = json.loads(DEFAULTS.read_text())
     defaults = current_defaults()
-    refused = [s for s in changed_defaults(known, defaults) if "raise" in s]
+    refused = changed_defaults(known, defaults)
     if refused:
         raise SystemExit("\n".join(refused))
     DEFAULTS.write_text(json.dumps(defaults, indent=1) + "\n")

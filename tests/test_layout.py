@@ -162,7 +162,7 @@ def test_what_the_house_rules_out(what):
     assert not found
 
 
-def test_only_the_pipeline_and_its_callers_touch_the_store():
+def test_only_study_and_what_stands_above_it_touch_the_store():
     users = {
         name_of(path)
         for path in CODE

@@ -9,7 +9,11 @@ import sys
 import nbformat
 import pytest
 
+from gsmlib import chapters, paper
+from gsmlib.chapters.export import Figure
+from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.environment import project_root
+from gsmlib.records import Record, SettingsError
 
 RECORD = '''"""Do the greedy solutions end? A chapter of a test."""
 
@@ -167,6 +171,34 @@ def test_its_figure_is_redrawn_byte_for_byte(checkout):
     before = {p.name: p.read_bytes() for p in figures.glob("ends*.[ps]*")}
     assert "ends_of_solutions.png" in run(checkout, "figures", str(figures))
     assert before == {p.name: p.read_bytes() for p in figures.glob("ends*.[ps]*")}
+
+
+ENDS = Figure("ends_of_x", None, None, "solutions that end")
+MINE = paper.Claim("X1", "nowhere", "ends", "all end", "All end.", "share")
+
+
+@pytest.mark.parametrize(
+    ("name", "figures", "claims", "words"),
+    [
+        ("03_verification", (), (), "Two notebooks are called 03_verification"),
+        ("12_x", (Figure("fig5_x", None),), (), "Two figures have the id fig5"),
+        ("12_x", (Figure("lengths_x", None),), (), "lengths_x needs own_words"),
+        ("12_x", (ENDS,), (Claim("C5", "ends", None),), "Two claims have the id C5"),
+        ("12_x", (ENDS,), (Claim("X1", "ends", None),), "X1 is no claim of the paper"),
+        ("12_x", (ENDS,), (Claim("X1", "fig5", None, MINE),), "no figure of 12_x"),
+    ],
+)
+def test_records_that_contradict_each_other_are_refused(name, figures, claims, words):
+    mine = Chapter(name, Record, figures, claims)
+    with pytest.raises(SettingsError, match=words):
+        chapters.check([*chapters.CHAPTERS, mine])
+    right = Chapter("12_x", Record, (ENDS,), (Claim("X1", "ends", None, MINE),))
+    chapters.check([*chapters.CHAPTERS, right])
+
+
+def test_a_folder_that_is_not_there_is_named():
+    with pytest.raises(SettingsError, match="FOLDERS names 'verifcation'"):
+        chapters.load("verifcation")
 
 
 def test_its_settings_reach_its_stages(checkout):

@@ -103,9 +103,9 @@ def test_a_failing_notebook_is_named_and_the_others_run(
     found = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
     names = [outcome.notebook for outcome in outcomes]
     pages = {f"{name}.{kind}" for name in names for kind in ("ipynb", "html")}
-    assert found == pages | {"index.html", "figures/fig3_test.png"}
+    assert found == pages | {"index.html", "figures/ledger_of_claims.png"}
     index = (folder / "index.html").read_text()
-    assert "it is broken" in index and 'src="figures/fig3_test.png"' in index
+    assert "it is broken" in index and 'src="figures/ledger_of_claims.png"' in index
     assert 'href="00_dataset.html"' in index and "What is $x^2$?" in index
 
 
@@ -220,8 +220,9 @@ def folder(tmp_path_factory):
         page.Section(claims.CHAPTER, "Which?"),
     ]
     outcomes = [page.Outcome("03_verification", 61.0, "03_verification failed: <x>")]
-    write_executed(run / "03_verification.ipynb", images[0])
-    execute.write_notebook(run / "03_verification.ipynb", "03_verification")
+    for name in ("03_verification", "10_claims"):
+        write_executed(run / f"{name}.ipynb", images[0])
+        execute.write_notebook(run / f"{name}.ipynb", name)
     row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
     costs = pd.DataFrame([row])
     page.write_index(run, "quick", sections, outcomes, costs, source)

@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from gsmlib import environment
+from gsmlib import environment, settings
 from gsmlib.chapters import CHAPTERS, find, resolve
 from gsmlib.method import recipe
-from gsmlib.records import SettingsError
+from gsmlib.records import Record, SettingsError
 from gsmlib.scales import SCALES
 from gsmlib.study import specs
 
@@ -82,6 +82,27 @@ def test_settings_prints_versions_and_every_value(capsys):
     find("02_test_at_n").settings(scale="smoke")
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("torch", "CPU", "epochs 2", "scale smoke"))
+
+
+def test_a_value_that_a_scale_lacks_is_named():
+    with pytest.raises(SettingsError) as refusal:
+        settings.resolve("12_mine", Mine, {"smoke": {"bins": 3}}, scale="quick")
+    assert str(refusal.value).startswith("12_mine has no value of bins at scale quick;")
+    mine = settings.resolve("12_mine", Mine, {"smoke": {"bins": 3}}, scale="smoke")
+    assert mine.bins == 3
+
+
+@pytest.mark.parametrize("own", [{"smok": {"bins": 3}}, {"smoke": {"bns": 3}}])
+def test_misspelt_values_of_a_chapter_are_refused(own):
+    with pytest.raises(SettingsError, match="'(smok|bns)', which is neither a scale"):
+        settings.resolve("12_mine", Mine, own, scale="smoke", bins=3)
+
+
+class Mine(Record):
+    """Settings of a chapter that is none of ours."""
+
+    scale: str
+    bins: int
 
 
 def make_finetune(**changes):

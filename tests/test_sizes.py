@@ -3,8 +3,9 @@
 import pytest
 from transformers import GPT2Config, LlamaConfig
 
+from gsmlib.chapters import finetuning_scaling, resolve
 from gsmlib.method.models import load_language_model
-from gsmlib.method.sizes import MINI_SIZES, SIZES, Size, size_of
+from gsmlib.method.sizes import MINI_SIZES, SIZES, Size, check_model, size_of
 from gsmlib.records import SettingsError
 from gsmlib.study.estimates import (
     Work,
@@ -13,6 +14,7 @@ from gsmlib.study.estimates import (
     estimate_memory,
     estimate_seconds,
 )
+from gsmlib.study.store import Store
 
 LLAMA = LlamaConfig(
     vocab_size=1000,
@@ -70,3 +72,27 @@ def test_a_name_that_begins_as_ours_is_not_ours(tmp_path, monkeypatch):
     assert all_epochs_fit("mini-3m", 20) and all_epochs_fit("smollm2-135m", 2)
     assert not all_epochs_fit("gpt2", 20)
     assert "mini-giant" not in SIZES
+
+
+@pytest.mark.parametrize("name", ["tiny", "gpt2:random", "mini-9m", "mini-9m:random"])
+def test_names_that_no_model_has_are_refused(name):
+    with pytest.raises(SettingsError, match="known names: mini-0.1m"):
+        size_of(name)
+    with pytest.raises(SettingsError, match="known names: mini-0.1m"):
+        check_model(name)
+
+
+def test_a_folder_without_weights_is_refused_before_computing(tmp_path):
+    LLAMA.save_pretrained(tmp_path)
+    with pytest.raises(SettingsError, match="no safetensors weights"):
+        check_model(str(tmp_path))
+
+
+def test_nothing_is_computed_where_one_of_the_models_is_not_there(tmp_path):
+    settings = resolve(
+        "04_finetuning_scaling", scale="smoke", models="tiny:random,gpt2"
+    )
+    store = Store(tmp_path)
+    with pytest.raises(SettingsError, match="'gpt2'"):
+        finetuning_scaling.table(settings, store)
+    assert not list(tmp_path.glob("*/*"))

@@ -12,6 +12,7 @@ from stage_code import (
     current_defaults,
     digest,
     made_of,
+    new_fields,
     read_sources,
 )
 from test_stages import finetune_spec, score_spec
@@ -35,7 +36,7 @@ def test_the_code_of_every_stage_is_the_noted_one():
     [
         ('def f(x):\n    """Other words."""\n    return x + 1  # why\n', True),
         ("def f(x):\n    return (\n        x + 1\n    )\n", False),  # told apart: safe
-        ("def f(x):\n\n    return x  +  1\n", True),
+        ("def f(x):\n\n    return x + 1\n", True),
         ('def f(x):\n    """Words."""\n    return x + 2\n', False),
         ('def f(x):\n    """Words."""\n    return x - 1\n', False),
     ],
@@ -48,6 +49,12 @@ def test_only_what_computes_counts(source, same):
 def test_a_hash_in_a_text_is_no_comment():
     assert digest('x = "####"  # a mark\n') == digest('x = "####"\n')
     assert digest('x = "#### a"\n') != digest('x = "#### b"\n')
+
+
+def test_white_space_that_decides_counts():
+    assert digest('x = " ".join(y)\n') != digest('x = "".join(y)\n')
+    inside = "for x in y:\n    f(x)\n    g(x)\n"
+    assert digest(inside) != digest("for x in y:\n    f(x)\ng(x)\n")
 
 
 # ------------------------------------------------------- what a stage is found to be of
@@ -83,6 +90,9 @@ def changed(module, name):
         ("data.minigsm", "make_problem", "*"),
         ("data.webtext", "make_web_text", "pretrain"),
         ("study.stages", "shortened", "finetune train_verifier"),
+        ("study.stages", "epoch_name", "finetune sample train_verifier"),
+        ("study.specs", "base", "train_verifier"),
+        ("study.specs", "describe", ""),
         ("method.pretraining", "pretrain", ""),  # of the shipped weights: no stage
         ("chapters.shared", "verifier", ""),
     ],
@@ -101,16 +111,18 @@ def test_lazy_imports_aliases_and_constants_are_followed():
     sources = {
         "gsmlib.a": (
             "from gsmlib import b as other\n"
+            "import gsmlib.e as whole\n"
             "def maker():\n"
             "    from gsmlib.c import deep as renamed\n"
-            "    return other.f(renamed)\n"
+            "    return other.f(renamed) + whole.h()\n"
         ),
         "gsmlib.b": "N = 3\ndef f(x, n=N):\n    return g(x)\ndef g(x):\n    return x\n",
         "gsmlib.c": "from gsmlib.d import deep\n",
+        "gsmlib.e": "def h():\n    return 1\n",
         "gsmlib.d": "class Base: ...\nclass deep(Base): ...\ndef unused(): ...\n",
     }
     found = made_of(sources, ("gsmlib.a", "maker"))
-    expected = "a.maker b.f b.g b.N d.deep d.Base".split()
+    expected = "a.maker b.f b.g b.N d.deep d.Base e.h".split()
     assert found == {(f"gsmlib.{m}", n) for m, n in (e.split(".") for e in expected)}
 
 
@@ -155,8 +167,9 @@ def grown(monkeypatch):
 
 
 def test_the_defaults_are_the_noted_ones():
-    assert not changed_defaults(DEFAULTS, current_defaults())
-    assert current_defaults() == DEFAULTS
+    now = current_defaults()
+    assert not changed_defaults(DEFAULTS, now) + new_fields(DEFAULTS, now)
+    assert now == DEFAULTS
 
 
 def test_a_new_field_with_a_default_changes_no_key(grown):
@@ -185,15 +198,23 @@ def test_a_default_counts_as_it_was_noted(monkeypatch):
 def test_a_changed_default_asks_for_a_new_version():
     known = json.loads(json.dumps(DEFAULTS))
     known["sample"]["defaults"]["SampleSpec"]["calculator"] = False
-    (sentence,) = changed_defaults(known, current_defaults())
+    (sentence,) = changed_defaults(known, DEFAULTS)
     assert "SampleSpec.calculator" in sentence and "raise the version" in sentence
     known["sample"]["version"] -= 1  # as if it had been raised since
-    assert not changed_defaults(known, current_defaults())
+    assert not changed_defaults(known, DEFAULTS)
+
+
+def test_a_field_that_is_gone_asks_for_a_new_version():
+    """Renamed with another default it would else give old results for new."""
+    now = json.loads(json.dumps(DEFAULTS))
+    del now["finetune"]["defaults"]["TrainSettings"]["adam_beta2"]
+    (sentence,) = changed_defaults(DEFAULTS, now)
+    assert "TrainSettings.adam_beta2" in sentence and "'gone'" in sentence
 
 
 def test_a_default_that_is_not_noted_is_asked_for():
     known = json.loads(json.dumps(DEFAULTS))
     del known["finetune"]["defaults"]["DataSpec"]["seed"]
-    (sentence,) = changed_defaults(known, current_defaults())
+    (sentence,) = new_fields(known, DEFAULTS)
     assert sentence == "DataSpec.seed is new: run `make versions`."
     assert "seed" in DataSpec.model_fields

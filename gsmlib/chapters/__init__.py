@@ -3,10 +3,12 @@
 Adding one is a folder, a notebook of the record's name, and a line in FOLDERS.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gsmlib import paper
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.records import SettingsError
@@ -24,9 +26,48 @@ FOLDERS = """
     open_points
     claims
 """.split()
-CHAPTERS: tuple[Chapter, ...] = tuple(
-    import_module(f"gsmlib.chapters.{folder}").CHAPTER for folder in FOLDERS
-)
+
+
+def load(folder: str) -> Chapter:
+    """Return the record of a chapter's folder; SettingsError where there is none."""
+    name = f"gsmlib.chapters.{folder}"
+    try:
+        return import_module(name).CHAPTER
+    except (ModuleNotFoundError, AttributeError) as error:
+        if error.name not in (name, "CHAPTER"):
+            raise  # a fault of its own, inside the folder
+        raise SettingsError(
+            f"FOLDERS names {folder!r}, but gsmlib/chapters/{folder} has no CHAPTER."
+        ) from error
+
+
+def check(chapters: Sequence[Chapter]) -> None:
+    """Raise SettingsError where records contradict each other or lack what is shown."""
+    claims = [(chapter, claim) for chapter in chapters for claim in chapter.claims]
+    figures = [figure for chapter in chapters for figure in chapter.figures]
+    for what, names in {
+        "notebooks are called": [chapter.name for chapter in chapters],
+        "figures have the id": [figure.id for figure in figures],
+        "claims have the id": [claim.id for _, claim in claims],
+    }.items():
+        for name in names:
+            if names.count(name) > 1:
+                raise SettingsError(f"Two {what} {name}; each needs one of its own.")
+    for figure in figures:
+        if not figure.own_words and figure.id not in paper.FIGURES:
+            raise SettingsError(f"The figure {figure.name} needs own_words.")
+    for chapter, claim in claims:
+        if claim.figure not in [figure.id for figure in chapter.figures]:
+            raise SettingsError(
+                f"{claim.id} is judged by {claim.figure!r}, which is no figure of "
+                f"{chapter.name}."
+            )
+        if not claim.own and claim.id not in [known.id for known in paper.CLAIMS]:
+            raise SettingsError(f"{claim.id} is no claim of the paper: it needs own.")
+
+
+CHAPTERS: tuple[Chapter, ...] = tuple(map(load, FOLDERS))
+check(CHAPTERS)
 
 
 def find(name: str) -> Chapter:

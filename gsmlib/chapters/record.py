@@ -45,7 +45,7 @@ class Claim(NamedTuple):
 
     def verdict(self, table: pd.DataFrame) -> Verdict:
         """Return the verdict from the table of the claim's figure."""
-        return self.judge(table)._replace(own=self.own)
+        return self.judge(table)._replace(id=self.id, own=self.own)
 
 
 class Chapter(NamedTuple):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from gsmlib.method.sizes import MINI_SIZES, WEIGHTS
+from gsmlib.method.sizes import MINI_SIZES, WEIGHTS, known_names
 from gsmlib.method.smollm2 import converted_folder
 from gsmlib.method.tokenizer import SCORE, load_tokenizer
 
@@ -39,12 +39,6 @@ class LanguageModel(NamedTuple):
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-
-
-def known_names() -> list[str]:
-    """The names of `load_language_model` that need neither a folder nor the hub."""
-    minis = [name + suffix for name in MINI_SIZES for suffix in ("", ":random")]
-    return [*minis, "tiny:random", "smollm2-135m"]
 
 
 def load_language_model(

@@ -42,13 +42,32 @@ SIZES = {
 }
 
 
+def known_names() -> list[str]:
+    """Return the names of models that need neither a folder nor the hub."""
+    minis = [name + suffix for name in MINI_SIZES for suffix in ("", ":random")]
+    return [*minis, "tiny:random", "smollm2-135m"]
+
+
 def size_of(model: str) -> Size:
     """Return a model's size; that of a folder or of the hub's is read off its config.
 
     Raises SettingsError where there is no such model, or its config is not at hand.
     """
-    name = model.removesuffix(":random")
-    return SIZES.get(name) or _read_size(name)
+    if model in known_names():
+        model = model.removesuffix(":random")
+    elif model == "tiny":
+        return _read_size(model)
+    return SIZES.get(model) or _read_size(model)
+
+
+def check_model(model: str) -> None:
+    """Raise SettingsError where a model cannot be had, before anything is computed."""
+    if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")):
+        raise SettingsError(
+            f"{model} holds no safetensors weights, the only kind read."
+        )
+    if model not in known_names():
+        _read_size(model)
 
 
 @cache
@@ -63,8 +82,8 @@ def _read_size(model: str) -> Size:
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"No config of a model {model!r} could be read "
-            f"({str(error).splitlines()[0]}); known names: {', '.join(SIZES)}, or a "
-            "folder or a name of the hub."
+            f"({str(error).splitlines()[0].rstrip('.')}); known names: "
+            f"{', '.join(known_names())}, or a folder or a name of the hub."
         ) from error
     text = config.get_text_config()
     millions = empty.num_parameters() / 1e6

@@ -87,7 +87,7 @@ def finetune(spec: specs.FinetuneSpec, store: Store, work: Path) -> None:
 
     def after_epoch(epoch: int, summary: dict) -> None:
         if epoch in spec.keep_epochs:
-            models.save_language_model(lm, work / f"epoch-{epoch}")
+            models.save_language_model(lm, work / stages.epoch_name(epoch))
         loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
         _note_loss(work / stages.LOSSES, epoch, loss)
 

@@ -24,6 +24,7 @@ import psutil
 from tqdm import tqdm
 
 from gsmlib.environment import count_from, has_gpu, is_launched
+from gsmlib.method.sizes import check_model
 from gsmlib.study import estimates
 from gsmlib.study.estimates import Work, estimate_seconds
 from gsmlib.study.results import obtain
@@ -148,9 +149,11 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
 
     Does nothing where little is missing or one worker is all there is: the stages are
     then computed where they are asked for. A stage that fails is left to whoever asks
-    for it, who gets its error.
+    for it, who gets its error; a model that cannot be had is refused before all.
     """
     needed = needed_tasks(list_tasks(specs, store))
+    for model in {task.work.model for task in needed.values()}:
+        check_model(model)
     workers = min(count_workers(), len(needed))
     seconds = sum(stage.seconds for stage in needed.values())
     if workers < 2 or seconds < FEW_SECONDS:

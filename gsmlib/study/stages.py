@@ -122,7 +122,12 @@ def folder_of(spec: Spec, store: Store) -> Path:
 
 def epoch_folder(spec: FinetuneSpec, epoch: int, store: Store) -> Path:
     """Return the folder of the model after an epoch that the spec keeps."""
-    return folder_of(spec, store) / f"epoch-{epoch}"
+    return folder_of(spec, store) / epoch_name(epoch)
+
+
+def epoch_name(epoch: int) -> str:
+    """Return the folder of the model after an epoch within its artifact."""
+    return f"epoch-{epoch}"
 
 
 def verifier_name(checkpoint: int | None = None) -> str:

@@ -66,7 +66,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     """Fig 5: finetuning and verification over training-set size, a panel per model.
 
-    table: the rows of `experiments.verification_curve`; axes: as many as models.
+    table: the rows of `grid.table`; axes: as many as models.
     """
     panels = np.atleast_1d(axes)
     models = table.sort_values("parameters")["model"].unique()
