@@ -53,11 +53,15 @@ def size_of(model: str) -> Size:
 
     Raises SettingsError where there is no such model, or its config is not at hand.
     """
+    name = model.removesuffix(":random")
     if model in known_names():
-        model = model.removesuffix(":random")
-    elif model == "tiny":
-        return _read_size(model)
-    return SIZES.get(model) or _read_size(model)
+        return SIZES[name]
+    if name != model:
+        known = ", ".join(known_names())
+        raise SettingsError(f"No mini-GPT is named {name!r}; known: {known}.")
+    if model in SIZES and model != "tiny":  # of the hub
+        return SIZES[model]
+    return _read_size(model)
 
 
 def check_model(model: str) -> None:
@@ -66,7 +70,8 @@ def check_model(model: str) -> None:
         raise SettingsError(
             f"{model} holds no safetensors weights, the only kind read."
         )
-    if model not in known_names():
+    size_of(model)
+    if model not in known_names():  # a size that is known here says nothing of that
         _read_size(model)
 
 

@@ -31,7 +31,7 @@ from gsmlib.method.models import load_language_model
 from gsmlib.report import run as report
 from gsmlib.study import pool
 from gsmlib.study.results import obtain
-from gsmlib.study.store import Store
+from gsmlib.study.store import Place, Store
 from torture import study
 
 ENVIRONMENT = ("GSMLIB_SCALE", "GSMLIB_CACHE", "GSMLIB_WORKERS", "GSM8K_DIR")
@@ -401,7 +401,8 @@ MISTAKES = [
             "f",
             "",
             environment(
-                lambda _: Store().get("stage", {}, _computed), GSMLIB_CACHE="{}/f"
+                lambda _: Store().get(Place("stage", {}), _computed),
+                GSMLIB_CACHE="{}/f",
             ),
         ),
         ("cannot be written", "GSMLIB_CACHE"),
