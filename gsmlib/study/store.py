@@ -14,7 +14,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,14 +37,15 @@ class StoreError(RuntimeError):
     """The store cannot be written or read; the message is one sentence."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Place:
     """Where an artifact lies in every store, and what lies there."""
 
     stage: str
     identity: dict[str, Any]  # all that decides the result
     parents: tuple[Any, ...] = ()  # the specs of what it is made of
 
-    @property
+    @cached_property  # asked for again and again, and computed once
     def key(self) -> str:
         """The name of its folder, which follows from the identity."""
         return key_of(self.identity)
