@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from gsmlib.method import calculator as arithmetic
-from gsmlib.method.batching import IGNORE, Row, collate
+from gsmlib.method.batching import IGNORE, Row, Targets, collate
 from gsmlib.method.decoding import decode, encode_prompt
 from gsmlib.method.losses import autocast, language_loss, verifier_loss
 from gsmlib.method.models import LanguageModel, Verifier
@@ -126,7 +126,7 @@ class PaddedLoop:
 
     def _backward(self, rows: list[Row]) -> None:
         verifies = isinstance(self.model, Verifier)
-        batch = collate(rows, self.pad_token, loss_on_question=not verifies)
+        batch = collate(rows, self.pad_token, Targets(loss_on_question=not verifies))
         mask = _mask(rows, batch.input_ids)
         with autocast(torch.device("cpu"), self.settings.precision):
             output = self.model(batch.input_ids, attention_mask=mask)

@@ -8,30 +8,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from gsmlib.method import training
+from gsmlib.method import attention, training
 from gsmlib.method.batching import (
     IGNORE,
     Row,
+    Targets,
     collate,
     cut_pieces,
     encode,
     group_rows,
+    line_up,
     merge_equal,
     pair_rows,
     plan_epoch,
     plan_training,
-    split_by_length,
 )
 from gsmlib.method.losses import (
     batch_losses,
-    can_share,
     evaluate_loss,
     language_loss,
     verifier_loss,
@@ -124,7 +119,7 @@ def test_language_targets_by_hand():
     i = IGNORE
     masked = collate(rows, PAD).language_targets.tolist()
     assert masked == [[i, i, 8, 9, i], [6, 7, i, i, i]]
-    everything = collate(rows, PAD, loss_on_question=True).language_targets.tolist()
+    everything = collate(rows, PAD, Targets(True)).language_targets.tolist()
     assert everything == [[6, 7, 8, 9, i], [6, 7, i, i, i]]
 
 
@@ -139,7 +134,7 @@ def test_language_targets_by_hand():
 )
 def test_verifier_targets_by_hand(level, on_question, expected):
     rows = [Row([5, 6, 7, 8, 9], 3, 1.0), Row([5, 6, 7], 1, 0.0)]
-    batch = collate(rows, PAD, level=level, loss_on_question=on_question)
+    batch = collate(rows, PAD, Targets(on_question, level))
     np.testing.assert_array_equal(batch.verifier_targets, expected)
     assert (batch.language_targets == IGNORE).all()  # labelled rows carry no language
     assert (collate([Row([5, 6], 1)], PAD).verifier_targets.isnan()).all()
@@ -211,7 +206,7 @@ def test_batched_losses_equal_a_loop_over_rows(byte_tokenizer):
 
 def test_losses_equal_transformers_own(byte_tokenizer):
     model = make_model(byte_tokenizer).eval()
-    batch = collate([Row([5, 6, 7, 8, 9], 3)], PAD, loss_on_question=True)
+    batch = collate([Row([5, 6, 7, 8, 9], 3)], PAD, Targets(True))
     own = model(batch.input_ids, labels=batch.input_ids).loss
     assert batch_losses(model, batch)[1].item() == pytest.approx(own.item(), rel=1e-5)
 
@@ -250,13 +245,17 @@ def test_plan_depends_on_seed_and_epoch_alone():
     assert epochs[0] != epochs[1]
 
 
-def test_pieces_have_little_padding_and_keep_every_row():
+def test_pieces_are_of_about_equal_work_and_keep_every_row():
     lengths = np.random.default_rng(0).integers(20, 300, 200)
-    groups = split_by_length(lengths, 1600)
-    assert sorted(np.concatenate(groups)) == list(range(200))
-    for group in groups:
-        padded = lengths[group].max() * len(group)
-        assert padded <= 1600 and padded - lengths[group].sum() <= 100
+    rows = [Row(range(n), 1) for n in lengths]
+    pieces = cut_pieces(rows, 1600)
+    assert sorted(np.concatenate([p.rows for p in pieces])) == list(range(200))
+    sizes = [lengths[piece.rows].sum() for piece in pieces]
+    assert len(pieces) == -(-sum(sizes) // 1600) and max(sizes) <= 1600 + 300
+    assert np.std(sizes) < 0.1 * np.mean(sizes)
+    assert all(p.prefixes == () for p in pieces)
+    spans = [np.ptp(lengths[piece.rows]) for piece in pieces]
+    assert max(spans) <= 60  # neighbours in length: little is padded in attention
 
 
 def test_language_rows_are_cycled_to_an_equal_mix():
@@ -316,60 +315,81 @@ def joint_settings(group_size: int) -> TrainSettings:
 def test_pieces_share_prefixes_within_their_bound(max_tokens):
     rows = make_completions(6, 9)
     pieces = cut_pieces(rows, max_tokens)
-    members = [i for piece in pieces for group in piece.groups for i in group.rows]
-    assert sorted(members) == list(range(len(rows)))
-    for prefixes, groups in pieces:
-        longest = max(map(len, prefixes))
-        for group in groups:
-            some = [rows[i] for i in group.rows]
-            assert [prefixes[p] for p in group.prefix_of] == [r.prefix for r in some]
-            rest = max(len(row.tokens) - len(row.prefix) for row in some)
-            alone = len(prefixes) == 1 or len(some) == 1  # what cannot be cut
-            computed = len(prefixes) * longest + len(some) * rest
-            assert alone or computed <= max_tokens
-    assert sum(len(piece.prefixes) for piece in pieces) == 6  # each computed once
+    assert sorted(np.concatenate([p.rows for p in pieces])) == list(range(len(rows)))
+    rests = {i: len(row.tokens) - len(row.prefix) for i, row in enumerate(rows)}
+    for piece in pieces:
+        some = [rows[i] for i in piece.rows]
+        assert [piece.prefixes[p] for p in piece.prefix_of] == [r.prefix for r in some]
+        assert len(set(piece.prefixes)) == len(piece.prefixes)
+        own = sum(rests[i] for i in piece.rows)
+        assert own <= max_tokens + max(rests.values()) + max(map(len, piece.prefixes))
+    if max_tokens == 10_000:
+        assert len(pieces) == 1 and len(pieces[0].prefixes) == 6
 
 
-def test_rows_that_share_little_are_computed_whole():
-    distinct = make_rows(30)
-    repeated = make_completions(1, 2)
-    assert [p.prefixes for p in cut_pieces(distinct + repeated, 10_000)] == [()]
-    assert cut_pieces(make_completions(2, 5), 10_000)[0].prefixes
-    assert not cut_pieces(make_completions(2, 5), 10_000, share=False)[0].prefixes
+def test_only_rows_with_a_common_prefix_share_it():
+    alone, together = make_rows(5), make_completions(2, 5)
+    whole, shared = cut_pieces(alone + together, 10_000)
+    assert sorted(whole.rows) == [0, 1, 2, 3, 4] and whole.prefixes == ()
+    assert sorted(shared.rows) == list(range(5, 15)) and len(shared.prefixes) == 2
+    (piece,) = cut_pieces(together, 10_000, share=False)
+    assert piece.prefixes == ()
+    (piece,) = cut_pieces([Row([1, 2, 3], 1), Row([1, 2], 1)], 100)
+    assert piece.prefixes == ()  # prompts of one token leave nothing to go on from
 
 
 def test_rests_begin_where_the_first_solution_token_is_predicted():
-    rows = [Row([5, 6, 7, 8, 9], 3, 1.0), Row([5, 6, 7], 2)]
-    batch = collate(rows, PAD, prefix_of=[0, 1], weights=[2, 1])
-    assert batch.input_ids.tolist() == [[7, 8, 9], [6, 7, PAD]]
-    assert batch.position_ids.tolist() == [[2, 3, 4], [1, 2, 2]]
-    assert batch.language_targets.tolist() == [[IGNORE] * 3, [7, IGNORE, IGNORE]]
-    expected = [[NAN, 1, 1], [NAN] * 3]
-    np.testing.assert_array_equal(batch.verifier_targets, expected)
-    assert batch.weights.tolist() == [2, 1] and batch.prefix_of.tolist() == [0, 1]
+    rows = [Row([5, 6, 7, 8, 9], 3, 1.0), Row([5, 6, 7], 3)]
+    rows += [Row([5, 6, 7, 8], 3)]
+    (piece,) = cut_pieces(rows, 100)
+    rows = [rows[i] for i in piece.rows]
+    batch = line_up(rows, PAD, weights=[2, 3, 1], piece=piece)
+    ids = [5, 6, 7, 7, 8, 7, 8, 9]
+    assert batch.input_ids[0, :9].tolist() == [*ids, PAD]
+    assert batch.position_ids[0, :9].tolist() == [0, 1, 2, 2, 3, 2, 3, 4, 0]
+    i = IGNORE
+    assert batch.language_targets[0, :9].tolist() == [i, i, i, 8, i, i, i, i, i]
+    expected = [NAN, NAN, NAN, NAN, NAN, NAN, 1, 1, NAN]
+    np.testing.assert_array_equal(batch.verifier_targets[0, :9], expected)
+    assert batch.weights[0, :9].tolist() == [0, 0, 2, 3, 3, 1, 1, 1, 0]
+    assert batch.ends.tolist() == [2, 4, 7]
+
+
+def test_a_line_has_one_of_few_lengths():
+    lengths = {
+        line_up(make_rows(n, seed=n), PAD).input_ids.shape[1] for n in range(1, 60)
+    }
+    assert all(n % 64 == 0 for n in lengths) and len(lengths) < 12
 
 
 # ------------------------------------------------------------------- shared questions
 
 
+def any_model(kind: str, tokenizer, **changes) -> PreTrainedModel:
+    """A tiny model of an architecture, with grouped queries where it has them."""
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        **({} if kind.startswith("gpt") else dict(num_key_value_heads=2, head_dim=8)),
+        **(dict(max_position_embeddings=64) | changes),
+    )
+    set_dropout(config, 0.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config)
+
+
 def any_verifier(kind: str, tokenizer) -> Verifier:
-    """A tiny verifier: GPT-2 with either attention, or a Llama with grouped queries."""
-    if kind == "llama":
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            model = LlamaForCausalLM(config)
-    else:
+    """A tiny verifier: a mini-GPT with either attention, or another architecture."""
+    if kind in ("eager", "sdpa"):
         model = make_model(tokenizer)
         model.set_attn_implementation(kind)
+    else:
+        model = any_model(kind, tokenizer, sliding_window=None)
     return Verifier(model, find_reserved_token(tokenizer))
 
 
@@ -403,14 +423,15 @@ def loop_losses(model, rows, chosen: TrainSettings) -> tuple[torch.Tensor, ...]:
     return torch.cat(errors).mean(), torch.cat(nats).mean()
 
 
-@pytest.mark.parametrize("kind", ["eager", "sdpa", "llama"])
+@pytest.mark.parametrize("kind", ["eager", "sdpa", "bloom", *attention.TYPES])
 @pytest.mark.parametrize("level, loss", [("token", "mse"), ("solution", "bce")])
 @pytest.mark.parametrize("piece", [10_000, 100])
 def test_gradients_equal_the_plain_loops(
     byte_tokenizer, monkeypatch, kind, level, loss, piece
 ):
-    monkeypatch.setattr(training.losses, "max_piece", lambda _: piece)
+    monkeypatch.setattr(training.losses, "CPU_TOKENS", piece)
     model = any_verifier(kind, byte_tokenizer).train()
+    assert attention.can_flatten(model.language_model) == (kind != "bloom")
     chosen = settings(level=level, loss=loss, language_weight=0.5)
     plain = make_rows(3, seed=4)
     rows = make_completions(3, 6, equal=3) + plain + [plain[0]] * 5
@@ -419,9 +440,9 @@ def test_gradients_equal_the_plain_loops(
     verifier, language = loop_losses(model, rows, chosen)
     (verifier + 0.5 * language).backward()
     expected = gradients(model)
-    losses = training.add_gradients(make_run(model, rows, chosen), rows)
-    assert losses["verifier_loss"] == pytest.approx(verifier.item(), rel=1e-5)
-    assert losses["language_loss"] == pytest.approx(language.item(), rel=1e-5)
+    means = training.add_gradients(make_run(model, rows, chosen), rows)
+    assert means["verifier_loss"] == pytest.approx(verifier.item(), rel=1e-5)
+    assert means["language_loss"] == pytest.approx(language.item(), rel=1e-5)
     torch.testing.assert_close(gradients(model), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -438,8 +459,9 @@ def count_tokens(model, rows) -> int:
 def test_questions_and_equal_rows_are_computed_once(byte_tokenizer):
     model = make_verifier(byte_tokenizer)
     rows = make_completions(1, 12)
-    prefix, rests = len(rows[0].prefix), max(map(len, (r.tokens for r in rows)))
-    assert count_tokens(model, rows) <= prefix + 12 * (rests - prefix)
+    prefix = len(rows[0].prefix)
+    rests = sum(len(row.tokens) - prefix for row in rows)
+    assert count_tokens(model, rows) <= prefix + rests + 64
     assert count_tokens(model, rows * 5) == count_tokens(model, rows)
 
 
@@ -450,21 +472,24 @@ def test_positions_of_padding_stay_within_the_model(byte_tokenizer):
     training.add_gradients(make_run(model, rows, settings()), rows)
 
 
-def test_models_that_forget_are_computed_whole(byte_tokenizer):
-    """A sliding window keeps the last keys of a padded prefix, not of the text."""
-    config = MistralConfig(
-        vocab_size=len(byte_tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=8,
-    )
-    model = Verifier(MistralForCausalLM(config), find_reserved_token(byte_tokenizer))
-    assert not can_share(model) and can_share(make_verifier(byte_tokenizer))
+@pytest.mark.parametrize("kind", ["mistral", "bloom"])
+def test_other_models_are_computed_whole(byte_tokenizer, kind):
+    """A sliding window sees a part of the text, others know no line of rows."""
+    model = any_model(kind, byte_tokenizer, sliding_window=8)
+    assert not attention.can_flatten(model)
+    verifier = Verifier(any_model(kind, byte_tokenizer, sliding_window=8), 3)
     rows = make_completions(1, 12)
-    assert count_tokens(model, rows) >= sum(len(row.tokens) for row in rows)
+    assert count_tokens(verifier, rows) >= sum(len(row.tokens) for row in rows)
+
+
+def test_a_line_is_not_given_to_a_model_that_does_not_know(byte_tokenizer):
+    model = make_model(byte_tokenizer)
+    with pytest.raises(AssertionError, match="attention.flat"):
+        batch_losses(model, line_up(make_rows(2), PAD))
+    before = model.config._attn_implementation
+    with attention.flat(model):
+        batch_losses(model, line_up(make_rows(2), PAD))
+    assert model.config._attn_implementation == before
 
 
 def test_grouped_training_resumes(byte_tokenizer, tmp_path, monkeypatch):
@@ -492,7 +517,7 @@ def test_pieces_add_up_to_the_undivided_batch(byte_tokenizer, monkeypatch):
     marked, plain = make_rows(12, None), make_rows(6)
     trained, tables = [], []
     for piece in (10_000, 40):
-        monkeypatch.setattr(training.losses, "max_piece", lambda _, piece=piece: piece)
+        monkeypatch.setattr(training.losses, "CPU_TOKENS", piece)
         model = make_verifier(byte_tokenizer)
         tables.append(
             fit(model, marked, settings(batch_tokens=10_000), language_rows=plain)
@@ -671,7 +696,6 @@ def test_computing_activations_twice_changes_no_weight(
         fit(model, rows if joint else plain, settings(), **joint)
         trained.append(weights(model))
         calls.append(len(count))
-        assert can_share(model) == (variable == "0")
     assert torch.allclose(*trained, atol=1e-5) and calls[1] > calls[0]
 
 

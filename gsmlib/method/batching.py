@@ -1,8 +1,9 @@
 """Rows of tokens, which of them meet in a batch, and the tensors of a batch.
 
-Right padding throughout. A batch is planned in plain tokens, every row in full; what is
-computed of it is less: equal rows once, with a weight, and a prefix that many rows
-share (the question, for its completions) once for all of them.
+A batch is planned in plain tokens, every row in full; what is computed of it is less:
+equal rows once, with a weight, and a prefix that many rows share (the question, for its
+completions) once for all of them. Rows are computed in a line, end to end
+(`attention`); where a model cannot do that, padded on the right.
 """
 
 from collections.abc import Sequence
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from gsmlib.method.attention import Layout, lay_out, round_up
 from gsmlib.method.decoding import encode_prompt
 from gsmlib.method.recipe import TrainSettings
 
 IGNORE = -100  # a language target that no loss looks at; for verifier targets it is nan
+LINE_STEP = 64  # the line of rows is a multiple of so many tokens long
 SLICES = 2  # a batch is this many slices, each of items of similar length
 JITTER = 0.1  # lengths count as up to 10 % off when sorted, so that slices change
-WORTH_SHARING = 0.1  # the share of tokens to be saved that pays for a second pass
 
 
 class Row(NamedTuple):
@@ -41,36 +43,34 @@ class Row(NamedTuple):
         return tuple(self.tokens[: self.prompt_length - 1])
 
 
-class Group(NamedTuple):
-    """Rows computed at once: their indices and, of each, the number of its prefix."""
+class Piece(NamedTuple):
+    """Rows computed at once: their indices, and the prefixes that they go on from."""
 
     rows: np.ndarray
-    prefix_of: np.ndarray | None = None  # None: the rows are computed whole
-
-
-class Piece(NamedTuple):
-    """Groups computed one after the other, from behind prefixes that they share."""
-
-    prefixes: Sequence[Sequence[int]]  # none: the rows are computed whole
-    groups: list[Group]
+    prefixes: Sequence[Sequence[int]] = ()  # none: the rows are computed whole
+    prefix_of: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
-    """Rows, or what follows their prefixes, padded to the longest, and their targets.
+    """Rows in a line (B is 1), or padded to the longest, and their targets.
 
-    `weights` says how many equal rows each stands for.
+    `weights` says how many equal rows each token stands for. `ends` are the places of
+    the rows' last tokens in the flattened tensors. There is a `layout` in a line alone.
     """
 
     input_ids: Tensor  # (B, T)
     position_ids: Tensor  # (B, T)
     language_targets: Tensor  # (B, T): at t the token t + 1, or IGNORE
     verifier_targets: Tensor  # (B, T): the row's label, or nan
-    weights: Tensor  # (B,)
-    prefix_of: Tensor  # (B,): numbers of prefixes, which only rests have
+    weights: Tensor  # (B, T)
+    ends: np.ndarray  # (rows,)
+    layout: Layout | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        tensors = (tensor.to(device) for tensor in self[:5])
+        layout = self.layout and self.layout.to(device)
+        return Batch(*tensors, self.ends, layout)
 
 
 # ------------------------------------------------------------------------------- rows
@@ -121,124 +121,169 @@ def merge_equal(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
     return list(distinct.values()), list(counts.values())
 
 
-def collate(
+class Targets(NamedTuple):
+    """What is learnt of rows (see `line_up`)."""
+
+    loss_on_question: bool = False
+    level: Literal["token", "solution"] = "token"
+
+    def of(self, row: Row) -> tuple[np.ndarray, np.ndarray]:
+        """A row's language and verifier targets, one a token."""
+        n, start = len(row.tokens), row.prompt_length
+        language, verifier = np.full(n, IGNORE), np.full(n, np.nan, np.float32)
+        if np.isnan(row.label):
+            first = 1 if self.loss_on_question else start
+            language[first - 1 : n - 1] = row.tokens[first:]
+        else:
+            first = 0 if self.loss_on_question else start
+            verifier[first if self.level == "token" else n - 1 :] = row.label
+        return language, verifier
+
+
+ON_SOLUTION = Targets()
+
+
+def line_up(
     rows: Sequence[Row],
     pad_token: int,
-    *,
-    loss_on_question: bool = False,
-    level: Literal["token", "solution"] = "token",
+    targets: Targets = ON_SOLUTION,
     weights: Sequence[int] | None = None,
-    prefix_of: Sequence[int] | None = None,
+    piece: Piece | None = None,
 ) -> Batch:
-    """Pad rows on the right and lay out their targets.
+    """Lay rows end to end in one line, with their targets, behind `piece`'s prefixes.
 
     A language row's targets are the solution's tokens with the end token, and the
     question's from its second on where `loss_on_question`. A labelled row's target is
     its label at every solution token with the end token (`level` "token"), and at the
     question's too where `loss_on_question`, or at the last token only ("solution").
-    Rows that go on from prefixes of the given numbers begin at their question's last
-    token, which predicts the solution's first.
+    Rows that go on from prefixes begin at their question's last token, which predicts
+    the solution's first.
     """
-    starts = [row.prompt_length - 1 if prefix_of is not None else 0 for row in rows]
-    ends = [len(row.tokens) for row in rows]
-    shape = len(rows), max(np.subtract(ends, starts))
-    ids = np.full(shape, pad_token, np.int64)
-    language = np.full(shape, IGNORE, np.int64)
-    verifier = np.full(shape, np.nan, np.float32)
-    for i, (row, start, end) in enumerate(zip(rows, starts, ends, strict=True)):
-        ids[i, : end - start] = row.tokens[start:]
-        if np.isnan(row.label):
-            first = 1 if loss_on_question else row.prompt_length
-            language[i, first - 1 - start : end - 1 - start] = row.tokens[first:]
-        else:
-            first = start if loss_on_question else row.prompt_length
-            first = first if level == "token" else end - 1
-            verifier[i, first - start : end - start] = row.label
-    # padding stays within the row's positions: a model has no more than it needs
-    positions = np.add.outer(starts, np.arange(shape[1]))
-    positions = np.minimum(positions, np.subtract(ends, 1)[:, None])
-    counts = np.ones(len(rows)) if weights is None else np.array(weights)
-    numbers = np.zeros(len(rows)) if prefix_of is None else np.array(prefix_of)
-    arrays = counts.astype(np.float32), numbers.astype(np.int64)
-    arrays = ids, positions, language, verifier, *arrays
-    return Batch(*map(torch.from_numpy, arrays))
+    prefixes = piece.prefixes if piece else ()
+    prefix_of = piece.prefix_of if prefixes else ()
+    starts = [row.prompt_length - 1 if prefixes else 0 for row in rows]
+    rests = [len(row.tokens) - start for row, start in zip(rows, starts, strict=True)]
+    heads = [len(prefix) for prefix in prefixes]
+    shape = 1, round_up(sum(heads) + sum(rests), LINE_STEP)
+    batch = _empty(shape, pad_token)
+    at = 0
+    for prefix in prefixes:
+        batch.fill(0, at, prefix, 0)
+        at += len(prefix)
+    counts = [1] * len(rows) if weights is None else weights
+    for row, start, count in zip(rows, starts, counts, strict=True):
+        batch.fill(0, at, row.tokens[start:], start)
+        learnt = (target[start:] for target in targets.of(row))
+        batch.learn(0, at, *learnt, count)
+        at += len(row.tokens) - start
+    ends = sum(heads) + np.cumsum(rests) - 1
+    layout = lay_out(heads, rests, prefix_of) if prefixes else lay_out(rests, [], [])
+    return batch.done(ends, layout)
 
 
-def pad_prefixes(
-    prefixes: Sequence[Sequence[int]], pad_token: int
-) -> tuple[Tensor, Tensor]:
-    """Prefixes (P, L) padded on the right, and their lengths (P,)."""
-    lengths = np.array([len(prefix) for prefix in prefixes])
-    ids = np.full((len(prefixes), lengths.max()), pad_token, np.int64)
-    for line, prefix in zip(ids, prefixes, strict=True):
-        line[: len(prefix)] = prefix
-    return torch.from_numpy(ids), torch.from_numpy(lengths)
+def collate(
+    rows: Sequence[Row],
+    pad_token: int,
+    targets: Targets = ON_SOLUTION,
+    weights: Sequence[int] | None = None,
+) -> Batch:
+    """Pad rows on the right to the longest, with the targets of `line_up`."""
+    lengths = np.array([len(row.tokens) for row in rows])
+    batch = _empty((len(rows), int(lengths.max())), pad_token)
+    for i, row in enumerate(rows):
+        batch.fill(i, 0, row.tokens, 0)
+        batch.learn(i, 0, *targets.of(row), 1 if weights is None else weights[i])
+    return batch.done(np.arange(len(rows)) * lengths.max() + lengths - 1)
+
+
+class _Arrays(NamedTuple):
+    """A batch in the making (see `Batch`)."""
+
+    ids: np.ndarray
+    positions: np.ndarray
+    language: np.ndarray
+    verifier: np.ndarray
+    weights: np.ndarray
+
+    def fill(self, line: int, at: int, tokens: Sequence[int], first: int) -> None:
+        """Put tokens at `at`, the first of which is its row's number `first`."""
+        end = at + len(tokens)
+        self.ids[line, at:end] = tokens
+        self.positions[line, at:end] = np.arange(first, first + len(tokens))
+
+    def learn(
+        self, line: int, at: int, language: np.ndarray, verifier: np.ndarray, count: int
+    ) -> None:
+        """Put targets at `at`, for as many equal rows as `count` says."""
+        end = at + len(language)
+        self.language[line, at:end], self.verifier[line, at:end] = language, verifier
+        self.weights[line, at:end] = count
+
+    def done(self, ends: np.ndarray, layout: Layout | None = None) -> Batch:
+        """The batch."""
+        return Batch(*map(torch.from_numpy, self), ends, layout)
+
+
+def _empty(shape: tuple[int, int], pad_token: int) -> _Arrays:
+    """Padding alone; its positions are 0, for a model has no more than rows need."""
+    return _Arrays(
+        np.full(shape, pad_token, np.int64),
+        np.zeros(shape, np.int64),
+        np.full(shape, IGNORE, np.int64),
+        np.full(shape, np.nan, np.float32),
+        np.zeros(shape, np.float32),
+    )
 
 
 # ------------------------------------------------------------- what is computed at once
 
 
-def split_by_length(lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
-    """Indices in groups of similar length, at most `max_tokens` each with padding.
-
-    A group ends before padding exceeds a 16th of `max_tokens`: more than that costs
-    more time than the fixed costs of another forward pass.
-    """
-    groups, start, total = [], 0, 0
-    order = np.argsort(lengths, kind="stable")
-    for i, length in enumerate(lengths[order].tolist()):
-        padded = length * (i - start + 1)
-        too_big = padded > max_tokens or padded - total - length > max_tokens // 16
-        if i > start and too_big:
-            groups.append(order[start:i])
-            start, total = i, 0
-        total += length
-    return [*groups, order[start:]]
-
-
 def cut_pieces(
     rows: Sequence[Row], max_tokens: int, *, share: bool = True
 ) -> list[Piece]:
-    """Cut rows into pieces in which at most `max_tokens`, with padding, meet at once.
+    """Cut rows into pieces of about equal work, of `max_tokens` tokens and a row's.
 
-    Prefixes are computed once for all their rows where that saves enough: by the rows
-    alone, so that a batch without repetition is computed whole. A quarter of the tokens
-    is for a piece's prefixes, the rest for a group (the copies of keys and values that
-    a group reads are not counted: they are small beside all else that a token takes).
-
-    Two completions, 9 and 8 8, of the question 1 2 3 4: its first three tokens are
-    computed once, and each row goes on from the fourth, which predicts the solution's
-    first. So 3 + 2 + 3 tokens are computed instead of 5 + 6.
+    Neighbours in length meet. What several rows have for prefix is computed once for
+    those in a piece. Two completions, 9 and 8 8, of the question 1 2 3 4: its first
+    three tokens are computed once, and each row goes on from the fourth, which predicts
+    the solution's first. So 3 + 2 + 3 tokens are computed instead of 5 + 6.
 
     >>> rows = [Row([1, 2, 3, 4, 9], 4), Row([1, 2, 3, 4, 8, 8], 4)]
-    >>> [(prefixes, [group])] = cut_pieces(rows, max_tokens=100)
-    >>> prefixes, group.rows.tolist(), group.prefix_of.tolist()
+    >>> [piece] = cut_pieces(rows, max_tokens=100)
+    >>> piece.prefixes, piece.rows.tolist(), piece.prefix_of.tolist()
     ([(1, 2, 3)], [0, 1], [0, 0])
-    >>> collate(rows, 0, prefix_of=group.prefix_of).input_ids.tolist()
-    [[4, 9, 0], [4, 8, 8]]
+    >>> line_up(rows, 0, piece=piece).input_ids[0, :9].tolist()
+    [1, 2, 3, 4, 9, 4, 8, 8, 0]
     """
     lengths = np.array([len(row.tokens) for row in rows])
     number: dict[tuple[int, ...], int] = {}
     prefix_of = np.array([number.setdefault(row.prefix, len(number)) for row in rows])
-    prefixes = list(number)
-    sizes = np.array([len(prefix) for prefix in prefixes])
-    saved = sizes[prefix_of].sum() - sizes.sum()
-    if not share or saved < WORTH_SHARING * lengths.sum():
-        groups = split_by_length(lengths, max_tokens)
-        return [Piece((), [Group(members) for members in groups])]
-    pieces, rests = [], lengths - sizes[prefix_of]
-    for some in split_by_length(sizes, max_tokens // 4):
-        place = np.full(len(prefixes), -1)
-        place[some] = np.arange(len(some))
-        place = place[prefix_of]  # (rows,): in this piece, or -1
-        members = np.flatnonzero(place >= 0)
-        groups = split_by_length(rests[members], max_tokens - max_tokens // 4)
-        if sizes[some].any():
-            groups = [Group(members[g], place[members[g]]) for g in groups]
-            pieces.append(Piece([prefixes[i] for i in some], groups))
-        else:  # prompts of one token leave nothing to go on from
-            pieces.append(Piece((), [Group(members[g]) for g in groups]))
+    prefixes, sizes = list(number), np.array([len(prefix) for prefix in number])
+    shared = (np.bincount(prefix_of) > 1) & (sizes > 0) & share
+    goes_on = shared[prefix_of]
+    whole = np.flatnonzero(~goes_on)
+    whole = whole[np.argsort(lengths[whole], kind="stable")]
+    pieces = [Piece(some) for some in _split(whole, lengths[whole], max_tokens)]
+    rests = lengths - sizes[prefix_of]
+    longest = np.zeros(len(prefixes), np.int64)
+    np.maximum.at(longest, prefix_of, rests)
+    order = np.lexsort((rests, prefix_of, longest[prefix_of]))
+    order = order[goes_on[order]]
+    first = np.diff(prefix_of[order], prepend=-1) != 0  # it brings its prefix along
+    work = rests[order] + first * sizes[prefix_of[order]]
+    for some in _split(order, work, max_tokens):
+        needed, numbers = np.unique(prefix_of[some], return_inverse=True)
+        pieces.append(Piece(some, [prefixes[i] for i in needed], numbers))
     return pieces
+
+
+def _split(rows: np.ndarray, work: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+    """Neighbouring rows in as few parts as their work asks for, about equal."""
+    if not len(rows):
+        return []
+    n = -(-int(work.sum()) // max_tokens)
+    part = ((np.cumsum(work) - work / 2) * n / work.sum()).astype(int)
+    return np.split(rows, np.flatnonzero(np.diff(part)) + 1)
 
 
 # ----------------------------------------------------------------------- what is learnt

@@ -8,70 +8,30 @@ the whole batch, of which the batches here may be parts.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel
 
-from gsmlib.method.batching import IGNORE, Batch, Row, collate, cut_pieces, pad_prefixes
+from gsmlib.method import attention
+from gsmlib.method.batching import (
+    IGNORE,
+    ON_SOLUTION,
+    Batch,
+    Piece,
+    Row,
+    Targets,
+    collate,
+    cut_pieces,
+    line_up,
+)
 from gsmlib.method.models import LanguageModel, Verifier
 
-# -------------------------------------------------------------- questions computed once
-
-
-class Prefixes(NamedTuple):
-    """What a model has computed of P prefixes, each for many rows to go on from."""
-
-    keys_values: list[Tensor]  # (P, H, L, D): keys and values of the first layer, ...
-    lengths: Tensor  # (P,)
-
-    def detach(self) -> "Prefixes":
-        """The same values as leaves, which gather the gradients of what follows."""
-        leaves = [t.detach().requires_grad_() for t in self.keys_values]
-        return Prefixes(leaves, self.lengths)
-
-    def before(self, rows: Tensor) -> DynamicCache:
-        """The cache for rows (B,) that go on from the prefixes of these numbers."""
-        # A product with zeros and ones copies as exactly as index_select, whose
-        # gradient is slow on CPUs and would sum many copies in bfloat16.
-        choice = F.one_hot(rows, len(self.lengths)).to(self.keys_values[0].dtype)
-        copies = [
-            (choice @ tensor.flatten(1)).unflatten(1, tensor.shape[1:])
-            for tensor in self.keys_values
-        ]
-        return DynamicCache(zip(copies[::2], copies[1::2], strict=True))
-
-
-def read_prefixes(
-    model: nn.Module, prefixes: Sequence[Sequence[int]], pad_token: int
-) -> Prefixes:
-    """Compute prefixes for many rows to go on from."""
-    language_model = language_model_of(model)
-    ids, lengths = pad_prefixes(prefixes, pad_token)
-    ids, lengths = ids.to(language_model.device), lengths.to(language_model.device)
-    # see `model_inputs` on the mask of ones
-    output = language_model.base_model(
-        input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True
-    )
-    layers = output.past_key_values.layers
-    tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
-    return Prefixes(tensors, lengths)
-
-
-def can_share(model: nn.Module) -> bool:
-    """Whether rows can go on from a prefix: every layer keeps all keys and values.
-
-    Where activations are computed twice to save memory, none are kept.
-    """
-    if any(getattr(m, "gradient_checkpointing", False) for m in model.modules()):
-        return False
-    config = language_model_of(model).config
-    kinds = {type(layer) for layer in DynamicCache(config=config).layers}
-    return kinds == {DynamicLayer}
-
+CPU_TOKENS, GPU_TOKENS = 2048, 8192  # computed at once
+LOGITS = 200_000_000  # values at once: 0.8 GB in float32
+TARGETS_STEP = 256  # logits are computed for multiples of so many positions
 
 # ----------------------------------------------------------------------- forward passes
 
@@ -81,47 +41,80 @@ def language_model_of(model: nn.Module) -> PreTrainedModel:
     return model.language_model if isinstance(model, Verifier) else model
 
 
-def forward(
-    model: nn.Module, batch: Batch, prefixes: Prefixes | None = None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Scores (B, T) of a verifier, and logits (N, V) at the N language targets."""
-    inputs = model_inputs(batch, prefixes)
-    wanted = batch.language_targets != IGNORE
+def make_pieces(
+    model: nn.Module, rows: Sequence[Row], max_tokens: int = 0, *, share: bool = True
+) -> list[Piece]:
+    """Pieces in which a model computes rows, of `max_tokens` at most (0: what fits).
+
+    More tokens at once than here take memory, and gain little speed.
+    """
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    vocabulary = language_model_of(model).get_input_embeddings().num_embeddings
+    most = min(GPU_TOKENS if on_gpu else CPU_TOKENS, LOGITS // vocabulary)
+    most = max(1, min(most, max_tokens or most))
+    share = share and attention.can_flatten(language_model_of(model))
+    return cut_pieces(rows, most, share=share) if rows else []
+
+
+def make_batch(
+    model: nn.Module,
+    rows: Sequence[Row],
+    piece: Piece,
+    pad_token: int,
+    targets: Targets = ON_SOLUTION,
+    weights: Sequence[int] | None = None,
+) -> Batch:
+    """The batch of a piece of `rows`: in a line, or padded where a model needs that."""
+    few = [rows[i] for i in piece.rows]
+    counts = None if weights is None else [weights[i] for i in piece.rows]
+    if attention.can_flatten(language_model_of(model)):
+        return line_up(few, pad_token, targets, counts, piece)
+    return collate(few, pad_token, targets, counts)
+
+
+def forward(model: nn.Module, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    """Scores (B, T) of a verifier, and logits (N, V) at the `places` of targets."""
+    inputs, wanted = model_inputs(model, batch), places(batch)
     with logits_only_at(language_model_of(model), wanted):
         if isinstance(model, Verifier):
-            return model(**inputs, with_logits=bool(wanted.any()))
-        return None, model(**inputs, use_cache=prefixes is not None).logits
+            return model(**inputs, with_logits=len(wanted) > 0)
+        return None, model(**inputs, use_cache=False).logits
 
 
-def model_inputs(batch: Batch, prefixes: Prefixes | None = None) -> dict[str, Any]:
+def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
     """The arguments with which a model computes a batch."""
-    ids = batch.input_ids
     # Causal attention hides right padding from every real token; a mask of ones says
     # that none is needed, which lets the fast attention kernels run.
-    mask = torch.ones_like(ids)
-    if prefixes is None:
-        return {"input_ids": ids, "attention_mask": mask}
-    # padding between a prefix and its rows is not to be seen
-    lengths = prefixes.lengths[batch.prefix_of]
-    longest = prefixes.keys_values[0].shape[-2]
-    seen = torch.arange(longest, device=ids.device) < lengths[:, None]  # (B, L)
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.cat([seen.to(mask), mask], 1),
-        "position_ids": batch.position_ids,
-        "past_key_values": prefixes.before(batch.prefix_of),
-    }
+    ids = batch.input_ids
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if batch.layout is None:
+        return inputs
+    assert attention.is_flat(language_model_of(model)), "see attention.flat"
+    return inputs | {"position_ids": batch.position_ids, "layout": batch.layout}
+
+
+def places(batch: Batch) -> Tensor:
+    """Where in the flattened batch (B * T,) the language loss looks.
+
+    As many as targets, rounded up to a TARGETS_STEP by places without one; none where
+    there is no target.
+    """
+    wanted = batch.language_targets.flatten() != IGNORE
+    n = min(attention.round_up(int(wanted.sum()), TARGETS_STEP), len(wanted))
+    return wanted.int().argsort(descending=True, stable=True)[:n]
 
 
 @contextmanager
 def logits_only_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
-    """Within, the output embedding sees only the `wanted` (B, T) of N positions.
+    """Within, the output embedding sees only the places `wanted` (N,) of B * T.
 
     Logits come out as (N, V): with 49,152 tokens, as SmolLM2 has, the output embedding
     is a large share of all work.
     """
     embedding = model.get_output_embeddings()
-    handle = embedding.register_forward_pre_hook(lambda _, args: (args[0][wanted],))
+    handle = embedding.register_forward_pre_hook(
+        lambda _, args: (args[0].flatten(0, 1).index_select(0, wanted),)
+    )
     try:
         yield
     finally:
@@ -134,14 +127,6 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     Not accelerate's own, which fixes one precision for the life of the process.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def max_piece(model: nn.Module) -> int:
-    """Padded tokens computed at once: more takes memory, and gains little speed."""
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    vocabulary = language_model_of(model).get_input_embeddings().num_embeddings
-    by_logits = 200_000_000 // vocabulary  # values: 0.8 GB in float32
-    return max(1, min(8192 if on_gpu else 4096, by_logits))
 
 
 def check_lengths(model: nn.Module, rows: Sequence[Row]) -> None:
@@ -199,9 +184,9 @@ def count_targets(batches: Sequence[Batch]) -> tuple[int, int]:
     """How many positions the verifier's and the language loss look at."""
     verifier = language = 0.0
     for batch in batches:
-        weights = batch.weights[:, None]
-        verifier += float((~batch.verifier_targets.isnan() * weights).sum())
-        language += float(((batch.language_targets != IGNORE) * weights).sum())
+        verifier += float((~batch.verifier_targets.isnan() * batch.weights).sum())
+        wanted = batch.language_targets != IGNORE
+        language += float((wanted * batch.weights).sum())
     return round(verifier), round(language)
 
 
@@ -210,21 +195,20 @@ def batch_losses(
     batch: Batch,
     loss: Literal["mse", "bce"] = "mse",
     tokens: Sequence[int | None] = (None, None),
-    prefixes: Prefixes | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Verifier and language loss of a batch; a part without targets is 0.
 
     `tokens` are the two losses' denominators, by default the targets in this batch.
     """
     verifier = language = torch.zeros((), device=batch.input_ids.device)
-    scores, logits = forward(model, batch, prefixes)
-    weights = batch.weights[:, None].expand_as(batch.input_ids)
-    if logits is not None:
-        wanted = batch.language_targets != IGNORE
-        targets = batch.language_targets[wanted]
-        language = language_loss(logits, targets, tokens[1], weights[wanted])
+    scores, logits = forward(model, batch)
+    if logits is not None and len(logits):
+        wanted = places(batch)
+        few = (x.flatten()[wanted] for x in (batch.language_targets, batch.weights))
+        targets, weights = few
+        language = language_loss(logits, targets, tokens[1], weights)
     if scores is not None and not batch.verifier_targets.isnan().all():
-        targets = batch.verifier_targets
+        targets, weights = batch.verifier_targets, batch.weights
         verifier = verifier_loss(scores, targets, loss, tokens[0], weights)
     return verifier, language
 
@@ -247,16 +231,14 @@ def evaluate_loss(
     device, was_training = lm.model.device, lm.model.training
     rows = [row._replace(label=float("nan")) for row in rows]
     pad_token = lm.tokenizer.pad_token_id
-    max_tokens = min(batch_tokens, max_piece(lm.model))
-    pieces = cut_pieces(rows, max_tokens, share=False)
-    groups = [group.rows for piece in pieces for group in piece.groups]
-    batches = [collate([rows[i] for i in group], pad_token) for group in groups]
+    pieces = make_pieces(lm.model, rows, batch_tokens, share=False)
+    batches = [make_batch(lm.model, rows, piece, pad_token) for piece in pieces]
     tokens = count_targets(batches)
     lm.model.eval()
     total = 0.0
     for batch in batches:
         batch = batch.to(device)
-        with autocast(device, precision):
+        with attention.flat(lm.model), autocast(device, precision):
             total += float(batch_losses(lm.model, batch, tokens=tokens)[1])
     lm.model.train(was_training)
     return total

@@ -269,21 +269,19 @@ class Verifier(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: transformers.Cache | None = None,
         with_logits: bool = True,
+        **inputs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Scores (B, T), float32, and the language model's logits (B, T, V).
 
-        With `past_key_values` of a prefix of L tokens the mask is (B, L + T). Without
-        logits one column of the output embedding is computed, not all V.
+        Without logits one column of the output embedding is computed, not all V.
+        `inputs` are more of the language model's own.
         """
         hidden = self.language_model.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=past_key_values is not None,
+            use_cache=False,
+            **inputs,
         ).last_hidden_state  # (B, T, D)
         embedding = self.language_model.get_output_embeddings()
         return self._score(hidden), embedding(hidden) if with_logits else None

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from gsmlib.method import batching, losses
+from gsmlib.method import attention, batching, losses
 from gsmlib.method.batching import Batch, Row
 from gsmlib.method.models import RESIDUAL_DROPOUTS, Verifier, keep_freed_memory
 from gsmlib.method.recipe import TrainSettings
@@ -213,12 +213,18 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     model, settings, device = run.model, run.settings, run.accelerator.device
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
     rows, counts = _own_share(run.accelerator, *batching.merge_equal(rows))
-    pieces = _make_pieces(run, rows, counts)
-    own = losses.count_targets([batch for _, batches in pieces for batch in batches])
+    batches = _make_batches(run, rows, counts)
+    own = losses.count_targets(batches)
     tokens = run.accelerator.reduce(torch.tensor(own, device=device), "sum").tolist()
     sums = torch.zeros(2, device=device)
-    for prefixes, batches in pieces:
-        sums += _add_piece(run, prefixes, batches, tokens, weight)
+    with attention.flat(losses.language_model_of(model)):
+        for batch in batches:
+            with losses.autocast(device, settings.precision):
+                parts = losses.batch_losses(
+                    model, batch.to(device), settings.loss, tokens
+                )
+            run.accelerator.backward(parts[0] + weight * parts[1])
+            sums += torch.stack(parts).detach()
     if run.accelerator.num_processes > 1:
         _share_gradients(run)
     verifier, language = run.accelerator.reduce(sums, "sum").tolist()
@@ -248,58 +254,17 @@ def _share_gradients(run: Run) -> None:
         parameter.grad = run.accelerator.reduce(own, "sum")
 
 
-def _make_pieces(
-    run: Run, rows: Sequence[Row], counts: Sequence[int]
-) -> list[tuple[Sequence[Sequence[int]], list[Batch]]]:
-    """Prefixes and the batches that share them, which a loss on questions rules out."""
+def _make_batches(run: Run, rows: Sequence[Row], counts: Sequence[int]) -> list[Batch]:
+    """What is computed at once; a loss on questions rules out that they are shared."""
     on_question = run.settings.loss_on_question
     if on_question is None:
         on_question = not isinstance(run.model, Verifier)
-    share, size = losses.can_share(run.model), losses.max_piece(run.model)
-    share = share and not on_question
-    cut = batching.cut_pieces(rows, size, share=share) if rows else []
-    pieces = []
-    for prefixes, groups in cut:
-        batches = [
-            batching.collate(
-                [rows[i] for i in group.rows],
-                run.pad_token,
-                loss_on_question=on_question,
-                level=run.settings.level,
-                weights=[counts[i] for i in group.rows],
-                prefix_of=group.prefix_of,
-            )
-            for group in groups
-        ]
-        pieces.append((prefixes, batches))
-    return pieces
-
-
-def _add_piece(
-    run: Run,
-    prefixes: Sequence[Sequence[int]],
-    batches: Sequence[Batch],
-    tokens: list[int],
-    weight: float,
-) -> Tensor:
-    """Add the gradients of batches that share prefixes; return their losses (2,)."""
-    device, kind = run.accelerator.device, run.settings.loss
-    precision = run.settings.precision
-    sums, read, shared = torch.zeros(2, device=device), None, None
-    if prefixes:
-        with losses.autocast(device, precision):
-            read = losses.read_prefixes(run.model, prefixes, run.pad_token)
-        shared = read.detach()
-    for batch in batches:
-        batch = batch.to(device)
-        with losses.autocast(device, precision):
-            parts = losses.batch_losses(run.model, batch, kind, tokens, shared)
-        run.accelerator.backward(parts[0] + weight * parts[1])
-        sums += torch.stack(parts).detach()
-    if prefixes:  # last, so that no two batches are in memory together
-        gradients = [tensor.grad for tensor in shared.keys_values]
-        torch.autograd.backward(read.keys_values, gradients)
-    return sums
+    targets = batching.Targets(on_question, run.settings.level)
+    pieces = losses.make_pieces(run.model, rows, share=not on_question)
+    return [
+        losses.make_batch(run.model, rows, piece, run.pad_token, targets, counts)
+        for piece in pieces
+    ]
 
 
 @contextmanager

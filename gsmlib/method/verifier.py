@@ -14,8 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from gsmlib.method import losses
-from gsmlib.method.batching import Piece, Row, collate, cut_pieces, make_row
+from gsmlib.method import attention, losses
+from gsmlib.method.batching import Piece, Row, collate, make_row
 from gsmlib.method.decoding import encode_prompt
 from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
 
@@ -91,12 +91,10 @@ def score_completions(
     """
     rows, index = _distinct_rows(tokenizer, questions, completions)
     losses.check_lengths(verifier, rows)
-    max_tokens = min(batch_tokens, losses.max_piece(verifier))
-    pieces = cut_pieces(rows, max_tokens, share=losses.can_share(verifier))
+    pieces = losses.make_pieces(verifier, rows, batch_tokens)
     scores: dict[int, np.ndarray] = dict(known or {})
     # a piece is computed whole, as ever, where one of its rows has no score
-    numbers = [{int(i) for g in piece.groups for i in g.rows} for piece in pieces]
-    missing = [p for p, n in zip(pieces, numbers, strict=True) if n - scores.keys()]
+    missing = [p for p in pieces if set(p.rows.tolist()) - scores.keys()]
     training = verifier.training
     verifier.eval()
     with tqdm(total=len(rows), unit="completion", disable=not progress) as bar:
@@ -142,16 +140,12 @@ def _score_piece(
     precision: str,
 ) -> Iterator[tuple[int, Tensor]]:
     """The head's outputs at the solution's tokens, with each row's index."""
-    device, prefixes = verifier.bias.device, None
-    if piece.prefixes:
-        with losses.autocast(device, precision):
-            prefixes = losses.read_prefixes(verifier, piece.prefixes, pad_token)
-    for group in reversed(piece.groups):
-        some = [rows[i] for i in group.rows]
-        batch = collate(some, pad_token, prefix_of=group.prefix_of).to(device)
-        with losses.autocast(device, precision):
-            inputs = losses.model_inputs(batch, prefixes)
-            scores, _ = verifier(**inputs, with_logits=False)
-        for i, row, line in zip(group.rows, some, scores.float().cpu(), strict=True):
-            start = 1 if piece.prefixes else row.prompt_length
-            yield int(i), line[start : start + len(row.tokens) - row.prompt_length]
+    device, lm = verifier.bias.device, verifier.language_model
+    batch = losses.make_batch(verifier, rows, piece, pad_token).to(device)
+    with attention.flat(lm), losses.autocast(device, precision):
+        inputs = losses.model_inputs(verifier, batch)
+        scores, _ = verifier(**inputs, with_logits=False)
+    line = scores.float().cpu().flatten()
+    for i, end in zip(piece.rows, batch.ends + 1, strict=True):
+        solution = len(rows[i].tokens) - rows[i].prompt_length
+        yield int(i), line[end - solution : end]
