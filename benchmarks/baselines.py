@@ -18,6 +18,7 @@ from gsmlib.method.losses import autocast, language_loss, verifier_loss
 from gsmlib.method.models import LanguageModel, Verifier
 from gsmlib.method.recipe import TrainSettings
 
+Shape = tuple[int, int]  # rows, length
 PADDED_ROWS = 32  # rows a batch of the padded loops
 STEPS = 6  # updates of a training contender in a round
 
@@ -146,6 +147,41 @@ class PaddedLoop:
         """Take steps; return how many labelled rows they saw."""
         labels = [row.label for _ in range(STEPS) for row in self._step()]
         return int((~np.isnan(labels)).sum())
+
+
+class OneShape:
+    """The same step on random tokens of one fixed shape: no padding, nothing new.
+
+    What a loop over real rows could reach: forward, backward and update alone.
+    """
+
+    def __init__(self, model: nn.Module, settings: TrainSettings, shape: Shape):
+        self.model, self.settings, self.shape = model, settings, shape
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        self.draw = torch.Generator().manual_seed(0)
+        model.train()
+
+    def tokens(self) -> int:
+        """Take steps of as many whole batches as settings ask; return their tokens."""
+        rows, length = self.shape
+        passes = max(1, round(self.settings.batch_tokens / (rows * length)))
+        for _ in range(STEPS):
+            for _ in range(passes):
+                self._backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return STEPS * passes * rows * length
+
+    def _backward(self) -> None:
+        vocabulary = self.model.config.vocab_size
+        ids = torch.randint(vocabulary, self.shape, generator=self.draw)
+        with autocast(torch.device("cpu"), self.settings.precision):
+            logits = self.model(
+                ids, attention_mask=torch.ones_like(ids), use_cache=False
+            ).logits
+            loss = language_loss(logits[:, :-1], ids[:, 1:])
+        loss.backward()
 
 
 @torch.inference_mode()

@@ -14,6 +14,8 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +26,14 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from baselines import STEPS, PaddedLoop, generate, sample_as_released, score_padded
+from baselines import (
+    STEPS,
+    OneShape,
+    PaddedLoop,
+    generate,
+    sample_as_released,
+    score_padded,
+)
 from gsmlib.data import Problem, load_problems
 from gsmlib.environment import best_precision, describe_setup
 from gsmlib.files import write_file
@@ -60,7 +69,12 @@ RATIOS = {
     "verifier_training_vs_padded": ("verifier mini-1m", "ours, group 20", "padded"),
     "scoring_vs_padded": ("score mini-1m", "ours", "padded"),
     "finetuning_vs_padded": ("finetune mini-3m", "ours", "padded, shuffled"),
+    "loop_vs_one_shape_1m": ("finetune mini-1m", "ours", "one shape"),
+    "loop_vs_one_shape_3m": ("finetune mini-3m", "ours", "one shape"),
 }
+ONE_SHAPE = 16, 128  # rows and length: what a piece of ours holds
+STEADY_TOKENS, LEAST_TOKENS = 10_000_000, 100_000  # of the long training
+MEMORY_MODELS = ("mini-1m", "mini-3m")
 SHARES = {
     "decode_peak_share_mini": ("sample mini-1m", "ours, plain"),
     "decode_peak_share_smollm2": ("sample smollm2-135m", "ours, plain"),
@@ -190,7 +204,9 @@ def bench_sampling(
         tokens = sum(len(c.tokens) for problem in drawn for c in problem)
         return tokens, tokens * flops
 
-    def theirs(calculator: bool) -> tuple[float, float]:
+    half = LanguageModel(deepcopy(lm.model).to(torch.bfloat16), lm.tokenizer)
+
+    def theirs(calculator: bool, lm: LanguageModel = lm) -> tuple[float, float]:
         tokens = generate(lm, questions, samples, limit - longest, calculator)
         return tokens, tokens * flops
 
@@ -205,6 +221,9 @@ def bench_sampling(
         Contender("generate, calculator", lambda: theirs(True), "fp32"),
         Contender("released algorithm", released, "fp32"),
     ]
+    if best_precision() == "bf16":  # elsewhere it is slower
+        work = partial(theirs, False, half)
+        contenders.append(Contender("generate, bf16", work, "bf16"))
     return compare(f"sample {name}", "token", contenders, rounds)
 
 
@@ -223,8 +242,10 @@ def bench_finetuning(name: str, rounds: int) -> list[dict[str, Any]]:
     ours = Steps(lm.model, rows, (), settings, lm.tokenizer.pad_token_id)
     other = load_language_model(name)
     padded = PaddedLoop(other.model, rows, (), settings, lm.tokenizer.pad_token_id)
+    fixed = OneShape(load_language_model(name).model, settings, ONE_SHAPE)
     contenders = [
         Contender("ours", _counting(ours.tokens, flops), precision),
+        Contender("one shape", _counting(fixed.tokens, flops), precision),
         Contender("padded, shuffled", _counting(padded.tokens, flops), precision),
     ]
     return compare(f"finetune {name}", "token", contenders, rounds)
@@ -361,11 +382,83 @@ def bench_scaling() -> list[dict[str, Any]]:
     """Sample ten times as many completions, twice over: seconds and peak memory."""
     rows = []
     for count in SCALING:
-        with get_context("spawn").Pool(1) as pool:
-            seconds, gigabytes = pool.apply(_sample_many, (count,))
+        seconds, gigabytes = _alone(_sample_many, count)
         print(f"{count} completions: {seconds:.1f} s, {gigabytes:.2f} GB", flush=True)
         rows.append({"completions": count, "seconds": seconds, "peak_gb": gigabytes})
     return rows
+
+
+def bench_memory() -> dict[str, float]:
+    """Peak memory in GB of each task in a process of its own, one round of it."""
+    peaks = {"nothing but imports": _alone(_peak_memory)}
+    tasks = [(t, n) for t in ("finetune", "verifier", "score") for n in MEMORY_MODELS]
+    for task, name in tasks:
+        peaks[f"{task} {name}"] = _alone(_do_once, task, name)
+    for task, peak in peaks.items():
+        print(f"{task}: {peak:.2f} GB", flush=True)
+    return peaks
+
+
+def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def _do_once(task: str, name: str) -> float:
+    """One epoch of training, or one scoring, and nothing else: peak memory."""
+    lm, precision = load_language_model(name), best_precision()
+    tokenizer = lm.tokenizer
+    language = [encode(tokenizer, *p, MAX_LENGTH) for p in _problems(2000)]
+    settings = TrainSettings(
+        epochs=1, learning_rate=1e-4, batch_tokens=BATCH_TOKENS, precision=precision
+    )
+    options = dict(pad_token=tokenizer.pad_token_id, progress=False)
+    if task == "finetune":
+        train(lm.model, language, settings, **options)
+        return _peak_memory()
+    questions = [p.question for p in _problems(40)]
+    solutions = [[row.tokens[row.prompt_length :]] * 20 for row in language[:40]]
+    solutions = [
+        [[*tokens[:-1], 5 + j] for j, tokens in enumerate(same)] for same in solutions
+    ]
+    verifier = _verifier(name)
+    if task == "score":
+        limits = dict(batch_tokens=8192, precision=precision, progress=False)
+        score_completions(verifier, tokenizer, questions, solutions, **limits)
+    else:
+        labels = [[True] * 20] * 40
+        rows = make_rows(tokenizer, questions, solutions, labels, MAX_LENGTH)
+        settings = settings.replace(group_size=20)
+        train(verifier, rows, settings, language_rows=language, **options)
+    return _peak_memory()
+
+
+def bench_steadiness(name: str, tokens: int) -> dict[str, Any]:
+    """Tokens a second in each tenth of one long training, and its peak memory."""
+    rates, peak = _alone(_train_long, name, tokens)
+    steady = {"model": name, "tokens": tokens, "rates": rates, "peak_gb": peak}
+    print(f"{tokens} tokens: {steady}", flush=True)
+    return steady | {"last_to_first": rates[-1] / rates[0]}
+
+
+def _train_long(name: str, tokens: int) -> tuple[list[float], float]:
+    lm = load_language_model(name)
+    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in _problems(8000)]
+    epochs = -(-tokens // sum(len(row.tokens) for row in rows))
+    settings = TrainSettings(
+        epochs=epochs,
+        learning_rate=1e-4,
+        batch_tokens=BATCH_TOKENS,
+        precision=best_precision(),
+    )
+    pad_token = lm.tokenizer.pad_token_id
+    history = train(lm.model, rows, settings, pad_token=pad_token, progress=False)
+    history = history[history["tokens"].cumsum() <= tokens]
+    spent = history["seconds"].diff().fillna(history["seconds"].iloc[0])
+    tenth = np.minimum(np.arange(len(history)) * 10 // len(history), 9)
+    sums = pd.DataFrame({"tokens": history["tokens"], "spent": spent})
+    sums = sums.groupby(tenth).sum()
+    return (sums["tokens"] / sums["spent"]).tolist(), _peak_memory()
 
 
 def _sample_many(count: int) -> tuple[float, float]:
@@ -393,8 +486,13 @@ def _peak_memory() -> float:
 # --------------------------------------------------------------------------- the whole
 
 
-def run_benchmarks(rounds: int, smollm2: bool = True) -> dict[str, Any]:
-    """Run everything; return ratios, shares of the peak, all rows and the machine."""
+def run_benchmarks(
+    rounds: int, smollm2: bool = True, tokens: int = STEADY_TOKENS
+) -> dict[str, Any]:
+    """Run everything; return ratios, shares of the peak, all rows and the machine.
+
+    `tokens` are those of the long training.
+    """
     peaks = {precision: gemm_peak(precision) for precision in ("fp32", "bf16")}
     lm = practised_model("mini-1m")
     rows = bench_sampling(lm, "mini-1m", rounds, PROBLEMS * SAMPLES, 120)
@@ -414,6 +512,8 @@ def run_benchmarks(rounds: int, smollm2: bool = True) -> dict[str, Any]:
         "gemm_peak_gflops": {name: peak / 1e9 for name, peak in peaks.items()},
         "rows": rows,
         "scaling": bench_scaling(),
+        "memory_gb": bench_memory(),
+        "steadiness": bench_steadiness("mini-1m", tokens),
     }
 
 
@@ -450,9 +550,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def write_results(results: dict[str, Any], path: Path) -> None:
-    """Write the results as JSON, rates with four digits."""
+    """Write the results as JSON, rates with four digits, beside other processors'."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known[results["machine"]["processor"]] = results
     short = json.loads(
-        json.dumps(results), parse_float=lambda x: float(f"{float(x):.4g}")
+        json.dumps(known), parse_float=lambda x: float(f"{float(x):.4g}")
     )
     write_file(path, json.dumps(short, indent=1) + "\n")
 
@@ -473,10 +575,13 @@ def main() -> None:
     parser.add_argument(
         "--smollm2", action=argparse.BooleanOptionalAction, default=True
     )
+    parser.add_argument("--tokens", type=int, default=STEADY_TOKENS)
     given = parser.parse_args()
-    if given.rounds < 1:
-        parser.error(f"--rounds is {given.rounds}; give a number from 1.")
-    results = run_benchmarks(given.rounds, given.smollm2)
+    for name, least in dict(rounds=1, tokens=LEAST_TOKENS).items():
+        if getattr(given, name) < least:
+            value = getattr(given, name)
+            parser.error(f"--{name} is {value}; give a number from {least}.")
+    results = run_benchmarks(given.rounds, given.smollm2, given.tokens)
     write_results(results, RESULTS)
     print(as_table(results).round(3).to_string(index=False))
     for name, value in results["ratios"].items():

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -122,15 +122,20 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
 def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each contender.")] = 5,
     smollm2: Annotated[bool, typer.Option(help="SmolLM2-135M too.")] = True,
+    tokens: Annotated[
+        int, typer.Option(min=100_000, help="Of the long training.")
+    ] = 10_000_000,
 ) -> None:
     """Measure speed beside what one would otherwise use; write benchmarks/results.json.
 
-    Takes minutes; anything else that runs meanwhile is in the numbers.
+    Takes half an hour; anything else that runs meanwhile is in the numbers. The file
+    keeps the last run of each processor.
     """
     script = environment.project_root() / "benchmarks" / "bench.py"
     if not script.is_file():
         raise SettingsError(f"{script} is missing: only a checkout of gsmlib has it.")
     options = ["--rounds", str(rounds), "--smollm2" if smollm2 else "--no-smollm2"]
+    options += ["--tokens", str(tokens)]
     done = subprocess.run([sys.executable, script, *options])
     raise typer.Exit(done.returncode)
 
@@ -138,6 +143,10 @@ def bench(
 @app.command()
 def pretrain(
     name: Annotated[str, typer.Argument(help="A mini-GPT's size, such as mini-1m.")],
+    optimizer: Annotated[
+        Literal["adam", "muon"],
+        typer.Option(help="For the matrices; what is shipped was made with adam."),
+    ] = "adam",
 ) -> None:
     """Pretrain a mini-GPT on MiniGSM's running text; files go to the cache.
 
@@ -146,7 +155,9 @@ def pretrain(
     from gsmlib.method import pretraining  # torch is not needed to redraw figures
 
     folder = cache_folder() / "pretrained"
-    record = pretraining.pretrain(name, folder, precision=best_precision())
+    record = pretraining.pretrain(
+        name, folder, precision=best_precision(), optimizer=optimizer
+    )
     print(
         f"{name}: {record['parameters']:,} parameters, {record['texts']:,} passages "
         f"({record['tokens']:,} tokens) in {record['minutes']} minutes; loss "

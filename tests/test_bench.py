@@ -66,12 +66,14 @@ def test_flops_of_a_token_are_counted_by_hand(tiny):
 
 def test_sampling_counts_real_tokens(tiny, small):
     rows = bench.bench_sampling(tiny, "mini-1m", 1, rows=3, new_tokens=4)
+    half = ["generate, bf16"] * (bench.best_precision() == "bf16")
     assert [row["contender"] for row in rows] == [
         "ours",
         "ours, plain",
         "generate",
         "generate, calculator",
         "released algorithm",
+        *half,
     ]
     assert all(row["rate"] > 0 for row in rows)
 
@@ -144,26 +146,35 @@ def test_ratios_and_shares_come_from_the_rows(tmp_path):
     table = bench.as_table({"rows": rows})
     assert table["times_slowest"].max() == 3.0
     file = tmp_path / "deep" / "results.json"
-    bench.write_results({"ratios": ratios, "long": 1 / 3}, file)
-    assert json.loads(file.read_text())["long"] == 0.3333
+    for processor, value in (("one", 1 / 3), ("other", 5), ("one", 2 / 3)):
+        machine = {"processor": processor}
+        bench.write_results({"machine": machine, "long": value}, file)
+    known = json.loads(file.read_text())
+    assert {name: x["long"] for name, x in known.items()} == {"one": 0.6667, "other": 5}
 
 
 def test_the_script_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
     row = {"task": "t", "contender": "ours", "unit": "token", "rate": 2.0}
     row |= {"rounds": [2.0], "gflops": 1.0, "precision": "fp32", "peak_share": 0.5}
-    results = {"ratios": {"fast": 3.0}, "rows": [row]}
+    machine = {"processor": "a processor"}
+    results = {"ratios": {"fast": 3.0}, "rows": [row], "machine": machine}
     asked = []
     monkeypatch.setattr(bench, "run_benchmarks", lambda *a: asked.append(a) or results)
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr("sys.argv", ["bench.py", "--rounds", "1", "--no-smollm2"])
     bench.main()
     printed = capsys.readouterr().out
-    assert asked == [(1, False)] and "fast: 3" in printed and "ours" in printed
+    assert (
+        asked == [(1, False, bench.STEADY_TOKENS)]
+        and "fast: 3" in printed
+        and "ours" in printed
+    )
     assert (tmp_path / "results.json").is_file()
-    monkeypatch.setattr("sys.argv", ["bench.py", "--rounds", "0"])
-    with pytest.raises(SystemExit):
-        bench.main()
-    assert "rounds" in capsys.readouterr().err
+    for option in ("--rounds", "--tokens"):
+        monkeypatch.setattr("sys.argv", ["bench.py", option, "0"])
+        with pytest.raises(SystemExit):
+            bench.main()
+        assert f"{option} is 0" in capsys.readouterr().err
 
 
 def test_the_peak_is_a_rate():
@@ -175,11 +186,38 @@ def test_peak_memory_is_at_least_what_is_held_now():
     assert 0.9 * held <= bench._peak_memory() < 1000
 
 
+@pytest.mark.parametrize("task", ["finetune", "verifier", "score"])
+def test_a_task_done_once_tells_its_peak(task, monkeypatch):
+    monkeypatch.setattr(bench, "load_language_model", lambda _: tiny_again())
+    problems = bench._problems
+    monkeypatch.setattr(bench, "_problems", lambda n: problems(min(n, 50)))
+    assert 0.1 < bench._do_once(task, "mini-1m") < 100
+
+
+def test_a_long_training_has_a_rate_for_each_tenth(monkeypatch):
+    monkeypatch.setattr(bench, "load_language_model", lambda _: tiny_again())
+    monkeypatch.setattr(bench, "BATCH_TOKENS", 500)
+    problems = bench._problems
+    monkeypatch.setattr(bench, "_problems", lambda n: problems(min(n, 50)))
+    rates, peak = bench._train_long("mini-1m", 20_000)
+    assert len(rates) == 10 and min(rates) > 0 and peak > 0
+
+
+def test_the_fixed_shape_counts_its_tokens(small):
+    lm = load_language_model("tiny:random")
+    settings = TrainSettings(epochs=1, learning_rate=1e-4, batch_tokens=100)
+    loop = baselines.OneShape(lm.model, settings, (2, 16))
+    before = lm.model.lm_head.weight.clone()
+    assert loop.tokens() == 3 * 32
+    assert not torch.equal(before, lm.model.lm_head.weight)
+
+
 def test_the_page_on_speed_has_the_results_of_the_committed_run():
     root = project_root()
     results = json.loads((root / "benchmarks" / "results.json").read_text())
     text = (root / "docs" / "speed.md").read_text()
-    for name, value in results["ratios"].items():
+    (told_of,) = [name for name in results if name in text]
+    for name, value in results[told_of]["ratios"].items():
         (line,) = [x for x in text.splitlines() if f"`{name}`" in x]
         told = float(line.split("|")[3])
         assert told == pytest.approx(value, rel=0.01), name

@@ -23,6 +23,7 @@ from gsmlib.method.models import (
     load_saved_language_model,
     load_saved_verifier,
     new_mini_gpt,
+    return_freed_memory,
     save_language_model,
     save_verifier,
     set_dropout,
@@ -282,6 +283,7 @@ def test_reserved_tokens_occur_in_no_text(byte_tokenizer, bpe_tokenizer):
 def test_keep_freed_memory():
     keep_freed_memory()
     keep_freed_memory()
+    return_freed_memory()
     assert torch.ones(2**22).sum() == 2**22
 
 

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import threading
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import pandas as pd
 import pytest
+import torch
 
 from gsmlib.chapters import (
     CHAPTERS,
@@ -265,7 +267,7 @@ def submit_to(results):
     """A `submit` whose futures are done at once, in the order of `results`."""
     asked = []
 
-    def submit(spec):
+    def submit(spec, alone):
         asked.append(spec)
         future = Future()
         outcome = results(spec)
@@ -287,6 +289,45 @@ def test_the_longest_of_the_ready_stages_go_first(store):
         assert set(parents(spec)) <= set(asked[:place])
     first = [needed[spec].seconds for spec in asked if not parents(spec)]
     assert first == sorted(first, reverse=True)
+
+
+def test_a_stage_for_which_all_others_wait_is_told_so(store):
+    chain = list_tasks(last_stages("03_verification"), store)
+    one = next(task for task in chain if task.asked)
+    needed = needed_tasks(list_tasks([one.spec], store))
+    running, seen = set(), {}
+
+    def submit(spec, alone):
+        running.add(spec)
+        seen[spec] = alone
+        future = Future()
+
+        def finish():
+            running.discard(spec)
+            future.set_result("done")
+
+        threading.Timer(0.05, finish).start()
+        return future
+
+    assert work_off(needed, submit) == []
+    assert seen[one.spec] and seen[next(iter(needed))] == (
+        sum(not parents(spec) for spec in needed) == 1
+    )
+
+
+def test_threads_of_a_worker_are_set(store, monkeypatch):
+    spec = list_tasks(last_stages(), store)[0].spec
+    threads = []
+    monkeypatch.setattr(
+        pool, "obtain", lambda *_: threads.append(torch.get_num_threads())
+    )
+    before = torch.get_num_threads()
+    try:
+        pool.compute_quietly(spec, store.root, 1)
+        pool.compute_quietly(spec, store.root, 2)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 2]
 
 
 def test_what_rests_on_a_failed_stage_is_left(store, capsys):

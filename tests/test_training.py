@@ -394,8 +394,8 @@ def any_verifier(kind: str, tokenizer) -> Verifier:
 
 
 def make_run(model, rows, chosen: TrainSettings) -> training.Run:
-    optimizer = torch.optim.AdamW(model.parameters())
-    return training.Run(rows, [], chosen, PAD, Accelerator(), model, optimizer)
+    optimizers = training.make_optimizers(model, chosen)
+    return training.Run(rows, [], chosen, PAD, Accelerator(), model, optimizers)
 
 
 def gradients(model) -> torch.Tensor:
@@ -565,6 +565,31 @@ def test_rate_decays_linearly_and_losses_fall(byte_tokenizer):
     assert not model.training
 
 
+def test_muon_takes_the_matrices_within_the_layers(byte_tokenizer):
+    model = make_verifier(byte_tokenizer)
+    names = {id(p): name for name, p in model.named_parameters()}
+    muon, adam = training.make_optimizers(model, settings(optimizer="muon"))
+    taken, rest = (
+        {names[id(p)] for group in o.param_groups for p in group["params"]}
+        for o in (muon, adam)
+    )
+    parts = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    body = "language_model.transformer"
+    assert taken == {f"{body}.h.{i}.{p}.weight" for i in (0, 1) for p in parts}
+    assert rest == set(names.values()) - taken
+    assert {f"{body}.wte.weight", f"{body}.wpe.weight", "gain"} <= rest
+
+
+def test_muons_rate_is_twice_the_settings(byte_tokenizer):
+    model = make_model(byte_tokenizer)
+    run = training.new_run(
+        model, make_rows(10), settings(optimizer="muon", warmup=0.5), (), PAD
+    )
+    entry = training.take_step(run)
+    rates = [{group["lr"] for group in o.param_groups} for o in run.optimizers]
+    assert rates == [{2 * entry["learning_rate"]}, {entry["learning_rate"]}]
+
+
 def test_warmup_rises_first(byte_tokenizer):
     chosen = settings(epochs=4, warmup=0.5)
     rates = fit(make_model(byte_tokenizer), make_rows(30), chosen).learning_rate
@@ -588,6 +613,7 @@ LANGUAGE_CHANGES = dict(
     precision="bf16",
     seed=1,
     loss_on_question=False,
+    optimizer="muon",
 )
 VERIFIER_CHANGES = dict(level="solution", loss="bce", language_weight=0.1, group_size=4)
 
@@ -717,9 +743,11 @@ def interrupt_after(step: int, monkeypatch) -> None:
     monkeypatch.setattr(training, "take_step", stop)
 
 
-def joint_run(tokenizer, **options) -> tuple[torch.Tensor, pd.DataFrame]:
+def joint_run(
+    tokenizer, optimizer: str = "adam", **options
+) -> tuple[torch.Tensor, pd.DataFrame]:
     model = make_verifier(tokenizer, dropout=0.2)
-    chosen = settings(dropout=0.2, epochs=3)
+    chosen = settings(dropout=0.2, epochs=3, optimizer=optimizer)
     rows, plain = make_rows(20, None), make_rows(7)
     history = fit(model, rows, chosen, language_rows=plain, **options)
     return weights(model), history.drop(columns="seconds")
@@ -727,15 +755,16 @@ def joint_run(tokenizer, **options) -> tuple[torch.Tensor, pd.DataFrame]:
 
 @pytest.mark.parametrize("step", [1, 5, 11])
 @pytest.mark.parametrize("save_every_seconds", [0, 60])
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_resumed_equals_uninterrupted(
-    byte_tokenizer, tmp_path, monkeypatch, step, save_every_seconds
+    byte_tokenizer, tmp_path, monkeypatch, step, save_every_seconds, optimizer
 ):
-    whole, history = joint_run(byte_tokenizer)
+    whole, history = joint_run(byte_tokenizer, optimizer)
     options = dict(checkpoint=tmp_path, save_every_seconds=save_every_seconds)
     with monkeypatch.context() as patch, pytest.raises(Interruption):
         interrupt_after(step, patch)
-        joint_run(byte_tokenizer, **options)
-    resumed, resumed_history = joint_run(byte_tokenizer, **options)
+        joint_run(byte_tokenizer, optimizer, **options)
+    resumed, resumed_history = joint_run(byte_tokenizer, optimizer, **options)
     assert torch.equal(whole, resumed)
     pd.testing.assert_frame_equal(history, resumed_history)
 

@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "gsmlib_flat"
 TYPES = ("gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3")  # all are tested
-LENGTH_STEP, ROWS_STEP = 16, 4  # rows are padded to few shapes
+LENGTH_STEP, ROWS_STEP = 32, 8  # rows are padded to few shapes
 NARROW = 256  # up to this width plain products are faster on a processor
 
 

@@ -20,7 +20,7 @@ from gsmlib.method.decoding import encode_prompt
 from gsmlib.method.recipe import TrainSettings
 
 IGNORE = -100  # a language target that no loss looks at; for verifier targets it is nan
-LINE_STEP = 64  # the line of rows is a multiple of so many tokens long
+LINE_STEP = 128  # the line of rows is a multiple of so many tokens long
 SLICES = 2  # a batch is this many slices, each of items of similar length
 JITTER = 0.1  # lengths count as up to 10 % off when sorted, so that slices change
 

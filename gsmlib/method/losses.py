@@ -29,7 +29,7 @@ from gsmlib.method.batching import (
 )
 from gsmlib.method.models import LanguageModel, Verifier
 
-CPU_TOKENS, GPU_TOKENS = 2048, 8192  # computed at once
+CPU_TOKENS, GPU_TOKENS = 1536, 8192  # computed at once
 LOGITS = 200_000_000  # values at once: 0.8 GB in float32
 TARGETS_STEP = 256  # logits are computed for multiples of so many positions
 

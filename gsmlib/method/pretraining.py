@@ -87,6 +87,7 @@ def pretrain(
     n_texts: int = 0,
     learning_rate: float = 0.0,
     precision: str = "fp32",
+    optimizer: str = "adam",
     seed: int = 0,
 ) -> dict:
     """Pretrain the mini-GPT `name`; leave `<name>.safetensors` (fp16) and `.json`.
@@ -109,6 +110,7 @@ def pretrain(
         warmup=0.03,
         weight_decay=0.01,
         precision=precision,
+        optimizer=optimizer,
         seed=seed,
     )
     rows = web_rows(tokenizer, n_texts or recipe[0], seed + 1)

@@ -18,7 +18,9 @@ class TrainSettings(Record):
     `level`, `loss` and `language_weight` matter for verifiers only; a language weight
     of 0 trains the verifier term alone. `group_size` says how many completions of one
     problem are put into the same batch (1: all are shuffled singly), next to as many
-    copies of one language row; then their question is computed once.
+    copies of one language row; then their question is computed once. `optimizer` "muon"
+    is for pretraining: Muon (Jordan et al. 2024) for the matrices within the layers at
+    twice the rate, Adam for the rest; the paper's is Adam.
     """
 
     epochs: Count
@@ -37,3 +39,4 @@ class TrainSettings(Record):
     loss: Literal["mse", "bce"] = "mse"
     language_weight: float = Field(1.0, ge=0)
     group_size: Count = 1
+    optimizer: Literal["adam", "muon"] = "adam"

@@ -26,7 +26,7 @@ from accelerate import Accelerator, PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon, Optimizer
 from tqdm import tqdm
 
 from gsmlib.method import attention, batching, losses
@@ -35,6 +35,7 @@ from gsmlib.method.models import RESIDUAL_DROPOUTS, Verifier, keep_freed_memory
 from gsmlib.method.recipe import TrainSettings
 
 CHECKPOINT = "training.safetensors"
+MUON_RATE = 2.0  # Muon's share of the learning rate
 log = logging.getLogger(__name__)
 
 EpochCallback = Callable[[int, dict[str, float]], None]
@@ -59,7 +60,7 @@ class Run:
     pad_token: int
     accelerator: Accelerator
     model: nn.Module
-    optimizer: AdamW
+    optimizers: list[Optimizer]
     history: list[dict[str, float]] = field(default_factory=list)  # one entry a step
 
     @cached_property
@@ -136,8 +137,8 @@ def new_run(
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     plan = batching.plan_training(rows, language_rows, settings)
     rows = [*rows, *language_rows]
-    optimizer = _make_optimizer(model, settings)
-    return Run(rows, plan, settings, pad_token, accelerator, model, optimizer)
+    optimizers = make_optimizers(model, settings)
+    return Run(rows, plan, settings, pad_token, accelerator, model, optimizers)
 
 
 def _take_steps(
@@ -175,8 +176,9 @@ def take_step(run: Run) -> dict[str, float]:
     epoch, batch = run.plan[step]
     rows = [run.rows[i] for i in batch]
     rate = settings.learning_rate * rate_factor(step / len(run.plan), settings.warmup)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (MUON_RATE if isinstance(optimizer, Muon) else 1)
     with _random_numbers(settings.seed, step, run.accelerator.process_index):
         means = add_gradients(run, rows)
     if not np.isfinite(means["loss"]):
@@ -186,8 +188,9 @@ def take_step(run: Run) -> dict[str, float]:
         )
     parameters = run.model.parameters()
     norm = run.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm)
-    run.optimizer.step()
-    run.optimizer.zero_grad()
+    for optimizer in run.optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
     before = run.history[-1]["seconds"] if run.history else 0.0
     run.history.append(
         {"step": step + 1, "epoch": epoch, **means}
@@ -312,19 +315,36 @@ def _share_ends(steps: int, shares: int) -> list[int]:
     return [-(-steps * i // shares) for i in range(1, shares + 1)]
 
 
-def _make_optimizer(model: nn.Module, settings: TrainSettings) -> AdamW:
-    """AdamW, which is Adam where weight_decay is 0; biases and gains never decay."""
-    parameters = list(model.parameters())
-    return AdamW(
+def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
+    """AdamW, which is Adam where weight_decay is 0; before it Muon, if asked for.
+
+    Biases and gains never decay. Muon takes the matrices that are no embedding, with
+    steps of the size of AdamW's (Liu et al. 2025).
+    """
+    parameters, matrices = list(model.parameters()), []
+    if settings.optimizer == "muon":
+        language_model = losses.language_model_of(model)
+        tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
+        tables.append(language_model.get_output_embeddings().weight)
+        others = set(map(id, tables))
+        matrices = [p for p in parameters if p.ndim == 2 and id(p) not in others]
+    taken = set(map(id, matrices))
+    rest = [p for p in parameters if id(p) not in taken]
+    adam = AdamW(
         [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in rest if p.ndim > 1]},
+            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=settings.learning_rate,
         betas=(settings.adam_beta1, settings.adam_beta2),
         weight_decay=settings.weight_decay,
         fused=parameters[0].device.type in ("cpu", "cuda"),
     )
+    if not matrices:
+        return [adam]
+    decay = settings.weight_decay
+    muon = Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    return [muon, adam]
 
 
 def _check_rows(
@@ -371,8 +391,10 @@ def _check_dropout(model: nn.Module, rate: float) -> None:
 def save_checkpoint(run: Run, folder: Path) -> None:
     """Replace the checkpoint in `folder`, which at no moment holds half of one."""
     tensors = {f"model.{name}": p.detach() for name, p in run.model.named_parameters()}
-    for index, state in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    for number, optimizer in enumerate(run.optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            name = f"optimizer.{number}.{index}"
+            tensors |= {f"{name}.{key}": value for key, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{CHECKPOINT}.partial"
     position = {"run": run.fingerprint, "history": json.dumps(run.history)}
@@ -401,14 +423,16 @@ def load_checkpoint(run: Run, folder: Path) -> None:
     with torch.no_grad():
         for name, parameter in run.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
-    _restore_optimizer(run.optimizer, tensors)
+    for number, optimizer in enumerate(run.optimizers):
+        _restore(optimizer, f"optimizer.{number}.", tensors)
 
 
-def _restore_optimizer(optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
+def _restore(optimizer: Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
+    """Give an optimizer the state that the tensors so named hold."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".")
             state.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

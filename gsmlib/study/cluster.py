@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,14 @@ from gsmlib.environment import count_from
 from gsmlib.records import SettingsError
 from gsmlib.study.estimates import estimate_gpu_seconds, estimate_memory
 from gsmlib.study.making import compute_shard
-from gsmlib.study.pool import Task, compute_quietly, list_tasks, needed_tasks, work_off
+from gsmlib.study.pool import (
+    Submit,
+    Task,
+    compute_quietly,
+    list_tasks,
+    needed_tasks,
+    work_off,
+)
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.study.stages import locate
@@ -72,7 +79,7 @@ def _check_address(address: str) -> None:
         raise OSError(message) from None
 
 
-def submitter(needed: dict[Spec, Task], root: Path) -> Callable[[Spec], Future[str]]:
+def submitter(needed: dict[Spec, Task], root: Path) -> Submit:
     """Return what submits a stage to Ray, sampling and scoring in shards."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     workers = gpus or int(ray.cluster_resources()["CPU"])
@@ -81,7 +88,7 @@ def submitter(needed: dict[Spec, Task], root: Path) -> Callable[[Spec], Future[s
     room = max(node["Resources"].get("memory", 0) for node in alive_nodes())
     processes = count_from(TRAIN_PROCESSES) or 1
 
-    def submit(spec: Spec) -> Future[str]:
+    def submit(spec: Spec, _: bool) -> Future[str]:
         work = needed[spec].work
         if processes > 1 and work.kind == "train":
             return together.remote(spec, root, processes, gpus > 0).future()

@@ -34,7 +34,10 @@ from gsmlib.study.store import Place, Store
 
 THREADS = "OMP_NUM_THREADS"
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
-WORKER_BYTES = 3 * 2**30
+WORKER_BYTES = 2 * 2**30
+
+
+Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
 
 
 class Task(NamedTuple):
@@ -125,7 +128,7 @@ def cost_table(tasks: Sequence[Task], store: Store) -> pd.DataFrame:
 def count_workers() -> int:
     """Return how many stages to compute at once: GSMLIB_WORKERS, else what fits.
 
-    That is one per core with 3 GiB of free memory, and one where there is a GPU.
+    That is one per core with 2 GiB of free memory, and one where there is a GPU.
     Raises SettingsError where GSMLIB_WORKERS is no positive number.
     """
     given = count_from("GSMLIB_WORKERS")
@@ -164,13 +167,19 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
         flush=True,
     )
     with processes(workers) as pool:
-        work_off(needed, lambda spec: pool.submit(compute_quietly, spec, store.root))
+
+        def submit(spec: Spec, alone: bool) -> Future[str]:
+            threads = count_cores() // (1 if alone else workers)
+            return pool.submit(compute_quietly, spec, store.root, max(1, threads))
+
+        work_off(needed, submit)
 
 
-def work_off(
-    needed: dict[Spec, Task], submit: Callable[[Spec], Future[str]]
-) -> list[Spec]:
-    """Submit stages as their parents finish, the longest first; return what failed."""
+def work_off(needed: dict[Spec, Task], submit: Submit) -> list[Spec]:
+    """Submit stages as their parents finish, the longest first; return what failed.
+
+    `submit` is told of a stage that runs alone: all that is left waits for it.
+    """
     graph = {
         spec: [parent for parent in task.place.parents if parent in needed]
         for spec, task in needed.items()
@@ -182,7 +191,8 @@ def work_off(
     with progress.bar:
         while sorter.is_active():
             ready = sorted(sorter.get_ready(), key=lambda s: -needed[s].seconds)
-            running |= {submit(spec): spec for spec in ready}
+            alone = len(ready) == 1 and not running
+            running |= {submit(spec, alone): spec for spec in ready}
             if not running:
                 break  # all that is left rests on what failed
             done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
@@ -256,10 +266,21 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
         os.environ |= before
 
 
-def compute_quietly(spec: Spec, root: Path) -> str:
-    """Compute one stage in a worker; return what it printed but for progress bars."""
+def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
+    """Compute one stage in a worker; return what it printed but for progress bars.
+
+    By so many threads; 0 leaves their number as it is. The next stage begins with the
+    memory that this one freed.
+    """
+    import torch  # here: listing what there is to do does not need it
+
+    from gsmlib.method.models import return_freed_memory
+
+    if threads:
+        torch.set_num_threads(threads)
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
         obtain(spec, Store(root))
+    return_freed_memory()
     lines = re.split(r"[\r\n]+", said.getvalue())
     return "\n".join(x for x in lines if "%|" not in x and not x.endswith(" cached"))

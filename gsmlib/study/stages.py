@@ -37,11 +37,11 @@ class Stage(NamedTuple):
 
 
 STAGES: dict[type[Spec], Stage] = {
-    specs.PretrainSpec: Stage("pretrain", 1, estimates.pretrain_work),
-    FinetuneSpec: Stage("finetune", 1, estimates.finetune_work),
+    specs.PretrainSpec: Stage("pretrain", 2, estimates.pretrain_work),
+    FinetuneSpec: Stage("finetune", 2, estimates.finetune_work),
     SampleSpec: Stage("sample", 1, estimates.sample_work),
-    specs.VerifierSpec: Stage("train_verifier", 1, estimates.verifier_work),
-    specs.ScoreSpec: Stage("score", 1, estimates.score_work),
+    specs.VerifierSpec: Stage("train_verifier", 2, estimates.verifier_work),
+    specs.ScoreSpec: Stage("score", 2, estimates.score_work),
 }
 # The defaults of each stage's records as its version had them; see `identity`.
 DEFAULTS = json.loads(Path(__file__).with_name("defaults.json").read_text())
