@@ -10,13 +10,11 @@ the matrix-product peak, measured in the same run, also counts what is wasted.
 import argparse
 import json
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,33 +32,33 @@ from baselines import (
     sample_as_released,
     score_padded,
 )
-from gsmlib.data import Problem, load_problems
+from endurance import (
+    BATCH_TOKENS,
+    LEAST_TOKENS,
+    MAX_LENGTH,
+    SAMPLES,
+    STEADY_TOKENS,
+    bench_memory,
+    bench_scaling,
+    bench_steadiness,
+    lines_of,
+    new_verifier,
+    problems,
+)
+from gsmlib.data import load_problems
 from gsmlib.environment import best_precision, describe_setup
 from gsmlib.files import write_file
 from gsmlib.method.batching import Row, encode
-from gsmlib.method.decoding import (
-    Rules,
-    encode_prompt,
-    sample_completions,
-    stream_completions,
-)
-from gsmlib.method.models import (
-    LanguageModel,
-    Verifier,
-    find_reserved_token,
-    load_language_model,
-)
+from gsmlib.method.decoding import Rules, encode_prompt, sample_completions
+from gsmlib.method.models import LanguageModel, load_language_model
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.training import new_run, take_step, train
 from gsmlib.method.verifier import make_rows, score_completions
 
-SAMPLES, PROBLEMS = 100, 3  # completions a problem, problems sampled together
+PROBLEMS = 3  # sampled together
 SMOLLM2_ROWS, SMOLLM2_TOKENS = 64, 48
 RELEASED_TOKENS = 40  # of the released sampler's algorithm, in a round
-MAX_LENGTH = 400
-BATCH_TOKENS = 8_000
 GEMM_SIZE = 1536
-SCALING = (100, 1_000, 10_000)  # completions, for time and memory
 RESULTS = Path(__file__).with_name("results.json")
 RATIOS = {
     "sampling_vs_released": ("sample mini-1m", "ours", "released algorithm"),
@@ -73,8 +71,6 @@ RATIOS = {
     "loop_vs_one_shape_3m": ("finetune mini-3m", "ours", "one shape"),
 }
 ONE_SHAPE = 16, 128  # rows and length: what a piece of ours holds
-STEADY_TOKENS, LEAST_TOKENS = 10_000_000, 100_000  # of the long training
-MEMORY_MODELS = ("mini-1m", "mini-3m")
 SHARES = {
     "decode_peak_share_mini": ("sample mini-1m", "ours, plain"),
     "decode_peak_share_smollm2": ("sample smollm2-135m", "ours, plain"),
@@ -171,17 +167,13 @@ def operator_shares(work: Callable[[], Any]) -> dict[str, float]:
     return {kind: round(time / total, 3) for kind, time in spent.items() if total}
 
 
-def practised_model(name: str, problems: int = 500) -> LanguageModel:
+def practised_model(name: str, count: int = 500) -> LanguageModel:
     """Return a mini-GPT that writes solutions, after one epoch on some problems."""
     lm = load_language_model(name)
-    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in _problems(problems)]
+    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in problems(count)]
     settings = TrainSettings(epochs=1, learning_rate=1e-3, batch_tokens=4000)
     train(lm.model, rows, settings, pad_token=lm.tokenizer.pad_token_id, progress=False)
     return lm
-
-
-def _problems(n: int) -> list[Problem]:
-    return load_problems("minigsm", "train", n)
 
 
 # ---------------------------------------------------------------------------- sampling
@@ -233,7 +225,7 @@ def bench_sampling(
 def bench_finetuning(name: str, rounds: int) -> list[dict[str, Any]]:
     """Compare ours with a shuffled loop over rows padded to their batch's longest."""
     lm, precision = load_language_model(name), best_precision()
-    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in _problems(2000)]
+    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in problems(2000)]
     mean = np.mean([len(row.tokens) for row in rows])
     flops = 3 * token_flops(lm, mean / 2)
     settings = TrainSettings(
@@ -256,7 +248,7 @@ def bench_verifier(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, 
     precision, tokenizer = best_precision(), lm.tokenizer
     questions, completions, labels = _completions(lm)
     rows = make_rows(tokenizer, questions, completions, labels, MAX_LENGTH)
-    language = [encode(tokenizer, *p, MAX_LENGTH) for p in _problems(len(questions))]
+    language = [encode(tokenizer, *p, MAX_LENGTH) for p in problems(len(questions))]
     mean = np.mean([len(row.tokens) for row in rows])
     flops = 2 * 3 * mean * token_flops(lm, mean / 2)  # a verifier and a language row
     contenders = []
@@ -269,7 +261,9 @@ def bench_verifier(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, 
             group_size=group or 1,
         )
         kind = Steps if group else PaddedLoop
-        loop = kind(_verifier(name), rows, language, settings, tokenizer.pad_token_id)
+        loop = kind(
+            new_verifier(name), rows, language, settings, tokenizer.pad_token_id
+        )
         label = f"ours, {label}" if group else label
         work = _counting(loop.completions, flops)
         contenders.append(Contender(label, work, precision))
@@ -284,11 +278,6 @@ def _counting(units: Callable[[], int], flops: float) -> Work:
         return done, done * flops
 
     return work
-
-
-def _verifier(name: str) -> Verifier:
-    lm = load_language_model(name)
-    return Verifier(lm.model, find_reserved_token(lm.tokenizer))
 
 
 class Steps:
@@ -330,7 +319,7 @@ def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, A
     """Compare scoring with a loop over padded rows, each computed whole."""
     precision, tokenizer = best_precision(), lm.tokenizer
     questions, completions, _ = _completions(lm)
-    verifier, pad_token = _verifier(name).eval(), tokenizer.pad_token_id
+    verifier, pad_token = new_verifier(name).eval(), tokenizer.pad_token_id
     flat = [
         encode_prompt(tokenizer, question) + tokens
         for question, solutions in zip(questions, completions, strict=True)
@@ -364,123 +353,15 @@ def bench_scoring(lm: LanguageModel, name: str, rounds: int) -> list[dict[str, A
 
 
 def _completions(
-    lm: LanguageModel, problems: int = 8
+    lm: LanguageModel, count: int = 8
 ) -> tuple[list[str], list[list[list[int]]], list[list[bool]]]:
     """Return questions, 100 sampled completions of each, and whether they are right."""
-    chosen = _problems(problems)
+    chosen = problems(count)
     questions = [p.question for p in chosen]
     drawn = sample_completions(lm, questions, SAMPLES, Rules(0.7, seed=0))
     tokens = [[c.tokens for c in problem] for problem in drawn]
     labels = [[bool(c.finished) for c in problem] for problem in drawn]
     return questions, tokens, labels
-
-
-# -------------------------------------------------------------------- time and memory
-
-
-def bench_scaling() -> list[dict[str, Any]]:
-    """Sample ten times as many completions, twice over: seconds and peak memory."""
-    rows = []
-    for count in SCALING:
-        seconds, gigabytes = _alone(_sample_many, count)
-        print(f"{count} completions: {seconds:.1f} s, {gigabytes:.2f} GB", flush=True)
-        rows.append({"completions": count, "seconds": seconds, "peak_gb": gigabytes})
-    return rows
-
-
-def bench_memory() -> dict[str, float]:
-    """Peak memory in GB of each task in a process of its own, one round of it."""
-    peaks = {"nothing but imports": _alone(_peak_memory)}
-    tasks = [(t, n) for t in ("finetune", "verifier", "score") for n in MEMORY_MODELS]
-    for task, name in tasks:
-        peaks[f"{task} {name}"] = _alone(_do_once, task, name)
-    for task, peak in peaks.items():
-        print(f"{task}: {peak:.2f} GB", flush=True)
-    return peaks
-
-
-def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
-
-
-def _do_once(task: str, name: str) -> float:
-    """One epoch of training, or one scoring, and nothing else: peak memory."""
-    lm, precision = load_language_model(name), best_precision()
-    tokenizer = lm.tokenizer
-    language = [encode(tokenizer, *p, MAX_LENGTH) for p in _problems(2000)]
-    settings = TrainSettings(
-        epochs=1, learning_rate=1e-4, batch_tokens=BATCH_TOKENS, precision=precision
-    )
-    options = dict(pad_token=tokenizer.pad_token_id, progress=False)
-    if task == "finetune":
-        train(lm.model, language, settings, **options)
-        return _peak_memory()
-    questions = [p.question for p in _problems(40)]
-    solutions = [[row.tokens[row.prompt_length :]] * 20 for row in language[:40]]
-    solutions = [
-        [[*tokens[:-1], 5 + j] for j, tokens in enumerate(same)] for same in solutions
-    ]
-    verifier = _verifier(name)
-    if task == "score":
-        limits = dict(batch_tokens=8192, precision=precision, progress=False)
-        score_completions(verifier, tokenizer, questions, solutions, **limits)
-    else:
-        labels = [[True] * 20] * 40
-        rows = make_rows(tokenizer, questions, solutions, labels, MAX_LENGTH)
-        settings = settings.replace(group_size=20)
-        train(verifier, rows, settings, language_rows=language, **options)
-    return _peak_memory()
-
-
-def bench_steadiness(name: str, tokens: int) -> dict[str, Any]:
-    """Tokens a second in each tenth of one long training, and its peak memory."""
-    rates, peak = _alone(_train_long, name, tokens)
-    steady = {"model": name, "tokens": tokens, "rates": rates, "peak_gb": peak}
-    print(f"{tokens} tokens: {steady}", flush=True)
-    return steady | {"last_to_first": rates[-1] / rates[0]}
-
-
-def _train_long(name: str, tokens: int) -> tuple[list[float], float]:
-    lm = load_language_model(name)
-    rows = [encode(lm.tokenizer, *p, MAX_LENGTH) for p in _problems(8000)]
-    epochs = -(-tokens // sum(len(row.tokens) for row in rows))
-    settings = TrainSettings(
-        epochs=epochs,
-        learning_rate=1e-4,
-        batch_tokens=BATCH_TOKENS,
-        precision=best_precision(),
-    )
-    pad_token = lm.tokenizer.pad_token_id
-    history = train(lm.model, rows, settings, pad_token=pad_token, progress=False)
-    history = history[history["tokens"].cumsum() <= tokens]
-    spent = history["seconds"].diff().fillna(history["seconds"].iloc[0])
-    tenth = np.minimum(np.arange(len(history)) * 10 // len(history), 9)
-    sums = pd.DataFrame({"tokens": history["tokens"], "spent": spent})
-    sums = sums.groupby(tenth).sum()
-    return (sums["tokens"] / sums["spent"]).tolist(), _peak_memory()
-
-
-def _sample_many(count: int) -> tuple[float, float]:
-    """Sample in a process of its own, and keep nothing: seconds and peak memory."""
-    lm = load_language_model("mini-0.3m")
-    questions = [p.question for p in _problems(max(1, count // SAMPLES))]
-    start = time.perf_counter()
-    rules = Rules(0.7, seed=0, max_length=200)
-    for _ in stream_completions(lm, questions, SAMPLES, rules):
-        pass
-    return time.perf_counter() - start, _peak_memory()
-
-
-def _peak_memory() -> float:
-    """Return the most memory this process has held, in GB.
-
-    Linux' own count: getrusage's goes on from the parent's.
-    """
-    for line in _lines(Path("/proc/self/status")):
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 # --------------------------------------------------------------------------- the whole
@@ -534,7 +415,7 @@ def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
 def _machine() -> dict[str, Any]:
     names = [
         line.partition(":")[2].strip()
-        for line in _lines(Path("/proc/cpuinfo"))
+        for line in lines_of(Path("/proc/cpuinfo"))
         if line.startswith("model name")
     ]
     return {
@@ -543,10 +424,6 @@ def _machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "setup": describe_setup(),
     }
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def write_results(results: dict[str, Any], path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 import baselines
 import bench
+import endurance
 from gsmlib.data import load_problems
 from gsmlib.environment import project_root
 from gsmlib.method import calculator as arithmetic
@@ -118,7 +119,8 @@ def test_the_loops_count_what_they_saw(small):
 
 
 def test_the_verifier_loops_count_completions(small, monkeypatch):
-    monkeypatch.setattr(bench, "load_language_model", lambda _: tiny_again())
+    for module in (bench, endurance):
+        monkeypatch.setattr(module, "load_language_model", lambda _: tiny_again())
     rows = bench.bench_verifier(tiny_again(), "mini-1m", 1)
     assert [row["contender"] for row in rows][-1] == "padded"
     scored = bench.bench_scoring(tiny_again(), "mini-1m", 1)
@@ -183,23 +185,23 @@ def test_the_peak_is_a_rate():
 
 def test_peak_memory_is_at_least_what_is_held_now():
     held = psutil.Process().memory_info().rss / 1e9
-    assert 0.9 * held <= bench._peak_memory() < 1000
+    assert 0.9 * held <= endurance.peak_memory() < 1000
 
 
 @pytest.mark.parametrize("task", ["finetune", "verifier", "score"])
 def test_a_task_done_once_tells_its_peak(task, monkeypatch):
-    monkeypatch.setattr(bench, "load_language_model", lambda _: tiny_again())
-    problems = bench._problems
-    monkeypatch.setattr(bench, "_problems", lambda n: problems(min(n, 50)))
-    assert 0.1 < bench._do_once(task, "mini-1m") < 100
+    monkeypatch.setattr(endurance, "load_language_model", lambda _: tiny_again())
+    problems = endurance.problems
+    monkeypatch.setattr(endurance, "problems", lambda n: problems(min(n, 50)))
+    assert 0.1 < endurance._do_once(task, "mini-1m") < 100
 
 
 def test_a_long_training_has_a_rate_for_each_tenth(monkeypatch):
-    monkeypatch.setattr(bench, "load_language_model", lambda _: tiny_again())
-    monkeypatch.setattr(bench, "BATCH_TOKENS", 500)
-    problems = bench._problems
-    monkeypatch.setattr(bench, "_problems", lambda n: problems(min(n, 50)))
-    rates, peak = bench._train_long("mini-1m", 20_000)
+    monkeypatch.setattr(endurance, "load_language_model", lambda _: tiny_again())
+    monkeypatch.setattr(endurance, "BATCH_TOKENS", 500)
+    problems = endurance.problems
+    monkeypatch.setattr(endurance, "problems", lambda n: problems(min(n, 50)))
+    rates, peak = endurance._train_long("mini-1m", 20_000)
     assert len(rates) == 10 and min(rates) > 0 and peak > 0
 
 

@@ -81,8 +81,8 @@ def test_bench_runs_the_checkouts_script(tmp_path, capfd, monkeypatch):
     script = "import sys; print(*sys.argv[1:]); sys.exit(3)"
     (tmp_path / "benchmarks" / "bench.py").write_text(script)
     code, printed = run_cli(capfd, monkeypatch, "bench", "--rounds", "2")
-    assert (code, printed.out) == (3, "--rounds 2 --smollm2\n")
+    assert (code, printed.out) == (3, "--rounds 2 --smollm2 --tokens 10000000\n")
     code, printed = run_cli(capfd, monkeypatch, "bench", "--no-smollm2")
-    assert (code, printed.out) == (3, "--rounds 5 --no-smollm2\n")
+    assert (code, printed.out) == (3, "--rounds 5 --no-smollm2 --tokens 10000000\n")
     code, printed = run_cli(capfd, monkeypatch, "bench", "--rounds", "0")
     assert code == 2 and "rounds" in printed.err

@@ -19,9 +19,9 @@ ORDER = """
     files records paper environment scales settings
     data data.grammar data.gsm8k data.minigsm data.webtext
     method method.recipe method.sizes method.answers method.calculator method.tokenizer
-    method.smollm2 method.models method.engine method.decoding method.batching
-    method.losses method.training method.pretraining method.verifier method.selection
-    method.metrics
+    method.smollm2 method.models method.engine method.decoding method.attention
+    method.batching method.losses method.training method.pretraining method.verifier
+    method.selection method.metrics
     study study.specs study.store study.estimates study.stages study.making
     study.results study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
@@ -154,9 +154,12 @@ def test_the_examples_in_docstrings_hold(path):
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_what_the_house_rules_out(what):
+    # a pool alone knows what else computes beside a stage
+    allowed = {"threads set": "pool.py"}.get(what)
     found = [
         f"{path.name}: {match.group(0)}"
         for path in CODE
+        if path.name != allowed
         for match in re.finditer(FORBIDDEN[what], path.read_text(), re.MULTILINE)
     ]
     assert not found
