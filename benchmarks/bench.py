@@ -196,8 +196,6 @@ def bench_sampling(
         tokens = sum(len(c.tokens) for problem in drawn for c in problem)
         return tokens, tokens * flops
 
-    half = LanguageModel(deepcopy(lm.model).to(torch.bfloat16), lm.tokenizer)
-
     def theirs(calculator: bool, lm: LanguageModel = lm) -> tuple[float, float]:
         tokens = generate(lm, questions, samples, limit - longest, calculator)
         return tokens, tokens * flops
@@ -214,6 +212,7 @@ def bench_sampling(
         Contender("released algorithm", released, "fp32"),
     ]
     if best_precision() == "bf16":  # elsewhere it is slower
+        half = LanguageModel(deepcopy(lm.model).to(torch.bfloat16), lm.tokenizer)
         work = partial(theirs, False, half)
         contenders.append(Contender("generate, bf16", work, "bf16"))
     return compare(f"sample {name}", "token", contenders, rounds)

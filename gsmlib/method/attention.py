@@ -135,8 +135,10 @@ def attend(
     scaling = width**-0.5 if scaling is None else scaling
     line = [x.transpose(1, 2).flatten(2)[0] for x in (query, key, value)]  # (M, H D)
     first = [_Gather.apply(x, layout.heads, layout.head_source, 0) for x in line]
-    mixed = [_attend(*first, layout.head_mask, width, scaling)]
-    sources = [layout.head_source]
+    mixed, source = (
+        _attend(*first, layout.head_mask, width, scaling),
+        layout.head_source,
+    )
     if len(layout.rests):
         before = len(layout.head_source)
         query, *own = [
@@ -146,10 +148,10 @@ def attend(
             torch.cat((_choose(layout.choice, x), y), 1)
             for x, y in zip(first[1:], own, strict=True)
         ]
-        mixed.append(_attend(query, *both, layout.rest_mask, width, scaling))
-        sources.append(layout.rest_source + len(mixed[0]))
-        mixed, sources = [torch.cat(mixed)], [torch.cat(sources)]
-    out = _Place.apply(mixed[0], sources[0], len(line[0]))
+        source = torch.cat((source, layout.rest_source + len(mixed)))
+        more = _attend(query, *both, layout.rest_mask, width, scaling)
+        mixed = torch.cat((mixed, more))
+    out = _Place.apply(mixed, source, len(line[0]))
     return out.view(1, len(out), -1, width), None
 
 

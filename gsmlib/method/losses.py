@@ -225,7 +225,7 @@ def evaluate_loss(
 ) -> float:
     """Test loss: mean nats per solution token (end token included), no dropout.
 
-    `batch_tokens` bounds the padded tokens computed at once.
+    `batch_tokens` bounds the tokens computed at once.
     """
     check_lengths(lm.model, rows)
     device, was_training = lm.model.device, lm.model.training

@@ -34,7 +34,7 @@ RESIDUAL_DROPOUTS = ("resid_pdrop", "resid_dropout", "hidden_dropout", OWN_DROPO
 # M_MMAP_MAX none, M_TRIM_THRESHOLD never, M_TOP_PAD: from glibc's malloc.h
 MALLOC = {-4: 0, -1: -1, -2: 2**28}
 # oneDNN keeps its kernels for so many shapes of products, half a megabyte each; read
-# when the first is computed. With our few shapes its own 1,024 gain nothing.
+# when the first is computed. Its own 1,024 gain little where shapes are few.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 

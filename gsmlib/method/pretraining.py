@@ -36,6 +36,7 @@ RECIPES: dict[str, tuple[int, float]] = {
     "mini-3m": (400_000, 2e-3),
 }
 BATCH_TOKENS = 6_000
+COMMON = dict(epochs=1, warmup=0.03, weight_decay=0.01)  # of all sizes
 VOCABULARY_TEXTS = 20_000
 MORE_TEXT_SEED = 1000  # far from 1, the seed of the shipped weights' text
 ANNOTATION = re.compile(r"<<[^>]*>>")
@@ -100,20 +101,18 @@ def pretrain(
     if name not in RECIPES:
         raise ValueError(f"No mini-GPT is named {name!r}; choose {', '.join(RECIPES)}.")
     began = time.time()
-    recipe = RECIPES[name]
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer()
+    texts, rate = RECIPES[name]
     settings = TrainSettings(
-        epochs=1,
-        learning_rate=learning_rate or recipe[1],
+        **COMMON,
+        learning_rate=learning_rate or rate,
         batch_tokens=BATCH_TOKENS,
-        warmup=0.03,
-        weight_decay=0.01,
         precision=precision,
         optimizer=optimizer,
         seed=seed,
     )
-    rows = web_rows(tokenizer, n_texts or recipe[0], seed + 1)
+    rows = web_rows(tokenizer, n_texts or texts, seed + 1)
     lm = new_mini_gpt(name, tokenizer, seed=seed)
     history = train(
         lm.model,

@@ -86,7 +86,7 @@ def score_completions(
     Scores estimate P(correct). `loss` is what the verifier was trained with: with "mse"
     a score is the head's output itself, which may leave [0, 1]; with "bce" its sigmoid.
     A question is computed once for its completions, identical ones of which are scored
-    once. `batch_tokens` bounds the padded tokens computed at once. `keep` is handed the
+    once. `batch_tokens` bounds the tokens computed at once. `keep` is handed the
     scores of what was computed together, by number; as `known` they are not made again.
     """
     rows, index = _distinct_rows(tokenizer, questions, completions)

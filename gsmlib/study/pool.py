@@ -34,9 +34,7 @@ from gsmlib.study.store import Place, Store
 
 THREADS = "OMP_NUM_THREADS"
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
-WORKER_BYTES = 2 * 2**30
-
-
+WORKER_BYTES = 3 * 2**30
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
 
 
@@ -128,7 +126,7 @@ def cost_table(tasks: Sequence[Task], store: Store) -> pd.DataFrame:
 def count_workers() -> int:
     """Return how many stages to compute at once: GSMLIB_WORKERS, else what fits.
 
-    That is one per core with 2 GiB of free memory, and one where there is a GPU.
+    That is one per core with 3 GiB of free memory, and one where there is a GPU.
     Raises SettingsError where GSMLIB_WORKERS is no positive number.
     """
     given = count_from("GSMLIB_WORKERS")
