@@ -145,19 +145,22 @@ def pretrain(
     name: Annotated[str, typer.Argument(help="A mini-GPT's size, such as mini-1m.")],
     optimizer: Annotated[
         Literal["adam", "muon"],
-        typer.Option(help="For the matrices; what is shipped was made with adam."),
+        typer.Option(help="For the matrices of mini-0.1m, -0.3m, -1m and -3m."),
     ] = "adam",
 ) -> None:
     """Pretrain a mini-GPT on MiniGSM's running text; files go to the cache.
 
     What is shipped was made so: copy the two files to gsmlib/weights to ship others.
     """
-    from gsmlib.method import pretraining  # torch is not needed to redraw figures
+    from gsmlib.method import pretraining, schooling  # torch: not for figures alone
 
-    folder = cache_folder() / "pretrained"
-    record = pretraining.pretrain(
-        name, folder, precision=best_precision(), optimizer=optimizer
-    )
+    folder, precision = cache_folder() / "pretrained", best_precision()
+    if name in schooling.RECIPES:
+        record = schooling.pretrain(name, folder, precision=precision)
+    else:
+        record = pretraining.pretrain(
+            name, folder, precision=precision, optimizer=optimizer
+        )
     print(
         f"{name}: {record['parameters']:,} parameters, {record['texts']:,} passages "
         f"({record['tokens']:,} tokens) in {record['minutes']} minutes; loss "

@@ -16,12 +16,13 @@ from gsmlib.environment import project_root
 # A module imports only modules before it, lazily imported ones included; a * stands for
 # any chapter's folder. data/__init__ alone collects its folder's modules in a function.
 ORDER = """
-    files records paper environment scales settings
-    data data.grammar data.gsm8k data.minigsm data.webtext
+    files progress records paper environment scales settings
+    data data.grammar data.gsm8k data.minigsm data.webtext data.kinds data.worlds
+    data.schoolwork data.checker
     method method.recipe method.sizes method.answers method.calculator method.tokenizer
     method.smollm2 method.models method.engine method.decoding method.attention
-    method.batching method.losses method.training method.pretraining method.verifier
-    method.selection method.metrics
+    method.batching method.losses method.training method.pretraining method.schooling
+    method.verifier method.selection method.metrics
     study study.specs study.store study.estimates study.stages study.making
     study.results study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record

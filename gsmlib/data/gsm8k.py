@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 from urllib.error import URLError
 
 import pandas as pd
-from tqdm.auto import tqdm
 
+from gsmlib import progress
 from gsmlib.data import Problem
 from gsmlib.environment import cache_folder
 from gsmlib.files import write_file
@@ -210,7 +210,7 @@ def _download(name: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             size = int(response.headers.get("Content-Length") or 0) or None
-            with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
+            with progress.bar(size, desc=name, unit="B", unit_scale=True) as bar:
                 while block := response.read(1 << 16):
                     blocks.append(block)
                     bar.update(len(block))

@@ -33,6 +33,8 @@ ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
     torch.ops.mkldnn, "_linear_pointwise"
 )
 FIXED_ROTATIONS = ("default", "llama3")  # others change with the length of the text
+TANH = partial(F.gelu, approximate="tanh")
+GELUS = {"gelu": F.gelu, "gelu_new": TANH, "gelu_pytorch_tanh": TANH}  # GPT-2's
 
 
 # One block's parts, as `Layer` has them; modules joined by + are one there.
@@ -100,8 +102,8 @@ def _can_read(model: PreTrainedModel) -> bool:
     if type(model) is not GPT2LMHeadModel:
         return False
     usual = config.scale_attn_weights and not config.scale_attn_by_inverse_layer_idx
-    tanh = config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
-    return usual and tanh and not config.add_cross_attention
+    known = config.activation_function in GELUS
+    return usual and known and not config.add_cross_attention
 
 
 def _read(model: PreTrainedModel) -> Weights:
@@ -117,7 +119,7 @@ def _read(model: PreTrainedModel) -> Weights:
         embed=partial(_embed, body),
         rotation=None if is_gpt2 else body.rotary_emb,
         layers=layers,
-        activate=partial(F.gelu, approximate="tanh") if is_gpt2 else _swiglu,
+        activate=GELUS[config.activation_function] if is_gpt2 else _swiglu,
         norm=body.ln_f if is_gpt2 else body.norm,
         vocabulary=Linear(model.lm_head.weight, None),
     )

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import save_file
 from torch import float16, nn
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gsmlib.data import load_problems
@@ -45,7 +44,7 @@ ANNOTATION = re.compile(r"<<[^>]*>>")
 def web_rows(tokenizer: PreTrainedTokenizerFast, n: int, seed: int) -> list[Row]:
     """`n` passages as language-model rows with the end token, all of them targets."""
     rows = []
-    for start in tqdm(range(0, n, 10_000), desc="web text", leave=False):
+    for start in range(0, n, 10_000):
         texts = [make_web_text(seed, i) for i in range(start, min(n, start + 10_000))]
         rows += text_rows(tokenizer, texts)
     return rows
@@ -122,13 +121,13 @@ def pretrain(
         checkpoint=work / f"{name}.resume",
     )
     save_half(lm.model, work / f"{name}.safetensors")
-    record = _describe(name, lm.model, settings, history)
+    record = describe(name, lm.model, settings, history)
     record["texts"], record["minutes"] = len(rows), round((time.time() - began) / 60, 1)
     (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
-def _describe(
+def describe(
     name: str, model: nn.Module, settings: TrainSettings, history: pd.DataFrame
 ) -> dict:
     """The record that is shipped beside the weights: the loss of about fifty steps."""

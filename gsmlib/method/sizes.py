@@ -23,7 +23,13 @@ MINI_SIZES = {
     "mini-0.3m": (64, 4),
     "mini-1m": (128, 4),
     "mini-3m": (192, 6),
+    # the second edition's: depth is what checking needs (docs/regime.md)
+    "mini-0.2m": (32, 8),
+    "mini-0.5m": (64, 8),
+    "mini-2m": (128, 8),
+    "mini-4m": (192, 8),
 }
+SECOND_LAYERS = 8
 WEIGHTS = Path(__file__).parents[1] / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
 MINI_VOCABULARY = 1400  # about

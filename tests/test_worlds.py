@@ -1,0 +1,281 @@
+"""MiniGSM's second edition: problems, the checker that reads them, and the text."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from gsmlib.data import checker, worlds
+from gsmlib.data.checker import ERRORS, PLANNING, check_solution, read_fact
+from gsmlib.data.kinds import KINDS, LINES, QUESTIONS
+from gsmlib.data.schoolwork import TextKnobs, make_passage
+from gsmlib.data.worlds import DEFAULT, Knobs, make_problem
+from gsmlib.method.answers import extract_answer
+from gsmlib.method.tokenizer import load_tokenizer
+
+NARROW = Knobs(
+    steps=(1, 3, 3, 2),
+    decoys=(3, 5),
+    largest=99,
+    kinds=("count", "packs", "times", "more", "fewer", "sum", "difference"),
+    questions=("own", "total", "gap", "money"),
+    phrasings=2,
+    names=16,
+    things=8,
+)
+QUESTION = (
+    "Sam owns 9 pears. Ben has 3 more pears than Ada. Zoe owns 40 pears. "
+    "Ada has 4 packs of 5 pears each. How many pears do Ben and Ada have together?"
+)
+SENTENCE = re.compile(r"(?<=\.) ")
+SOLUTION = (
+    "Ada has 4 packs of 5 pears each. So Ada has <<4*5=20>>20 pears.\n"
+    "Ben has 3 more pears than Ada. Ben owns <<20+3=23>>23 pears.\n"
+    "Ben and Ada have <<23+20=43>>43 pears together.\n#### 43"
+)
+
+
+def problems(n, split="train", knobs=DEFAULT):
+    return [make_problem(split, index, 0, knobs) for index in range(n)]
+
+
+# ------------------------------------------------------------------------- the problems
+
+
+def test_a_problem_is_a_function_of_its_address():
+    assert problems(5) == problems(5)
+    others = [make_problem("train", index, 1) for index in range(5)]
+    assert not set(problems(5)) & set(others)
+
+
+def test_no_question_is_in_two_splits():
+    asked = [{p.question for p in problems(150, split)} for split in worlds.SPLITS]
+    assert not (asked[0] & asked[1] or asked[0] & asked[2] or asked[1] & asked[2])
+
+
+@pytest.mark.parametrize("knobs", [DEFAULT, NARROW, Knobs(quoted=False)])
+def test_steps_decoys_and_values_are_as_the_knobs_say(knobs):
+    counts = Counter()
+    for problem in problems(200, knobs=knobs):
+        told = checker.read_question(problem.question)
+        decoys = len(told.facts) - len(told.needed)
+        assert knobs.decoys[0] <= decoys <= knobs.decoys[1]
+        assert {fact.kind for fact in told.facts.values()} <= set(knobs.kinds)
+        assert told.asked.kind in knobs.questions
+        assert max(map(int, re.findall(r"\d+", problem.solution))) <= knobs.largest
+        counts[problem.solution.count("<<")] += 1
+    assert set(counts) <= set(range(2, 2 + len(knobs.steps)))
+    commonest = counts.most_common(1)[0][0]
+    assert knobs.steps[commonest - 2] == max(knobs.steps)
+
+
+def test_worlds_branch():
+    """More than one person is referred to by several, in most of the problems."""
+    branching = 0
+    for problem in problems(100):
+        facts = checker.read_question(problem.question).facts.values()
+        referred = Counter(name for f in facts for name in (f.b, f.c) if name)
+        branching += max(referred.values(), default=0) > 1
+    assert branching > 50
+
+
+def test_lines_quote_their_facts_or_do_not():
+    for problem in problems(50):
+        quotes = problem.solution.split("\n")[0]
+        assert re.split(r"(?<=\.) ", quotes)[0] in problem.question
+    for problem in problems(50, knobs=Knobs(quoted=False)):
+        computing = [x for x in problem.solution.split("\n") if "<<" in x]
+        assert all(read_fact(re.split(r"(?<=\.) ", x)[0]) is None for x in computing)
+
+
+def test_the_shipped_tokenizer_knows_every_word():
+    tokenizer = load_tokenizer()
+    words = {
+        word
+        for problem in problems(300)
+        for word in re.findall(r" [A-Za-z]+", " ".join(problem))
+    }
+    split = {w for w in words if len(tokenizer.encode(w, add_special_tokens=False)) > 1}
+    assert not split
+
+
+# ------------------------------------------------------------------------- the checker
+
+
+def test_every_sentence_has_one_reading():
+    for name, kind in KINDS.items():
+        for phrasing in kind.phrasings:
+            text = phrasing.format(a="Ada", b="Ben", c="Cara", k=3, m=7, t="pears")
+            fits = [
+                (other, p)
+                for other in KINDS
+                for p in KINDS[other].phrasings
+                if checker._pattern(p).fullmatch(text)
+            ]
+            assert fits == [(name, phrasing)]
+
+
+@pytest.mark.parametrize("knobs", [DEFAULT, NARROW, Knobs(quoted=False)])
+def test_every_reference_solution_is_right(knobs):
+    for problem in problems(300, "dev", knobs):
+        verdict = check_solution(*problem)
+        assert verdict.error == "", (problem, verdict)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "line"),
+    [
+        ("Ben has 3 more", "Ben has 4 more", "misquote", 1),
+        (
+            "Ben has 3 more pears than Ada",
+            "Ben has 3 more pears than Sam",
+            "misquote",
+            1,
+        ),
+        ("<<20+3=23>>23", "<<20-3=17>>17", "wrong expression", 1),
+        ("So Ada has", "So Ben has", "wrong expression", 0),
+        ("Ada has 4 packs", "Sam owns 9 pears.\nAda has 4 packs", "not needed", 0),
+        (
+            "Ben and Ada have <<23+20=43>>43",
+            "Ben and Ada have <<23+9=32>>32",
+            "wrong question step",
+            2,
+        ),
+        ("#### 43", "#### 23", "wrong question step", 3),
+        ("\n#### 43", "", "wrong question step", 2),
+        ("So Ada has", "Perhaps Ada has", "wrong expression", 0),
+    ],
+)
+def test_the_first_error_is_named(old, new, error, line):
+    assert check_solution(QUESTION, SOLUTION) == ("", 3)
+    wrong = SOLUTION.replace(old, new)
+    assert wrong != SOLUTION
+    assert check_solution(QUESTION, wrong) == (error, line)
+
+
+def test_errors_of_planning_are_named():
+    first, second, third, answer = SOLUTION.split("\n")
+    assert check_solution(QUESTION, "\n".join([second, first, third, answer])) == (
+        "not ready",
+        0,
+    )
+    assert check_solution(QUESTION, "\n".join([first, third, answer])).error == (
+        "stopped early"
+    )
+    assert check_solution(QUESTION, "\n".join([first, second, answer])).error == (
+        "wrong question step"
+    )
+    assert check_solution(QUESTION, "I do not know.").error == "unreadable"
+    assert set(PLANNING) < set(ERRORS)
+
+
+def test_another_phrasing_of_the_same_fact_is_no_misquote():
+    said = SOLUTION.replace(
+        "Ben has 3 more pears than Ada.", "Ben beats Ada by 3 pears."
+    )
+    assert check_solution(QUESTION, said).error == ""
+
+
+def test_what_is_no_question_of_ours_is_refused():
+    with pytest.raises(ValueError, match="No question of MiniGSM's second edition"):
+        checker.read_question("Janet's ducks lay 16 eggs per day.")
+
+
+def test_a_wrong_answer_has_an_error_and_most_right_ones_none():
+    """Against a slow way: a change of any number in a solution is noticed."""
+    for problem in problems(40, "dev"):
+        for match in re.finditer(r"\d+", problem.solution):
+            start, end = match.span()
+            number = str(int(match[0]) + 1)
+            changed = problem.solution[:start] + number + problem.solution[end:]
+            assert check_solution(problem.question, changed).error
+
+
+# ----------------------------------------------------------------------------- the text
+
+
+def test_passages_have_neither_questions_nor_annotations():
+    text = "\n".join(make_passage(1, index).text for index in range(200))
+    assert "<<" not in text and "####" not in text and "?" not in text
+
+
+def test_marks_say_what_the_lines_are():
+    seen = Counter()
+    for index in range(400):
+        passage = make_passage(1, index)
+        work = passage.text.split("\n")[1:]
+        seen[passage.marks] += 1
+        errors = [line.error for line in passage.lines]
+        assert set(errors) <= {"", *ERRORS}
+        if passage.marks == "each line":
+            marks = [line.rsplit(" ", 1)[1] for line in work]
+            assert marks == ["Wrong." if error else "Right." for error in errors]
+        elif passage.marks == "at the end":
+            assert work[-1] == ("Not right." if any(errors) else "All right.")
+        else:
+            assert not any(errors)
+    assert min(seen.values()) > 80
+
+
+def _holds(line, facts, known):
+    """What the checker says of a line of work, its expression annotated."""
+    annotated = re.sub(r"([0-9*/+-]+)=([0-9]+)", r"<<\1=\2>>\2", line)
+    told = checker.Told(facts, None, frozenset(facts))
+    return checker._check_line(told, known, annotated)
+
+
+def test_slips_are_of_the_kinds_that_the_checker_names():
+    named = Counter()
+    for index in range(600):
+        passage = make_passage(2, index)
+        quotes = [read_fact(SENTENCE.split(line.text)[0]) for line in passage.lines]
+        if passage.marks != "each line" or None in quotes:
+            continue
+        facts = {fact.a: fact for fact in map(read_fact, SENTENCE.split(passage.told))}
+        known = {}
+        for line in passage.lines:
+            found = _holds(line.text, facts, dict(known) if line.error else known)
+            named[line.error, found] += 1
+    wrong = Counter({pair: n for pair, n in named.items() if pair[0]})
+    assert named["", ""] == sum(n for pair, n in named.items() if not pair[0])
+    agree = sum(n for pair, n in wrong.items() if pair[0] == pair[1])
+    assert agree == sum(wrong.values()), wrong
+    assert {pair[0] for pair in wrong} == {"misquote", "wrong expression", "not ready"}
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        (dict(in_turn=1.0), lambda p: "\n" not in p.text),
+        (dict(quoted=0.0, in_turn=0.0), lambda p: read_fact(_last_quote(p)) is None),
+        (dict(marks=(0, 1, 0), in_turn=0.0), lambda p: p.marks == "each line"),
+        (dict(slips=(0, 0, 0)), lambda p: not any(x.error for x in p.lines)),
+        (dict(people=(3, 3)), lambda p: p.told.count(".") <= 6),
+    ],
+)
+def test_every_knob_of_the_text_does_what_it_says(change, count):
+    text = TextKnobs(**change)
+    assert all(count(make_passage(1, index, DEFAULT, text)) for index in range(60))
+    assert not all(count(make_passage(1, index)) for index in range(60))
+
+
+def _last_quote(passage):
+    lines = [line.text for line in passage.lines if "=" in line.text]
+    return re.split(r"(?<=\.) ", lines[-1])[0] if lines else "none"
+
+
+def test_lines_and_questions_keep_their_forms_apart():
+    sentences = [s for asked in QUESTIONS.values() for _, s in asked.steps]
+    for line in LINES:
+        text = line.format(a="Ada", t="pears", e="<<1+2=3>>3")
+        assert not any(checker._pattern(s).fullmatch(text) for s in sentences)
+
+
+def test_answers_are_those_of_the_worlds():
+    for problem in problems(50, "test"):
+        lines = problem.solution.split("\n")
+        last = re.findall(r"(\d+)", lines[-2])[-1]
+        assert extract_answer(problem.solution) in (
+            last,
+            *re.findall(r"\d+", lines[-2]),
+        )
