@@ -153,6 +153,17 @@ def test_runs_through_papermill(name, smoke_environment):
     figures = folder / "figures" / "smoke"
     kinds = {file.suffix for file in figures.iterdir()}
     assert kinds == {".png", ".svg", ".pdf", ".csv", ".json"}
+    drawn = [f for f in find(name).figures if (figures / f"{f.name}.csv").is_file()]
+    outputs = [
+        output
+        for cell in nbformat.read(output, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    images = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert len(images) == len(drawn) > 0, "every figure is seen under its cell, once"
+    errors = [o.text for o in outputs if o.get("name") == "stderr"]
+    assert not errors, "no bar and no warning is left in the page"
+    assert not any("<progress" in str(o.get("data", "")) for o in outputs)
 
 
 @pytest.mark.parametrize("name", NAMES)

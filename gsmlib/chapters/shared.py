@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from gsmlib.chapters.record import Point, stages_of
 from gsmlib.chapters.study_settings import (
@@ -153,19 +152,10 @@ def greedily(settings: StudySettings, base: Base) -> SampleSpec:
     return answers(settings, finetuned(settings, base, settings.epochs))
 
 
-def computed(points: Sequence[Point], store: Store, name: str) -> Iterator[Point]:
-    """Yield a grid's points, what they need being in the store or computed first.
-
-    Under a bar that estimates what is left of the whole, by the sizes of the training
-    sets.
-    """
+def computed(points: Sequence[Point], store: Store) -> Iterator[Point]:
+    """Yield a grid's points, what they need being in the store or computed first."""
     prepare(stages_of(points), store)
-    weights = [point.about.get("n_train", 1) for point in points]
-    left = "{desc}: {percentage:3.0f} % done, {elapsed} so far, {remaining} left"
-    with tqdm(total=sum(weights), desc=name, bar_format=left) as bar:
-        for point, weight in zip(points, weights, strict=True):
-            yield point
-            bar.update(weight)
+    yield from points
 
 
 # ----------------------------------------------------------------------------- measures
@@ -196,6 +186,7 @@ def greedy_and_sampled(
 
 def scored_completions(spec: ScoreSpec, store: Store) -> pd.DataFrame:
     """Return completions joined with their scores: a row per (problem, sample)."""
+    prepare([spec, spec.completions], store)
     keys = ["problem", "sample"]
     return score(spec, store).merge(sample(spec.completions, store), on=keys)
 

@@ -27,8 +27,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
-from tqdm import tqdm
 
+from gsmlib import progress as bars
 from gsmlib.method import attention, batching, losses
 from gsmlib.method.batching import Batch, Row
 from gsmlib.method.models import RESIDUAL_DROPOUTS, Verifier, keep_freed_memory
@@ -113,7 +113,7 @@ def train(
     if not run.accelerator.is_main_process:
         calls, checkpoint, progress = _Calls(None, None, []), None, False
     _take_steps(run, calls, checkpoint, save_every_seconds, progress)
-    return _history(run)
+    return history_of(run)
 
 
 def new_run(
@@ -152,7 +152,7 @@ def _take_steps(
     counts = [sum(len(run.rows[i].tokens) for i in batch) for _, batch in run.plan]
     done, saved = sum(counts[: len(run.history)]), time.monotonic()
     look = dict(unit="tok", unit_scale=True, disable=not progress)
-    with tqdm(total=sum(counts), initial=done, **look) as bar:
+    with bars.bar(sum(counts), initial=done, **look) as bar:
         while True:
             # first, because a run may have been interrupted just there
             calls.make(run)
@@ -280,7 +280,8 @@ def _random_numbers(seed: int, step: int, process: int) -> Iterator[None]:
         yield
 
 
-def _history(run: Run) -> pd.DataFrame:
+def history_of(run: Run) -> pd.DataFrame:
+    """A row for every step taken (see `train`)."""
     history = pd.DataFrame(run.history)
     history.attrs = _count_cut(run.rows)
     return history
@@ -300,7 +301,7 @@ class _Calls(NamedTuple):
         if epoch_due or share_due:
             run.model.eval()
         if epoch_due:
-            entries = _history(run)
+            entries = history_of(run)
             epoch = int(entries["epoch"].iloc[-1])
             means = entries.loc[entries["epoch"] == epoch].filter(like="loss").mean()
             self.on_epoch(epoch, means.to_dict())

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from gsmlib import progress as bars
 from gsmlib.method import attention, losses
 from gsmlib.method.batching import Piece, Row, collate, make_row
 from gsmlib.method.decoding import encode_prompt
@@ -97,7 +97,7 @@ def score_completions(
     missing = [p for p in pieces if set(p.rows.tolist()) - scores.keys()]
     training = verifier.training
     verifier.eval()
-    with tqdm(total=len(rows), unit="completion", disable=not progress) as bar:
+    with bars.bar(len(rows), unit="completion", disable=not progress) as bar:
         # the longest first: too little memory shows now
         for piece in reversed(missing):
             made, pad_token = {}, tokenizer.pad_token_id

@@ -18,8 +18,8 @@ import torch
 from pyarrow import Table
 from pyarrow.dataset import dataset
 from pyarrow.parquet import write_table
-from tqdm import tqdm
 
+from gsmlib import progress
 from gsmlib.data import Problem, load_problems
 from gsmlib.files import write_file
 from gsmlib.method import models
@@ -178,10 +178,11 @@ def _complete(
         problem_ids=places,
         skip=skip,
     )
-    bar = dict(desc="sample", unit="completion", leave=False, initial=len(skip))
-    for i, sample, completion in tqdm(stream, total=len(pairs), **bar):
-        about = {"problem": places[i], "sample": sample} | completion._asdict()
-        yield about | _label(completion, problems[places[i]])
+    with progress.bar(len(pairs), initial=len(skip), unit="completion") as bar:
+        for i, sample, completion in stream:
+            about = {"problem": places[i], "sample": sample} | completion._asdict()
+            yield about | _label(completion, problems[places[i]])
+            bar.update()
 
 
 def _label(completion: Completion, problem: Problem) -> dict[str, Any]:

@@ -8,23 +8,24 @@ loses little, where the threads of one process spend their time waiting for each
 import io
 import multiprocessing
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import psutil
-from tqdm import tqdm
 
+from gsmlib import progress
 from gsmlib.environment import count_from, has_gpu, is_launched
 from gsmlib.method.sizes import check_model
+from gsmlib.progress import duration
 from gsmlib.study import estimates
 from gsmlib.study.estimates import Work, estimate_seconds
 from gsmlib.study.results import obtain
@@ -34,7 +35,7 @@ from gsmlib.study.store import Place, Store
 
 THREADS = "OMP_NUM_THREADS"
 FEW_SECONDS = 45  # less work than this is not worth starting processes for
-WORKER_BYTES = 3 * 2**30
+WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
 
 
@@ -126,7 +127,7 @@ def cost_table(tasks: Sequence[Task], store: Store) -> pd.DataFrame:
 def count_workers() -> int:
     """Return how many stages to compute at once: GSMLIB_WORKERS, else what fits.
 
-    That is one per core with 3 GiB of free memory, and one where there is a GPU.
+    That is one per core with 2.25 GiB of free memory, and one where there is a GPU.
     Raises SettingsError where GSMLIB_WORKERS is no positive number.
     """
     given = count_from("GSMLIB_WORKERS")
@@ -146,24 +147,67 @@ def count_cores() -> int:
 
 
 def prepare(specs: Sequence[Spec], store: Store) -> None:
-    """Compute what `specs` need and the store lacks, several stages at a time.
+    """Compute what `specs` need and the store lacks, under one bar.
 
-    Does nothing where little is missing or one worker is all there is: the stages are
-    then computed where they are asked for. A stage that fails is left to whoever asks
-    for it, who gets its error; a model that cannot be had is refused before all.
+    Several stages at a time, unless little is missing or one worker is all there is. A
+    stage that fails is left to whoever asks for it, who gets its error; a model that
+    cannot be had is refused before all.
     """
-    needed = needed_tasks(list_tasks(specs, store))
+    tasks = list_tasks(specs, store)
+    if not tasks:
+        return
+    needed = needed_tasks(tasks)
     for model in {task.work.model for task in needed.values()}:
         check_model(model)
     workers = min(count_workers(), len(needed))
-    seconds = sum(stage.seconds for stage in needed.values())
+    seconds = sum(task.seconds for task in needed.values())
+    progress.say(_announce(tasks, needed, seconds / max(1, workers), store))
+    if is_launched():
+        return  # all processes compute each stage together, where it is asked for
+    began = time.monotonic()
     if workers < 2 or seconds < FEW_SECONDS:
-        return
-    print(
-        f"{len(needed)} stages to compute, about {seconds / 60 / workers:.0f} minutes "
-        f"by {workers} processes",
-        flush=True,
-    )
+        _work_off_here(needed, store)
+    else:
+        _work_off_in_processes(needed, store, workers)
+    if needed:
+        progress.say(f"Computed in {duration(time.monotonic() - began)}.")
+
+
+def _announce(
+    tasks: Sequence[Task], needed: dict[Spec, Task], seconds: float, store: Store
+) -> str:
+    """One line: what is computed and about how long that takes, what is there."""
+    done = [task for task in tasks if task.done]
+    spent = sum(store.seconds(task.place) for task in done)
+    there = f"{_stages(len(done))} from the store (computed once in {duration(spent)})"
+    missing = f"{_stages(len(needed))} to compute, about {duration(seconds)}"
+    return ", ".join([missing] * bool(needed) + [there] * bool(done)) + "."
+
+
+def _stages(n: int) -> str:
+    return f"{n} stage" if n == 1 else f"{n} stages"
+
+
+def _work_off_here(needed: dict[Spec, Task], store: Store) -> None:
+    """Compute stages one after the other, parents first; as `work_off`."""
+    board, failed = _Progress(needed), set()
+    with board.bar:
+        for spec, task in needed.items():
+            if failed.isdisjoint(task.place.parents):
+                try:
+                    with progress.under(partial(board.show_share, spec)):
+                        obtain(spec, store)
+                except Exception as error:
+                    progress.say(f"A stage failed: {error}")
+                    failed.add(spec)
+            else:
+                failed.add(spec)
+            board.finished += task.seconds
+
+
+def _work_off_in_processes(
+    needed: dict[Spec, Task], store: Store, workers: int
+) -> None:
     with processes(workers) as pool:
 
         def submit(spec: Spec, alone: bool) -> Future[str]:
@@ -185,8 +229,8 @@ def work_off(needed: dict[Spec, Task], submit: Submit) -> list[Spec]:
     sorter, failed = TopologicalSorter(graph), []
     sorter.prepare()
     running: dict[Future[str], Spec] = {}
-    progress = _Progress(needed)
-    with progress.bar:
+    board = _Progress(needed)
+    with board.bar:
         while sorter.is_active():
             ready = sorted(sorter.get_ready(), key=lambda s: -needed[s].seconds)
             alone = len(ready) == 1 and not running
@@ -198,21 +242,21 @@ def work_off(needed: dict[Spec, Task], submit: Submit) -> list[Spec]:
                 spec = running.pop(future)
                 if _finish(future):
                     sorter.done(spec)
-                    progress.finished += needed[spec].seconds
+                    board.finished += needed[spec].seconds
                 else:
                     failed.append(spec)
-            progress.show(spec for f, spec in running.items() if f.running())
+            board.show(spec for f, spec in running.items() if f.running())
     return failed
 
 
 def _finish(future: Future[str]) -> bool:
     """Print what a stage had to say; return whether it went well."""
     try:
-        tqdm.write(future.result().strip())
+        progress.say(future.result().strip())
     except BrokenProcessPool:
         raise
     except Exception as error:
-        tqdm.write(f"A stage failed: {error}")
+        progress.say(f"A stage failed: {error}")
         return False
     return True
 
@@ -223,21 +267,34 @@ class _Progress:
     def __init__(self, needed: dict[Spec, Task]):
         self.needed, self.finished = needed, 0.0
         self.began: dict[Spec, float] = {}
-        left = "{desc}: {percentage:3.0f} % done, {elapsed} so far, {remaining} left"
+        left = "{percentage:3.0f} % done, {elapsed} so far, {remaining} left: {desc}"
         total = sum(stage.seconds for stage in needed.values())
         # a log, unlike a terminal, keeps every line: one in half a minute is enough
         pause = 1 if sys.stderr.isatty() else 30
         look = dict(bar_format=left, smoothing=0, mininterval=pause, maxinterval=pause)
         look |= dict(miniters=0)  # the clock goes on when a stage takes longer
-        self.bar = tqdm(total=total, desc="stages", **look)
+        self.bar = progress.bar(total, **look)
 
     def show(self, running: Iterable[Spec]) -> None:
         """Count what is running by its time so far, up to nine tenths of it."""
-        now, partial = time.monotonic(), 0.0
+        now, begun, names = time.monotonic(), 0.0, []
         for spec in running:
             since = now - self.began.setdefault(spec, now)
-            partial += min(since, 0.9 * self.needed[spec].seconds)
-        self.bar.update(max(0.0, self.finished + partial - self.bar.n))
+            begun += min(since, 0.9 * self.needed[spec].seconds)
+            names.append(self._name(spec))
+        self._move(begun, " · ".join(names))
+
+    def show_share(self, spec: Spec, share: float) -> None:
+        """Count the one stage that is running by the share of it that is done."""
+        self._move(share * self.needed[spec].seconds, self._name(spec))
+
+    def _name(self, spec: Spec) -> str:
+        task = self.needed[spec]
+        return f"{task.place.stage} {task.work.model}"
+
+    def _move(self, begun: float, names: str) -> None:
+        self.bar.set_description_str(names, refresh=False)
+        self.bar.update(max(0.0, self.finished + begun - self.bar.n))
 
 
 @contextmanager
@@ -253,7 +310,9 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
     try:
         yield pool
     except BrokenProcessPool:
-        tqdm.write("A process died (was memory short?): going on one stage at a time.")
+        progress.say(
+            "A process died (was memory short?): going on one stage at a time."
+        )
     except BaseException:
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
@@ -265,7 +324,7 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
 
 
 def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
-    """Compute one stage in a worker; return what it printed but for progress bars.
+    """Compute one stage in a worker, without a bar; return what it printed.
 
     By so many threads; 0 leaves their number as it is. The next stage begins with the
     memory that this one freed.
@@ -277,8 +336,8 @@ def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
     if threads:
         torch.set_num_threads(threads)
     said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
+    quiet = progress.under(lambda share: None)
+    with quiet, redirect_stdout(said), redirect_stderr(said):
         obtain(spec, Store(root))
     return_freed_memory()
-    lines = re.split(r"[\r\n]+", said.getvalue())
-    return "\n".join(x for x in lines if "%|" not in x and not x.endswith(" cached"))
+    return said.getvalue()

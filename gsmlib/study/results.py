@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from safetensors import safe_open
-from tqdm import tqdm
 
+from gsmlib import progress
 from gsmlib.environment import is_launched
 from gsmlib.study import stages
 from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def obtain(spec: Spec, store: Store) -> Artifact:
     """Return a stage's artifact, computed first where the store lacks it.
 
-    Its parents come before it; one printed line says what it was and what it cost.
+    Its parents come before it; what is computed says so, and what it took.
     """
     place = locate(spec)
     if not store.has(place):
@@ -42,9 +42,9 @@ def obtain(spec: Spec, store: Store) -> Artifact:
         getattr(making, place.stage)(spec, store, work)
 
     artifact, speaks = _obtain_together(place, store, make)
-    if speaks and not artifact.again:
-        how = "cached" if artifact.cached else f"computed in {artifact.seconds:.1f} s"
-        tqdm.write(f"{place.stage:<14} {spec.describe()} · {how}")
+    if speaks and not artifact.cached:
+        took = f"computed in {artifact.seconds:.1f} s"
+        progress.say(f"{place.stage:<14} {spec.describe()} · {took}")
     return artifact
 
 

@@ -57,7 +57,6 @@ class Artifact(NamedTuple):
     folder: Path
     cached: bool  # it was there already
     seconds: float
-    again: bool  # this process has asked for it before
 
 
 def canonical_json(identity: dict[str, Any]) -> str:
@@ -76,7 +75,6 @@ class Store:
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root else cache_folder() / "store"
         self._checked: set[Path] = set()  # checksums are computed once per process
-        self._met: set[Path] = set()
 
     def folder(self, place: Place) -> Path:
         """Return where the artifact lives, or would live."""
@@ -100,15 +98,13 @@ class Store:
         """
         start = time.perf_counter()
         folder = self.folder(place)
-        again = folder in self._met
-        self._met.add(folder)
         if self._is_intact(folder, repair=False):
-            return Artifact(folder, True, time.perf_counter() - start, again)
+            return Artifact(folder, True, time.perf_counter() - start)
         with self._storage_errors(folder), self._lock(folder):
             cached = self._is_intact(folder, repair=True)
             if not cached:
                 self._build(folder, place.identity, make)
-        return Artifact(folder, cached, time.perf_counter() - start, again)
+        return Artifact(folder, cached, time.perf_counter() - start)
 
     def seconds(self, place: Place) -> float:
         """Return what making an artifact took, as its manifest says."""

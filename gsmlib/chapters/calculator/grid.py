@@ -32,7 +32,7 @@ def table(settings: CalculatorSettings, store: Store) -> pd.DataFrame:
     """
     rows = []
     names = ("greedy", "test_at_n", "sampled")
-    for point in shared.computed(grid(settings), store, "calculator"):
+    for point in shared.computed(grid(settings), store):
         shares, (greedy, _) = shared.greedy_and_sampled(point, store, names)
         rows.append(point.about | shares)
         if point.about["calculator"]:

@@ -59,7 +59,7 @@ def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     points = panel_points(settings, panel)
-    for about, arms in shared.computed(points, store, "dropout"):
+    for about, arms in shared.computed(points, store):
         right = {arm: _right(spec, store) for arm, spec in arms.items()}
         for arm, values in right.items():
             row = about | {"n_problems": len(values), "arm": arm}

@@ -57,7 +57,7 @@ def table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     problems that all points share; slopes are least-squares fits.
     """
     rows, right = [], {}
-    for point in shared.computed(scaling_grid(settings), store, "scaling"):
+    for point in shared.computed(scaling_grid(settings), store):
         greedy = point.specs["greedy"]
         solved = shared.solved(greedy, store)  # (P,)
         about = point.about | {"parameters": parameter_count(greedy.generator, store)}
@@ -77,7 +77,7 @@ def direct_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     problem), gap_low, gap_high.
     """
     rows: list[dict[str, Any]] = []
-    for point in shared.computed(direct_grid(settings), store, "direct answers"):
+    for point in shared.computed(direct_grid(settings), store):
         right = {name: shared.solved(spec, store) for name, spec in point.specs.items()}
         about = point.about | {"n_problems": len(right["direct"])}
         generator = point.specs["with steps"].generator

@@ -49,7 +49,7 @@ def table(settings: OpenPointSettings, store: Store) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     bases: dict[tuple[int, str], dict[str, np.ndarray]] = {}
-    for about, specs in shared.computed(grid(settings), store, "open points"):
+    for about, specs in shared.computed(grid(settings), store):
         ((part, spec),) = specs.items()
         found, correct = _measure(spec, store, how_of(about["variant"]))
         base = bases.setdefault((about["seed"], part), found)

@@ -33,7 +33,7 @@ def table(settings: EpochSettings, store: Store) -> pd.DataFrame:
     """
     rows, right = [], {}
     names = ("test_at_1", "test_at_n", "mean_accuracy")
-    for point in shared.computed(grid(settings), store, "test@n"):
+    for point in shared.computed(grid(settings), store):
         seed, epoch = point.about["seed"], point.about["epoch"]
         losses = epoch_losses(point.specs["greedy"].generator, store).set_index("epoch")
         shares, right[seed, epoch] = shared.greedy_and_sampled(point, store, names)

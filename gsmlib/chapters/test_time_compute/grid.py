@@ -70,7 +70,7 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
     curves += [Curve(TOP_K_VOTE, along_axis(n), n) for n in settings.counts]
     runs = (
         read_completions(point.specs["scores"], store)
-        for point in shared.computed(points, store, "more completions")
+        for point in shared.computed(points, store)
     )
     by_seed = [[_accuracies(curve, run) for curve in curves] for run in runs]
     found = [np.array(values) for values in zip(*by_seed, strict=True)]

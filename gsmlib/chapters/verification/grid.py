@@ -57,7 +57,7 @@ def table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     finetuning, paired by problem), gain_low, gain_high, n, within_auc, pooled_auc, and
     of the same completions majority_vote, mean_accuracy and test_at_n.
     """
-    points = shared.computed(grid(settings), store, "verification")
+    points = shared.computed(grid(settings), store)
     return pd.DataFrame([row for point in points for row in _rows(point, store)])
 
 

@@ -54,7 +54,7 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
     and on the last checkpoint's rows slope (least squares, in accuracy per epoch, over
     the second half of the training) and slope_gain, of the paper's over this one's.
     """
-    points = shared.computed(curve_points(settings), store, "level and objective")
+    points = shared.computed(curve_points(settings), store)
     rows: list[dict[str, Any]] = []
     papers: dict[int, np.ndarray] = {}  # by seed, (C, P) of the paper's verifier
     for about, specs in points:
@@ -158,7 +158,7 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
     """
     rows: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], np.ndarray] = {}
-    for about, specs in shared.computed(pair_points(settings), store, "sizes"):
+    for about, specs in shared.computed(pair_points(settings), store):
         spec = specs["scores"]
         right, measures = _verified(spec, store)
         counts = {

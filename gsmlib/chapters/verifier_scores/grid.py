@@ -159,7 +159,7 @@ def calibration_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     P(correct), so they are clipped to [0, 1] but for the AUCs.
     """
     rows: list[dict[str, Any]] = []
-    for point in shared.computed(grid(settings), store, "calibration"):
+    for point in shared.computed(grid(settings), store):
         scores, correct = shared.scores_and_labels(point.specs["scores"], store)
         correct = correct.astype(float)
         about = point.about | {"n_problems": len(scores), "n": scores.shape[1]}

@@ -1,0 +1,114 @@
+"""Progress bars, one at a time: a bar in Jupyter's page, an overwritten line elsewhere.
+
+What is computed within `under` shows no bar of its own but tells how far it is. In
+Jupyter a bar is one display, which its end empties: a saved notebook keeps none.
+"""
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from html import escape
+from typing import Any, Self
+
+from tqdm import tqdm
+
+Report = Callable[[float], None]  # is told which share, 0 to 1, is done
+_outer: ContextVar[Report | None] = ContextVar("outer", default=None)
+
+
+class Share:
+    """A bar without a look: it reports which share of `total` is done."""
+
+    def __init__(self, total: float, report: Report, initial: float = 0):
+        self.total, self.n, self.report = total, initial, report
+
+    def update(self, n: float = 1) -> None:
+        """Count `n` more as done."""
+        self.n += n
+        self.report(self.n / max(1, self.total))
+
+    def set_postfix(self, **_: Any) -> None:
+        """Nothing: there is no place for it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class PageBar(tqdm):
+    """A bar in a notebook's page; it needs no widgets."""
+
+    def __init__(self, *arguments: Any, **look: Any):
+        from IPython.display import HTML, display  # only a kernel has it
+
+        self.html = HTML
+        self.place = display(HTML(""), display_id=True)
+        super().__init__(*arguments, file=io.StringIO(), ncols=10, **look)
+
+    def display(self, *_: Any, **__: Any) -> bool:
+        """Replace what the page shows."""
+        share = self.n / self.total if self.total else 0
+        bar = f'<progress value="{share:.3f}" style="width:14em"></progress>'
+        words = escape(str(self).strip())
+        self.place.update(self.html(f"<div>{bar} <span>{words}</span></div>"))
+        return True
+
+    def close(self) -> None:
+        """Take the bar out of the page."""
+        if not self.disable:
+            super().close()
+            self.place.update(self.html(""))
+
+
+def duration(seconds: float) -> str:
+    """A duration in the two largest units that matter.
+
+    >>> [duration(s) for s in (4, 61, 780, 7_500, 200_000, 4e8)]
+    ['4 s', '1 min 1 s', '13 min', '2 h 5 min', '2 days 7 h', '4629 days']
+    """
+    days, rest = divmod(round(seconds), 86_400)
+    hours, minutes, rest = rest // 3600, rest // 60 % 60, rest % 60
+    if days:
+        more = f" {hours} h" if hours and days < 10 else ""
+        return f"{days} day{'s' * (days > 1)}{more}"
+    if hours:
+        return f"{hours} h" + f" {minutes} min" * (minutes > 0)
+    if minutes:
+        return f"{minutes} min" + f" {rest} s" * (rest > 0 and minutes < 10)
+    return f"{rest} s"
+
+
+def in_jupyter() -> bool:
+    """Return whether this process is a notebook's kernel."""
+    shell = sys.modules.get("IPython")
+    found = shell.get_ipython() if shell else None
+    return found is not None and "IPKernelApp" in found.config
+
+
+def bar(total: float, *, initial: float = 0, **look: Any) -> tqdm | Share:
+    """Return a bar, to be used with `with`; `look` are tqdm's further arguments."""
+    report = _outer.get()
+    if report is not None:
+        return Share(total, report, initial)
+    kind = PageBar if in_jupyter() and not look.get("disable") else tqdm
+    return kind(total=total, initial=initial, leave=False, **look)
+
+
+@contextmanager
+def under(report: Report) -> Iterator[None]:
+    """Within, bars are not shown: `report` is told the share that is done."""
+    token = _outer.set(report)
+    try:
+        yield
+    finally:
+        _outer.reset(token)
+
+
+def say(text: str) -> None:
+    """Print a line without breaking a bar."""
+    tqdm.write(text)
+    sys.stdout.flush()
