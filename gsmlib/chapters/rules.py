@@ -19,7 +19,15 @@ REPRODUCED = "reproduced"
 CONTRADICTED = "contradicted"
 INCONCLUSIVE = "inconclusive"
 NOT_TESTABLE = "not testable at this scale"
-VERDICTS = (REPRODUCED, INCONCLUSIVE, CONTRADICTED, NOT_TESTABLE)
+WORDS = {  # what each verdict means, in the order of tables
+    REPRODUCED: "the whole 95 % interval agrees with the claim.",
+    INCONCLUSIVE: "the interval holds values for and against the claim.",
+    CONTRADICTED: "the whole interval speaks against the claim; of a gain, that it is "
+    "surely smaller than what would count (two points, for C6 five).",
+    NOT_TESTABLE: "there is too little to look at: too few problems, sizes or epochs, "
+    "or models that learned nothing.",
+}
+VERDICTS = tuple(WORDS)
 
 NEGLIGIBLE = 0.02  # differences in accuracy below two points count as none
 STRONG = 0.05  # a strong boost is at least five points
@@ -73,13 +81,6 @@ def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
         for end in ("low", "high")
     )
     return Interval(float(value), float(value - down), float(value + up))
-
-
-def describe(verdict: Verdict) -> str:
-    """Write a verdict beside what the paper says, for a notebook's last cell."""
-    own = verdict.own
-    said = f"{own.id}: {own.statement}" if own else f"Paper, {paper.says(verdict.id)}"
-    return f"{said}\nOurs: {verdict.sentence}\nVerdict: {verdict.verdict}."
 
 
 def ledger_row(verdict: Verdict) -> dict:
