@@ -83,14 +83,14 @@ CHAPTER = Chapter(
 )
 '''
 CELLS = (
-    "from gsmlib.chapters import ends, rules\nfrom gsmlib.study.store import Store",
+    "from gsmlib.chapters import ends\nfrom gsmlib.chapters.shown import conclude\n"
+    "from gsmlib.study.store import Store",
     "settings = ends.CHAPTER.settings(more, scale=scale, seeds=seeds)\n"
     "assert settings.least == 0.25",
     "table = ends.table(settings, Store())",
     'drawing = ends.CHAPTER.draw("ends", table)\n'
     'files = ends.CHAPTER.export("ends", drawing, table, settings)',
-    'for verdict in ends.CHAPTER.judge("ends", table):\n'
-    "    print(rules.describe(verdict))",
+    'conclude(settings, ends.CHAPTER.judge("ends", table))',
 )
 PARAMETERS = 'scale: str = "quick"  # the dial\nseeds: list = []\nmore: str = ""'
 

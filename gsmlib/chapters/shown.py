@@ -9,7 +9,7 @@ from pandas.api.types import is_numeric_dtype
 from pandas.io.formats.style import Styler
 
 from gsmlib import paper
-from gsmlib.chapters.rules import VERDICTS, WORDS, Verdict
+from gsmlib.chapters.rules import WORDS, Verdict
 from gsmlib.chapters.style import DATASETS
 from gsmlib.records import Record
 
@@ -56,7 +56,7 @@ def conclude(settings: Record, found: Sequence[str | Verdict]) -> Markdown:
     words = {each.verdict for each in found if isinstance(each, Verdict)}
     head = f"**What this run shows** ({_about(settings)})"
     listed = [f"- {sentence}" for sentence in sentences]
-    return Markdown("\n".join([head, "", *listed, "", meanings(words)]).strip())
+    return Markdown("\n".join([head, "", *listed, "", explain(words)]).strip())
 
 
 def in_sentences(verdict: Verdict) -> str:
@@ -71,7 +71,7 @@ def in_sentences(verdict: Verdict) -> str:
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> str:
     """Count a ledger's rows by verdict: "1 reproduced (C5), 1 inconclusive (C2)"."""
-    kinds = {word: [] for word in VERDICTS}
+    kinds = {word: [] for word in WORDS}
     for row in rows:
         kinds[row["verdict"]].append(row["id"])
     counts = [
@@ -80,7 +80,7 @@ def tally(rows: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(counts)
 
 
-def meanings(words: Iterable[str]) -> str:
+def explain(words: Iterable[str]) -> str:
     """Say what verdicts' words mean, in the order of WORDS; empty without a word."""
     used = set(words)
     return " ".join(
