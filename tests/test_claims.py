@@ -12,6 +12,7 @@ from gsmlib.chapters.rules import (
     REPRODUCED,
     REVERSED,
 )
+from gsmlib.chapters.shown import in_sentences
 from gsmlib.chapters.test_at_n.verdicts import c2, c3
 from gsmlib.chapters.verification.verdicts import c5, c6, c7, take_off
 

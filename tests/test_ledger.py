@@ -12,13 +12,8 @@ from gsmlib.chapters import CHAPTERS, ledger, verification
 from gsmlib.chapters import claims as drawn
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
-from gsmlib.chapters.rules import (
-    INCONCLUSIVE,
-    NOT_TESTABLE,
-    WORDS,
-    Verdict,
-    ledger_row,
-)
+from gsmlib.chapters.rules import INCONCLUSIVE, NOT_TESTABLE, WORDS, Verdict, ledger_row
+from gsmlib.chapters.shown import in_sentences
 from gsmlib.records import Record
 
 ROOT = Path(__file__).parents[1]
@@ -241,23 +236,3 @@ def test_the_committed_ledger_is_that_of_the_committed_tables(scale):
     assert rows == ledger.read_ledger(CHAPTERS, folder)
     table = pd.read_csv(folder / "ledger_of_claims.csv")
     assert list(table["verdict"]) == [row["verdict"] for row in rows]
-
-
-def test_the_readme_has_the_verdicts_of_mini():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = {
-        cells[1]: cells[2:5]
-        for cells in (
-            [cell.strip(" *") for cell in line.split("|")]
-            for line in text.splitlines()
-            if re.match(r"\| C\d+ \|", line)
-        )
-    }
-    folder = ROOT / "figures" / "mini"
-    rows = json.loads((folder / ledger.LEDGER).read_text(encoding="utf-8"))
-    assert list(table) == [row["id"] for row in rows]
-    for row in rows:
-        brief, verdict, ours = table[row["id"]]
-        assert brief == paper.claim(row["id"]).brief
-        assert verdict == row["verdict"]
-        assert set(NUMBER.findall(ours)) <= set(NUMBER.findall(row["sentence"])), row

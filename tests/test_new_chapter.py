@@ -204,3 +204,4 @@ def test_a_folder_that_is_not_there_is_named():
 def test_its_settings_reach_its_stages(checkout):
     printed = run(checkout, "run", "11_ends", "--scale", "smoke", "-p", "seeds", "1")
     assert "seed 1" in printed and "11_ends done" in printed
+    assert "**X1, all end: " in printed  # the notebook's conclusion

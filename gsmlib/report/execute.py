@@ -62,6 +62,13 @@ def execute(
     return Outcome(notebook, time.perf_counter() - start, error)
 
 
+def read_conclusion(path: Path) -> str:
+    """Return the Markdown that an executed notebook ends with, "" where it has none."""
+    outputs = nbformat.read(path, 4).cells[-1].get("outputs", [])
+    texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
+    return "".join(texts)
+
+
 def write_notebook(path: Path, title: str) -> Path:
     """Write an executed notebook as a page beside it; return the page."""
     notebook = nbformat.read(path, 4)
