@@ -1,6 +1,7 @@
 """What a notebook shows beside its figures: tables, and its conclusion in sentences."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -36,7 +37,7 @@ def _in_words(name: Any) -> str:
 
 def _one_line(value: Any) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return escape(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
 
 
 def count(number: int, thing: str) -> str:
