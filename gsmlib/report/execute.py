@@ -59,6 +59,8 @@ def execute(
             "computed is kept, run it again."
         )
     write_notebook(output, title=notebook)
+    if not quiet:
+        print(read_conclusion(output))
     return Outcome(notebook, time.perf_counter() - start, error)
 
 

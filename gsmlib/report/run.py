@@ -21,7 +21,7 @@ from gsmlib.chapters.export import figures_folder
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
 from gsmlib.records import SettingsError
-from gsmlib.report.execute import execute, read_conclusion
+from gsmlib.report.execute import execute
 from gsmlib.report.page import Outcome, Section, write_index
 from gsmlib.settings import PARAMETER
 from gsmlib.study import pool
@@ -89,7 +89,6 @@ def _execute_aloud(notebook: str, scale: str, parameters: dict[str, Any]) -> Out
     print(f"\n== {notebook} at scale {scale}", flush=True)
     path = notebook_path(notebook)
     outcome = execute(path, run_folder(scale), parameters, quiet=False)
-    print(read_conclusion(run_folder(scale) / path.name))
     _say(outcome)
     return outcome
 
