@@ -108,7 +108,8 @@ def test_the_size_factor_needs_figs_2_and_5(folder, monkeypatch):
     c6 = rows[[row["id"] for row in rows].index("C6")]
     assert c6["size_factor"] == {"value": 12.0, "interval": [3.0, None], "paper": 30}
     assert asked == [(1, 36)]
-    assert "a factor of 12 (3.00 to no limit); paper 30." in ledger.in_text(c6)
+    worth = "worth a model 12 (3.00 to no limit) times as large; paper 30."
+    assert worth in ledger.in_text(c6)
 
 
 def test_a_chapters_own_claim_brings_all_it_needs(folder, monkeypatch):
