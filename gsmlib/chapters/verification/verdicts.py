@@ -25,8 +25,8 @@ def c5(table: pd.DataFrame) -> rules.Finding:
     boost = _boost(table)
     if not any(some) and boost.word != rules.REPRODUCED:
         raise rules.NotTestable(
-            f"{sentence}; that this is for want of problems cannot be told where C6's "
-            f"boost is not seen with more, {boost.sentence}",
+            f"{sentence}; as no strong boost is seen with more problems either, this "
+            f"says nothing about small sets; {boost.sentence}",
             gain,
         )
     word = rules.decide(all(none), any(some))
@@ -126,7 +126,7 @@ def _boost(table: pd.DataFrame) -> rules.Finding:
     weak = [gain.high < STRONG for gain in gains.values()]
     worse = [gain.high < 0 for gain in gains.values()]
     word = rules.decide(all(strong), any(weak), all(worse))
-    excluded = f"a gain of {100 * STRONG:.0f} points or more of every model"
+    excluded = f"a gain of {100 * STRONG:.0f} points or more for every model"
     return rules.Finding(word, *_largest_gain(gains, size), excluded)
 
 
