@@ -123,9 +123,8 @@ def test_c5(first, half, verdict):
 def test_c5_says_nothing_where_nothing_helps_anywhere():
     found = c5(verification_table({"small": (-0.05,) * 3, "large": (-0.03,) * 3}))
     assert (found.verdict, found.value) == (NOT_TESTABLE, pytest.approx(-0.03))
-    assert "no strong boost is seen with more problems either" in found.sentence
-    assert "at 250 training problems" in found.sentence
-    assert "at 4,000 training problems" in found.sentence
+    assert "at 250 training problems: small -5.0 points" in found.sentence
+    assert "no strong boost is seen at 4,000 either (C6)" in found.sentence
     weak = {"small": (-0.05, 0, 0.1), "large": (-0.05, 0, 0.01)}  # of one model alone
     assert c5(verification_table(weak)).verdict == NOT_TESTABLE
     unsure = {"small": (0.01, 0, 0), "large": (0.01, 0, 0)}
