@@ -304,7 +304,7 @@ def test_the_wall_says_what_there_is_to_say(folder):
         "Scale figures, seeds 0, 1, commit abc.",
         'href="figures/ledger_of_claims.pdf"',
         "-15.0 points (-20.0 to -1.0).",
-        "larger by a factor of 0.21 (0.09 to no limit); paper 30.",
+        "worth a model 0.21 (0.09 to no limit) times as large; paper 30.",
         "<b>16</b>",
         "+21.5 points",  # of the paper
         "1e16 parameters",

@@ -134,7 +134,7 @@ def in_text(row: dict[str, Any]) -> str:
         stated = in_unit(claim.unit, row["paper"])
         lines.append(f"  The paper, {claim.quantity}: {stated}.")
     if row.get("size_factor"):
-        lines.append(f"  Worth a model larger by {in_factor(row)}.")
+        lines.append(f"  Verification is {in_factor(row)}.")
     return "\n".join(lines)
 
 
@@ -146,7 +146,7 @@ def in_markdown(rows: list[dict[str, Any]]) -> str:
         claim, ours = find_claim(row["id"]).about, in_numbers(row)
         link = f"[{row['notebook']}]({row['notebook']}.ipynb)"
         if row.get("size_factor"):
-            ours += f"; in model size, {in_factor(row)}"
+            ours += f"; {in_factor(row)}"
         cells = (claim.id, claim.brief, row["verdict"], claim.quantity, ours, link)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -164,10 +164,11 @@ def in_numbers(row: dict[str, Any]) -> str:
 
 
 def in_factor(row: dict[str, Any]) -> str:
-    """Write C6's factor in model size, and the paper's."""
+    """Write what verification is worth in model size, here and in the paper."""
     factor = row["size_factor"]
     ours = in_unit("ratio", factor["value"], factor["interval"])
-    return f"a factor of {ours}; paper {in_unit('ratio', factor['paper'])}"
+    paper_says = in_unit("ratio", factor["paper"])
+    return f"worth a model {ours} times as large; paper {paper_says}"
 
 
 def in_unit(

@@ -45,9 +45,9 @@ AT_LEAST = f"{100 * NEGLIGIBLE:.0f} points or more"
 WORDS = MappingProxyType(  # each word, and what it says of a claim
     {
         REPRODUCED: "the whole 95 % interval agrees with the claim.",
-        INCONCLUSIVE: "the interval holds what the claim says, and its contrary too.",
-        NOT_REPRODUCED: "the interval excludes what the claim says, such as a gain of "
-        f"{AT_LEAST}; it may well hold no effect at all.",
+        INCONCLUSIVE: "the data decide neither for the claim nor against it.",
+        NOT_REPRODUCED: "the interval excludes what the verdict's sentence names, such "
+        f"as a gain of {AT_LEAST}, but may hold no effect at all.",
         REVERSED: "the effect is surely of the other sign than the claim says.",
         NOT_TESTABLE: "there is too little to look at: too few problems, sizes or "
         "epochs, a model that learned nothing, or no sign of what the claim builds on.",

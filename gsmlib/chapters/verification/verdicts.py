@@ -22,13 +22,10 @@ def c5(table: pd.DataFrame) -> rules.Finding:
     none = [gain.high < NEGLIGIBLE for gain in gains.values()]
     some = [gain.low > 0 and gain.high >= NEGLIGIBLE for gain in gains.values()]
     gain, sentence = _largest_gain(gains, size)
-    boost = _boost(table)
-    if not any(some) and boost.word != rules.REPRODUCED:
-        raise rules.NotTestable(
-            f"{sentence}; that this is for want of problems cannot be told where C6's "
-            f"boost is not seen with more, {boost.sentence}",
-            gain,
-        )
+    if not any(some) and _boost(table).word != rules.REPRODUCED:
+        most = f"{table['n_train'].max():,} either (C6)"
+        why = f"as no strong boost is seen at {most}, this says nothing of small sets"
+        raise rules.NotTestable(f"{sentence}; {why}", gain)
     word = rules.decide(all(none), any(some))
     return rules.Finding(word, gain, sentence, "that it helps no model")
 
@@ -126,7 +123,7 @@ def _boost(table: pd.DataFrame) -> rules.Finding:
     weak = [gain.high < STRONG for gain in gains.values()]
     worse = [gain.high < 0 for gain in gains.values()]
     word = rules.decide(all(strong), any(weak), all(worse))
-    excluded = f"a gain of {100 * STRONG:.0f} points or more of every model"
+    excluded = f"a gain of {100 * STRONG:.0f} points or more for every model"
     return rules.Finding(word, *_largest_gain(gains, size), excluded)
 
 
