@@ -39,8 +39,9 @@ def outcome(rows: list[Row]) -> str:
     """Say in a sentence what came out."""
     main = next(row for row in rows if row["id"] == MAIN)
     return (
-        f"Of its {len(rows)} claims came out here: {tally(rows)}. Its main one, "
-        f"{find_claim(MAIN).about.brief} ({MAIN}), is {main['verdict']}.\n"
+        f"What came out for its {len(rows)} claims: {tally(rows)}; the main one, "
+        f"verification's {find_claim(MAIN).about.brief} ({MAIN}), is "
+        f"**{main['verdict']}**.\n"
     )
 
 
@@ -52,7 +53,7 @@ def figures(rows: list[Row]) -> str:
     for figure_id, claim in LARGE.items():
         shown, row = known[figure_id], by_id[claim]
         image = f'<img src="figures/{SCALE}/{shown.name}.png" alt="{name_of(shown)}"'
-        found = f"{claim}, {row['verdict']}: {measured(row)}."
+        found = f"{claim} is {row['verdict']}: {row['sentence']}"
         parts.append(f'{image} width="100%">\n\n{words_of(shown)}. {found}\n')
     return "\n".join(parts)
 
