@@ -53,8 +53,7 @@ def figures(rows: list[Row]) -> str:
     for figure_id, claim in LARGE.items():
         shown, row = known[figure_id], by_id[claim]
         image = f'<img src="figures/{SCALE}/{shown.name}.png" alt="{name_of(shown)}"'
-        found = f"{claim} is {row['verdict']}: {row['sentence']}"
-        parts.append(f'{image} width="100%">\n\n{words_of(shown)}. {found}\n')
+        parts.append(f'{image} width="100%">\n\n{words_of(shown)}. {found(row)}\n')
     return "\n".join(parts)
 
 
@@ -95,7 +94,7 @@ def all_figures(rows: list[Row]) -> str:
     """Return docs/figures.md: every figure of the scale, chapter by chapter."""
     parts = [
         f"# All figures of scale `{SCALE}`",
-        "Each with the verdicts on the claims that it decides, what the paper states "
+        "Each with what was found of the claims that it decides, what the paper states "
         "about it, and where it comes from. [README](../README.md#verdicts) says what "
         "the verdicts mean. Written by `make readme`.",
     ]
@@ -107,17 +106,17 @@ def all_figures(rows: list[Row]) -> str:
 
 
 def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
-    """Return a figure with its words, verdicts, and the files beside it."""
+    """Return a figure with its words, what was found, and the files beside it."""
     place = f"../figures/{SCALE}/{figure.name}"
     files = ", ".join(f"[{kind}]({place}.{kind})" for kind in ("svg", "pdf", "csv"))
-    judged = said_of(rows, [c.id for c in chapter.claims if c.figure == figure.id])
-    lines = [f"{words_of(figure)}.", f"{judged}." if judged else ""]
+    judged = [claim.id for claim in chapter.claims if claim.figure == figure.id]
+    lines = [f"{words_of(figure)}."]
+    lines += [found(row) for row in rows if row["id"] in judged]
     if figure.id in paper.STATED:
         lines.append(f"The paper, on GSM8K: {paper.STATED[figure.id]}.")
     lines += [origin(FOLDER / f"{figure.name}.json"), f"Files: {files}."]
     image = f"![{name_of(figure)}]({place}.png)"
-    said = "\n".join(line for line in lines if line)
-    return f'<a name="{figure.id}"></a>\n\n{image}\n\n{said}'
+    return "\n\n".join([f'<a name="{figure.id}"></a>', image, " ".join(lines)])
 
 
 def exported(chapter: Chapter) -> list[Figure]:
@@ -141,8 +140,14 @@ def words_of(figure: Figure) -> str:
 
 def said_of(rows: list[Row], ids: list[str]) -> str:
     """Return the verdicts on some claims: "C5 not testable, C6 reversed"."""
-    found = (f"{row['id']} {row['verdict']}" for row in rows if row["id"] in ids)
-    return ", ".join(found)
+    return ", ".join(
+        f"{row['id']} {row['verdict']}" for row in rows if row["id"] in ids
+    )
+
+
+def found(row: Row) -> str:
+    """Return what was found of a claim, as a sentence."""
+    return f"{row['id']} is {row['verdict']}: {row['sentence']}"
 
 
 def measured(row: Row) -> str:
