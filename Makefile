@@ -23,7 +23,7 @@ torture: $(STAMP)
 versions: $(STAMP)
 	$(BIN)/python tests/stage_code.py
 
-# Writes README's wall of figures from the chapters' records.
+# Writes README's tables and docs/figures.md from the records and the ledger.
 readme: $(STAMP)
 	$(BIN)/python tests/readme_wall.py
 

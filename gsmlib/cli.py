@@ -91,11 +91,16 @@ def redraw_figures(
 
 
 @app.command()
-def claims(scale: Scale = DEFAULT_SCALE) -> None:
+def claims(
+    scale: Scale = DEFAULT_SCALE,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write claims.json and its figure anew.")
+    ] = False,
+) -> None:
     """Print the ledger: each claim's verdict from a scale's exported tables."""
     from gsmlib.chapters.ledger import print_ledger
 
-    print_ledger(chapters.CHAPTERS, export.figures_folder(check_scale(scale)))
+    print_ledger(chapters.CHAPTERS, check_scale(scale), write)
 
 
 @app.command()

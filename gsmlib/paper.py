@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 
 
 class Claim(NamedTuple):
-    """A claim, also in brief; `value`: what the paper states for `quantity`, if so."""
+    """A claim, also in brief; `value`: what the paper states for `quantity`, if so.
+
+    unit: "points" (of accuracy, a fraction of 1 in `value`), "ratio", or what is
+    counted, in the plural.
+    """
 
     id: str
     section: str
@@ -19,6 +23,7 @@ class Claim(NamedTuple):
     statement: str
     quantity: str
     value: float | None = None
+    unit: str = "points"
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -31,6 +36,7 @@ CLAIMS: tuple[Claim, ...] = (
         "in parameters.",
         "parameters extrapolated for 80 % test@1",
         1e16,
+        "parameters",
     ),
     Claim(
         "C2",
@@ -58,6 +64,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Without natural-language steps accuracy collapses, from 20.6 % to 5.2 % (6B).",
         "ratio of accuracy without steps to accuracy with steps",
         5.2 / 20.6,
+        "ratio",
     ),
     Claim(
         "C5",
@@ -84,6 +91,7 @@ CLAIMS: tuple[Claim, ...] = (
         "larger verifiers take off earlier",
         "Larger verifiers take off at fewer training problems.",
         "training problems at which verification overtakes finetuning, small / large",
+        unit="ratio",
     ),
     Claim(
         "C8",
@@ -119,6 +127,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Accuracy rises with the number of completions up to some number, then falls.",
         "completions per problem at the peak",
         400,
+        "completions",
     ),
     Claim(
         "C12",
@@ -129,6 +138,7 @@ CLAIMS: tuple[Claim, ...] = (
         "100, about 30 of 3,200.",
         "best k of the most completions (the paper: 3,200)",
         30,
+        "voters",
     ),
     Claim(
         "C13",

@@ -1,40 +1,185 @@
-"""README's wall of figures, written from the chapters' records: `make readme`.
+"""What README and docs/figures.md say of the results, written anew: `make readme`.
 
-It stands before the first paragraph on what the figures show, three figures a row, and
-has what is exported of the scale that README reports.
+README has parts between `<!-- NAME: make readme -->` and `<!-- end -->`, while
+docs/figures.md is written whole. All of it comes from the chapters' records, the
+notebooks' questions and the reported scale's ledger: no result is typed.
 """
 
+import json
 import re
+from typing import Any
 
-from gsmlib.chapters import CHAPTERS
+from gsmlib import paper
+from gsmlib.chapters import CHAPTERS, Chapter, find_claim
 from gsmlib.chapters.export import Figure
+from gsmlib.chapters.ledger import LEDGER
+from gsmlib.chapters.rules import NOT_TESTABLE, WORDS
+from gsmlib.chapters.shown import tally
 from gsmlib.environment import project_root
+from gsmlib.report.page import origin
+from gsmlib.report.run import read_title
 
-SCALE, COLUMNS = "mini", 3
+SCALE = "mini"
+LARGE = {"fig5": "C6", "fig2": "C1", "fig7a": "C11"}  # shown large, with their claim
+MAIN = "C6"  # the paper's main claim
+FOLDER = project_root() / "figures" / SCALE
 README = project_root() / "README.md"
-WALL = re.compile(r"^\| \| \| \|\n(?:\|.*\n)+", re.MULTILINE)
+FIGURES = project_root() / "docs" / "figures.md"
+PART = re.compile(r"<!-- (\w+): make readme -->\n.*?<!-- end -->\n", re.DOTALL)
+
+Row = dict[str, Any]
 
 
-def cell(figure: Figure) -> str:
-    """Return a figure with its words, as a cell of the wall."""
+def read_rows() -> list[Row]:
+    """Return the reported ledger, a row per claim."""
+    return json.loads((FOLDER / LEDGER).read_text(encoding="utf-8"))
+
+
+def outcome(rows: list[Row]) -> str:
+    """Say in a sentence what came out."""
+    main = next(row for row in rows if row["id"] == MAIN)
+    return (
+        f"What came out for its {len(rows)} claims: {tally(rows)}; the main one, "
+        f"verification's {find_claim(MAIN).about.brief} ({MAIN}), is "
+        f"**{main['verdict']}**.\n"
+    )
+
+
+def figures(rows: list[Row]) -> str:
+    """Return the figures that tell most, each with what was found."""
+    by_id = {row["id"]: row for row in rows}
+    known = {figure.id: figure for chapter in CHAPTERS for figure in chapter.figures}
+    parts = []
+    for figure_id, claim in LARGE.items():
+        shown, row = known[figure_id], by_id[claim]
+        image = f'<img src="figures/{SCALE}/{shown.name}.png" alt="{name_of(shown)}"'
+        parts.append(f'{image} width="100%">\n\n{words_of(shown)}. {found(row)}\n')
+    return "\n".join(parts)
+
+
+def words(rows: list[Row]) -> str:
+    """Say what the verdicts' words mean, of those that occur."""
+    used = {row["verdict"] for row in rows}
+    return "".join(f"- **{w}**: {said}\n" for w, said in WORDS.items() if w in used)
+
+
+def verdicts(rows: list[Row]) -> str:
+    """Return the ledger as a Markdown table, with links to its notebooks."""
+    lines = ["| | claim | verdict | measured |", "|---|---|---|---|"]
+    for row in rows:
+        link = f"[{row['id']}]({notebook_link(row['notebook'])})"
+        brief = find_claim(row["id"]).about.brief
+        cells = (link, brief, f"**{row['verdict']}**", measured(row))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def notebooks(rows: list[Row]) -> str:
+    """Return a table of the notebooks: question, figures, verdicts."""
+    lines = ["| notebook | question | figures | verdicts |", "|---|---|---|---|"]
+    for chapter in CHAPTERS:
+        link = f"[{chapter.name}]({notebook_link(chapter.name)})"
+        shown = [
+            f"[{name_of(figure)}](docs/figures.md#{figure.id})"
+            for figure in exported(chapter)
+        ]
+        judged = said_of(rows, [claim.id for claim in chapter.claims])
+        judged = "all of them" if chapter.reads_others else judged or "no claim"
+        cells = (link, read_title(chapter.name), ", ".join(shown), judged)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def all_figures(rows: list[Row]) -> str:
+    """Return docs/figures.md: every figure of the scale, chapter by chapter."""
+    parts = [
+        f"# All figures of scale `{SCALE}`",
+        "Each with what was found of the claims that it decides, what the paper states "
+        "about it, and where it comes from. [README](../README.md#verdicts) says what "
+        "the verdicts mean. Written by `make readme`.",
+    ]
+    for chapter in CHAPTERS:
+        name = f"[{chapter.name}](../notebooks/{chapter.name}.ipynb)"
+        parts.append(f"## {read_title(chapter.name)}\n\nNotebook {name}.")
+        parts += [entry(chapter, figure, rows) for figure in exported(chapter)]
+    return "\n\n".join(parts) + "\n"
+
+
+def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
+    """Return a figure with its words, what was found, and the files beside it."""
+    place = f"../figures/{SCALE}/{figure.name}"
+    files = ", ".join(f"[{kind}]({place}.{kind})" for kind in ("svg", "pdf", "csv"))
+    judged = [claim.id for claim in chapter.claims if claim.figure == figure.id]
+    lines = [f"{words_of(figure)}."]
+    lines += [found(row) for row in rows if row["id"] in judged]
+    if figure.id in paper.STATED:
+        lines.append(f"The paper, on GSM8K: {paper.STATED[figure.id]}.")
+    lines += [origin(FOLDER / f"{figure.name}.json"), f"Files: {files}."]
+    image = f"![{name_of(figure)}]({place}.png)"
+    return "\n\n".join([f'<a name="{figure.id}"></a>', image, " ".join(lines)])
+
+
+def exported(chapter: Chapter) -> list[Figure]:
+    """Return the figures of a chapter that the scale has."""
+    return [f for f in chapter.figures if (FOLDER / f"{f.name}.png").is_file()]
+
+
+def name_of(figure: Figure) -> str:
+    """Return "Fig 5", or what it shows where it is no figure of the paper."""
     number = figure.id.removeprefix("fig")
-    name = f"Fig {number}" if number != figure.id else figure.shows
-    words = name if name == figure.shows else f"**{name}**, {figure.shows}"
-    return f"![{name}](figures/{SCALE}/{figure.name}.png) {words}; `{SCALE}`"
+    return f"Fig {number}" if number != figure.id else figure.shows
 
 
-def wall() -> str:
-    """Return the wall as a Markdown table, in the chapters' order."""
-    folder = project_root() / "figures" / SCALE
-    figures = [figure for chapter in CHAPTERS for figure in chapter.figures]
-    cells = [cell(f) for f in figures if (folder / f"{f.name}.png").is_file()]
-    cells += [""] * (-len(cells) % COLUMNS)
-    rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(["| | | |", "|---" * COLUMNS + "|", *lines]) + "\n"
+def words_of(figure: Figure) -> str:
+    """Return what a figure shows, behind its name in the paper."""
+    name = name_of(figure)
+    if name != figure.shows:
+        return f"**{name}**, {figure.shows}"
+    return f"**{name[0].upper()}{name[1:]}**"
+
+
+def said_of(rows: list[Row], ids: list[str]) -> str:
+    """Return the verdicts on some claims: "C5 not testable, C6 reversed"."""
+    return ", ".join(
+        f"{row['id']} {row['verdict']}" for row in rows if row["id"] in ids
+    )
+
+
+def found(row: Row) -> str:
+    """Return what was found of a claim, as a sentence."""
+    return f"{row['id']} is {row['verdict']}: {row['sentence']}"
+
+
+def measured(row: Row) -> str:
+    """Return a row's sentence without its details; what cannot be judged says why."""
+    said = row["sentence"].removesuffix(".")
+    if row["verdict"] == NOT_TESTABLE:
+        return said
+    first, *more = said.split("; ")
+    return "; ".join([first, *(part for part in more if part.endswith(" excluded"))])
+
+
+def notebook_link(notebook: str) -> str:
+    """Return where a notebook stands, as README links to it."""
+    return f"notebooks/{notebook}.ipynb"
+
+
+PARTS = {part.__name__: part for part in (outcome, figures, words, verdicts, notebooks)}
+
+
+def filled(text: str, rows: list[Row]) -> str:
+    """Return README with its parts written anew; KeyError names an unknown part."""
+
+    def fill(match: re.Match[str]) -> str:
+        part = PARTS[match[1]](rows)
+        return f"<!-- {match[1]}: make readme -->\n{part}<!-- end -->\n"
+
+    return PART.sub(fill, text)
 
 
 if __name__ == "__main__":
+    ledger = read_rows()
     text = README.read_text(encoding="utf-8")
-    README.write_text(WALL.sub(lambda _: wall(), text, count=1), encoding="utf-8")
-    print(f"{README.name} has the wall of scale {SCALE}.")
+    README.write_text(filled(text, ledger), encoding="utf-8")
+    FIGURES.write_text(all_figures(ledger), encoding="utf-8")
+    print(f"{README.name} and {FIGURES.name} have the results of scale {SCALE}.")

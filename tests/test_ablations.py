@@ -8,7 +8,13 @@ import pytest
 from matplotlib import pyplot as plt
 
 from gsmlib.chapters import resolve, verification
-from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.rules import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    REVERSED,
+)
 from gsmlib.chapters.verifier_ablations import CHAPTER, verdicts
 from gsmlib.chapters.verifier_ablations.grid import (
     VARIANTS,
@@ -218,8 +224,8 @@ def test_slopes_are_compared_problem_by_problem():
         (dict(start=0.02), INCONCLUSIVE),  # it does not start slower
         (dict(steeper=-0.03), INCONCLUSIVE),  # it overfits more
         (dict(end=0.01), INCONCLUSIVE),
-        (dict(end=-0.05), CONTRADICTED),
-        (dict(end=0.0, half=0.01), CONTRADICTED),
+        (dict(end=-0.05), REVERSED),
+        (dict(end=0.0, half=0.01), NOT_REPRODUCED),
         (dict(checkpoints=2), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(samples=0.001), NOT_TESTABLE),
@@ -249,7 +255,7 @@ def test_c9_is_judged_by_the_token_level_alone():
         (dict(), REPRODUCED),
         (dict(start=0.1), REPRODUCED),  # the end alone counts
         (dict(end=0.01), INCONCLUSIVE),
-        (dict(end=-0.05), CONTRADICTED),
+        (dict(end=-0.05), REVERSED),
         (dict(problems=6), NOT_TESTABLE),
     ],
 )
@@ -263,7 +269,7 @@ def test_c9(settings, verdict):
     [
         (dict(), REPRODUCED),
         (dict(gain=0.02), INCONCLUSIVE),
-        (dict(gain=-0.05), CONTRADICTED),
+        (dict(gain=-0.05), REVERSED),
         (dict(models=("mini-1m",)), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(samples=0.0), NOT_TESTABLE),

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from gsmlib.chapters import rules, test_at_n, verification
-from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.rules import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    REVERSED,
+)
+from gsmlib.chapters.shown import in_sentences
 from gsmlib.chapters.test_at_n.verdicts import c2, c3
 from gsmlib.chapters.verification.verdicts import c5, c6, c7, take_off
 
@@ -61,9 +68,9 @@ PAPER_LIKE = {"small": (-0.1, -0.04, 0.15), "large": (-0.08, 0.08, 0.2)}
     ("settings", "verdict"),
     [
         (dict(rise=0.1), REPRODUCED),
-        (dict(rise=-0.1), CONTRADICTED),
+        (dict(rise=-0.1), REVERSED),
         (dict(rise=0.01, half=0.005), REPRODUCED),
-        (dict(rise=0.0, half=0.01), CONTRADICTED),
+        (dict(rise=0.0, half=0.01), NOT_REPRODUCED),
         (dict(rise=0.01, half=0.05), INCONCLUSIVE),
         (dict(best=EPOCHS), NOT_TESTABLE),
         (dict(accuracy=0.0, rise=0.0), NOT_TESTABLE),
@@ -84,7 +91,7 @@ def test_c2(settings, verdict):
         (dict(fall=0.2), REPRODUCED),
         (dict(fall=0.2, peak=6), INCONCLUSIVE),
         (dict(fall=0.05, half=0.04), INCONCLUSIVE),
-        (dict(fall=0.0, half=0.01), CONTRADICTED),
+        (dict(fall=0.0, half=0.01), NOT_REPRODUCED),
         (dict(fall=0.1, rise=-0.2), INCONCLUSIVE),
         (dict(problems=6), NOT_TESTABLE),
     ],
@@ -105,13 +112,49 @@ def test_few_epochs_say_nothing():
     ("first", "half", "verdict"),
     [
         (-0.05, 0.02, REPRODUCED),
-        (0.1, 0.02, CONTRADICTED),
+        (0.1, 0.02, NOT_REPRODUCED),
         (0.01, 0.04, INCONCLUSIVE),
     ],
 )
 def test_c5(first, half, verdict):
     gains = {"small": (first, 0, 0.1), "large": (first, 0, 0.1)}
     assert c5(verification_table(gains, half)).verdict == verdict
+
+
+def test_c5_says_nothing_where_nothing_helps_anywhere():
+    found = c5(verification_table({"small": (-0.05,) * 3, "large": (-0.03,) * 3}))
+    assert (found.verdict, found.value) == (NOT_TESTABLE, pytest.approx(-0.03))
+    assert "at 250 training problems: small -5.0 points" in found.sentence
+    assert "no strong boost is seen at 4,000 either (C6)" in found.sentence
+    weak = {"small": (-0.05, 0, 0.1), "large": (-0.05, 0, 0.01)}  # of one model alone
+    assert c5(verification_table(weak)).verdict == NOT_TESTABLE
+    unsure = {"small": (0.01, 0, 0), "large": (0.01, 0, 0)}
+    assert c5(verification_table(unsure, 0.04)).verdict == NOT_TESTABLE
+    helped = {"small": (0.1, 0, 0), "large": (0.1, 0, 0)}  # seen without a boost
+    assert c5(verification_table(helped)).verdict == NOT_REPRODUCED
+
+
+def test_a_gain_of_one_model_alone_is_not_reversed():
+    mixed = {"small": (0, 0, -0.1), "large": (0, 0, 0.2)}
+    found = c6(verification_table(mixed))
+    assert found.verdict == NOT_REPRODUCED
+    assert "a gain of 5 points or more for every model is excluded" in found.sentence
+
+
+def test_what_is_not_reproduced_says_what_is_excluded():
+    lacking = c3(epochs_table(fall=0.0, half=0.01)).sentence
+    assert lacking.endswith("; a fall of 2 points or more is excluded; 3 seeds.")
+    assert "excluded" not in c3(epochs_table(fall=0.2)).sentence
+    assert "excluded" not in c2(epochs_table(rise=-0.1)).sentence  # it is reversed
+
+
+def test_every_word_has_one_sentence():
+    assert list(rules.WORDS)[0] == REPRODUCED and len(rules.WORDS) == 5
+    for meaning in rules.WORDS.values():
+        assert meaning.endswith(".") and ". " not in meaning
+    assert "2 points" in rules.WORDS[NOT_REPRODUCED]
+    with pytest.raises(TypeError):
+        rules.WORDS[REPRODUCED] = "always."
 
 
 def test_what_cannot_be_judged_is_measured_all_the_same():
@@ -124,17 +167,17 @@ def test_what_cannot_be_judged_is_measured_all_the_same():
     assert "small -30.0 points" in sentence and "large -20.0 points" in sentence
 
 
-def test_one_model_that_is_helped_contradicts_c5():
+def test_one_model_that_is_helped_is_enough_against_c5():
     gains = {"small": (-0.05, 0, 0.1), "large": (0.1, 0.1, 0.1)}
-    assert c5(verification_table(gains)).verdict == CONTRADICTED
+    assert c5(verification_table(gains)).verdict == NOT_REPRODUCED
 
 
 @pytest.mark.parametrize(
     ("last", "half", "verdict"),
     [
         (0.15, 0.05, REPRODUCED),
-        (0.0, 0.04, CONTRADICTED),
-        (-0.1, 0.04, CONTRADICTED),
+        (0.0, 0.04, NOT_REPRODUCED),
+        (-0.1, 0.04, REVERSED),
         (0.06, 0.1, INCONCLUSIVE),
     ],
 )
@@ -149,7 +192,7 @@ def test_c7():
     cases = [
         (PAPER_LIKE, 0.02, REPRODUCED),
         (PAPER_LIKE, 0.4, INCONCLUSIVE),
-        (swapped, 0.02, CONTRADICTED),
+        (swapped, 0.02, REVERSED),
         (never, 0.02, NOT_TESTABLE),
         ({"only": PAPER_LIKE["large"]}, 0.02, NOT_TESTABLE),
     ]
@@ -194,7 +237,7 @@ def test_a_verdict_carries_everything():
     assert set(row) >= {"id", "verdict", "value", "interval", "seeds", "paper"}
     assert row["seeds"] == 3 and row["paper"] == pytest.approx(0.2153)
     assert row["interval"][0] < row["value"] < row["interval"][1]
-    text = rules.describe(verdict)
+    text = in_sentences(verdict)
     assert "30x" in text and "+20.0 points" in text and "reproduced" in text
 
 

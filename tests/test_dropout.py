@@ -12,7 +12,13 @@ from gsmlib.chapters.dropout.grid import (
     solution_arms,
     token_arms,
 )
-from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.rules import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    REVERSED,
+)
 from gsmlib.chapters.shared import Base, each_seed
 from gsmlib.study import making, results, stages
 from gsmlib.study.specs import ScoreSpec
@@ -186,8 +192,8 @@ def test_dropout_and_more_pretraining_change_the_weights(settings, store):
     ("settings", "verdict"),
     [
         (dict(gain=0.08), REPRODUCED),
-        (dict(gain=0.0, half=0.01), CONTRADICTED),
-        (dict(gain=-0.1), CONTRADICTED),
+        (dict(gain=0.0, half=0.01), NOT_REPRODUCED),
+        (dict(gain=-0.1), REVERSED),
         (dict(gain=0.03, half=0.05), INCONCLUSIVE),
         (dict(gain=0.08, over_control=-0.1), REPRODUCED),
         (dict(gain=0.1, problems=6), NOT_TESTABLE),
@@ -212,8 +218,8 @@ def test_c13_prints_the_control_beside_it():
     [
         (dict(gain=0.1, over_token=0.0), REPRODUCED),
         (dict(gain=0.1, over_token=0.1), REPRODUCED),
-        (dict(gain=0.1, over_token=-0.1), CONTRADICTED),
-        (dict(gain=-0.1, over_token=0.0), CONTRADICTED),
+        (dict(gain=0.1, over_token=-0.1), NOT_REPRODUCED),
+        (dict(gain=-0.1, over_token=0.0), REVERSED),
         (dict(gain=0.03, over_token=0.0, half=0.04), INCONCLUSIVE),
         (dict(gain=0.1, over_token=-0.03, half=0.04), INCONCLUSIVE),
         (dict(gain=0.1, problems=6), NOT_TESTABLE),
@@ -224,13 +230,21 @@ def test_c14(settings, verdict):
     assert (found.id, found.verdict) == ("C14", verdict)
 
 
+def test_c14_says_which_of_its_two_parts_is_excluded():
+    short = CHAPTER.judge("fig8b", arms_table("fig8b", gain=0.1, over_token=-0.1))
+    assert "token-level performance is excluded" in short[0].sentence
+    table = arms_table("fig8b", gain=0.0, over_token=0.0, half=0.01)
+    (useless,) = CHAPTER.judge("fig8b", table)
+    assert "a gain of 2 points or more is excluded" in useless.sentence
+
+
 @pytest.mark.parametrize(
     ("settings", "verdict"),
     [
         (dict(gain=0.02), REPRODUCED),
         (dict(gain=0.01, half=0.01), REPRODUCED),
-        (dict(gain=0.1), CONTRADICTED),
-        (dict(gain=-0.05), CONTRADICTED),
+        (dict(gain=0.1), NOT_REPRODUCED),
+        (dict(gain=-0.05), REVERSED),
         (dict(gain=0.02, half=0.06), INCONCLUSIVE),
         (dict(gain=-0.01, half=0.02), INCONCLUSIVE),
         (dict(gain=0.1, problems=6), NOT_TESTABLE),

@@ -133,7 +133,7 @@ def fig12_table():
 
 
 def ledger_table():
-    verdicts = rules.VERDICTS * 5
+    verdicts = [*rules.WORDS] * 4
     rows = [
         {"id": claim.id, "brief": claim.brief, "verdict": verdict}
         for claim, verdict in zip(paper.CLAIMS, verdicts, strict=False)

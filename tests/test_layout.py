@@ -26,8 +26,9 @@ ORDER = """
     study study.specs study.store study.estimates study.stages study.making
     study.results study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
-    chapters.study_settings chapters.shared chapters.*.settings chapters.*.grid
-    chapters.*.verdicts chapters.*.figures chapters.* chapters chapters.ledger
+    chapters.shown chapters.study_settings chapters.shared chapters.*.settings
+    chapters.*.grid chapters.*.verdicts chapters.*.figures chapters.* chapters
+    chapters.ledger
     report report.page report.execute report.run
     cli
 """.split()

@@ -12,14 +12,8 @@ from gsmlib.chapters import CHAPTERS, ledger, verification
 from gsmlib.chapters import claims as drawn
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
-from gsmlib.chapters.rules import (
-    INCONCLUSIVE,
-    NOT_TESTABLE,
-    VERDICTS,
-    Verdict,
-    describe,
-    ledger_row,
-)
+from gsmlib.chapters.rules import INCONCLUSIVE, NOT_TESTABLE, WORDS, Verdict, ledger_row
+from gsmlib.chapters.shown import in_sentences
 from gsmlib.records import Record
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +102,8 @@ def test_the_size_factor_needs_figs_2_and_5(folder, monkeypatch):
     c6 = rows[[row["id"] for row in rows].index("C6")]
     assert c6["size_factor"] == {"value": 12.0, "interval": [3.0, None], "paper": 30}
     assert asked == [(1, 36)]
-    assert "12 (3 to -); paper 30" in ledger.in_text(c6)
+    worth = "worth a model 12 (3.00 to no limit) times as large; paper 30."
+    assert worth in ledger.in_text(c6)
 
 
 def test_a_chapters_own_claim_brings_all_it_needs(folder, monkeypatch):
@@ -123,11 +118,12 @@ def test_a_chapters_own_claim_brings_all_it_needs(folder, monkeypatch):
     pd.DataFrame({"model": ["small"]}).to_csv(csv, index=False)
     row = ledger.read_ledger((chapter,), folder)[0]
     assert row["interval"] == [-0.1, 0.3] and row["paper"] is None
-    assert "a difference: 0.1 (-0.1 to 0.3), 2 seeds" in ledger.in_text(row)
+    assert ledger.in_numbers(row) == "+10.0 points (-10.0 to +30.0), 2 seeds"
+    assert ledger.in_text(row) == "X1 inconclusive: a new one\n  It may hold."
     assert ledger.ledger_table([row])["brief"].tolist() == ["a new one"]
     assert "| X1 | a new one |" in ledger.in_markdown([row])
     (verdict,) = chapter.judge("fig2", pd.read_csv(csv))
-    assert describe(verdict).startswith("X1: It holds.\nOurs: It may hold.")
+    assert "The claim: It holds. This run: It may hold." in in_sentences(verdict)
 
 
 def test_claims_json_is_the_ledger(folder):
@@ -140,7 +136,40 @@ def test_no_limit_is_no_number_in_json():
     endless = Verdict("C1", INCONCLUSIVE, 1e9, 1e8, float("inf"), 3, "x.")
     row = ledger_row(endless)
     assert row["interval"] == [1e8, None] and row["value"] == 1e9
-    assert ledger.in_numbers(row) == "1e+09 (1e+08 to -), 3 seeds; paper 1e+16"
+    numbers = "1e9 parameters (1e8 to no limit), 3 seeds; paper 1e16 parameters"
+    assert ledger.in_numbers(row) == numbers
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "limits", "text"),
+    [
+        ("points", -0.1467, [-0.2097, -0.0836], "-14.7 points (-21.0 to -8.4)"),
+        ("completions", 1600.0, [50.0, 1600.0], "1,600 completions (50 to 1,600)"),
+        ("completions", 1.0, [1.0, 6.0], "1 completion (1 to 6)"),
+        ("parameters", 4.2e13, [1.6e10, 1.63e32], "4e13 parameters (2e10 to 2e32)"),
+        ("parameters", None, [1e8, None], "no limit (1e8 to no limit)"),
+        ("ratio", 0.0914, [0.0137, 0.177], "0.09 (0.01 to 0.18)"),
+        ("ratio", 1250.0, None, "1,250"),
+        ("points", None, None, "not measured"),
+    ],
+)
+def test_numbers_are_written_in_the_claims_unit(unit, value, limits, text):
+    assert ledger.in_unit(unit, value, limits) == text
+
+
+@pytest.mark.parametrize("scale", ["mini", "quick"])
+def test_a_sentence_has_its_claims_effect(scale):
+    """So that the page and the command need not say it twice."""
+    for row in ledger.read_ledger(CHAPTERS, ROOT / "figures" / scale):
+        unit = paper.claim(row["id"]).unit
+        effect = NUMBER.findall(ledger.in_unit(unit, row["value"], row["interval"]))
+        assert set(effect) <= set(NUMBER.findall(row["sentence"])), row
+
+
+def test_every_claim_has_a_unit():
+    counted = {c.id: c.unit for c in paper.CLAIMS if c.unit not in ("points", "ratio")}
+    assert counted == {"C1": "parameters", "C11": "completions", "C12": "voters"}
+    assert [c.id for c in paper.CLAIMS if c.unit == "ratio"] == ["C4", "C7"]
 
 
 def test_the_table_keeps_what_the_rows_say(folder):
@@ -160,13 +189,33 @@ def test_the_command_prints_the_ledger_and_writes_nothing(folder, capsys):
     cli.claims("quick")
     printed = capsys.readouterr().out
     assert all(f"{row.id} " in printed for row in paper.CLAIMS)
-    assert "C6 reproduced" in printed and "+15.0 points" in printed
+    assert "C6 reproduced" in printed and printed.count("+15.0 points") == 4
     assert set(folder.rglob("*")) == before
+    used = {row["verdict"] for row in ledger.read_ledger(CHAPTERS, folder)}
+    assert used == {"reproduced", "inconclusive", "not reproduced", "not testable"}
+    for word, meaning in WORDS.items():
+        assert (f"\n{word}: {meaning}\n" in printed) == (word in used)
 
 
-def test_a_scale_without_tables_is_refused(tmp_path):
+def test_the_command_can_write_the_ledger_anew(folder, capsys):
+    (folder / "claims.json").write_text("[]")
+    cli.claims("quick", write=True)
+    written = {path.name for path in folder.iterdir()} - {"fig5_verification.csv"}
+    kinds = ("csv", "json", "pdf", "png", "svg")
+    assert written == {"claims.json", *(f"ledger_of_claims.{kind}" for kind in kinds)}
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ["Written:", *written])
+    rows = ledger.read_ledger(CHAPTERS, folder)
+    assert json.loads((folder / "claims.json").read_text()) == rows
+    table = pd.read_csv(folder / "ledger_of_claims.csv")
+    assert list(table["verdict"]) == [row["verdict"] for row in rows]
+
+
+def test_a_scale_without_tables_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path))
     with pytest.raises(ValueError, match="run the report"):
-        ledger.print_ledger(CHAPTERS, tmp_path)
+        ledger.print_ledger(CHAPTERS, "quick", write=True)
+    assert not list(tmp_path.rglob("*.*"))
 
 
 def test_the_chart_has_a_mark_per_claim(folder):
@@ -177,28 +226,16 @@ def test_the_chart_has_a_mark_per_claim(folder):
         for line in axes.lines
         for x, y in zip(*line.get_data(), strict=True)
     ]
-    places = {name: place for place, name in enumerate(VERDICTS)}
+    places = {name: place for place, name in enumerate(WORDS)}
     assert dict(marks) == dict(enumerate(table["verdict"].map(places)))
     assert len(marks) == 17
-    assert len({line.get_marker() for line in axes.lines}) == 4
+    assert len({line.get_marker() for line in axes.lines}) == len(WORDS)
 
 
-def test_the_readme_has_the_verdicts_of_mini():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = {
-        cells[1]: cells[2:5]
-        for cells in (
-            [cell.strip(" *") for cell in line.split("|")]
-            for line in text.splitlines()
-            if re.match(r"\| C\d+ \|", line)
-        )
-    }
-    folder = ROOT / "figures" / "mini"
+@pytest.mark.parametrize("scale", ["mini", "quick"])
+def test_the_committed_ledger_is_that_of_the_committed_tables(scale):
+    folder = ROOT / "figures" / scale
     rows = json.loads((folder / ledger.LEDGER).read_text(encoding="utf-8"))
     assert rows == ledger.read_ledger(CHAPTERS, folder)
-    assert list(table) == [row["id"] for row in rows]
-    for row in rows:
-        brief, verdict, ours = table[row["id"]]
-        assert brief == paper.claim(row["id"]).brief
-        assert verdict == row["verdict"].removesuffix(" at this scale")
-        assert set(NUMBER.findall(ours)) <= set(NUMBER.findall(row["sentence"])), row
+    table = pd.read_csv(folder / "ledger_of_claims.csv")
+    assert list(table["verdict"]) == [row["verdict"] for row in rows]

@@ -83,14 +83,14 @@ CHAPTER = Chapter(
 )
 '''
 CELLS = (
-    "from gsmlib.chapters import ends, rules\nfrom gsmlib.study.store import Store",
+    "from gsmlib.chapters import ends\nfrom gsmlib.chapters.shown import conclude\n"
+    "from gsmlib.study.store import Store",
     "settings = ends.CHAPTER.settings(more, scale=scale, seeds=seeds)\n"
     "assert settings.least == 0.25",
     "table = ends.table(settings, Store())",
     'drawing = ends.CHAPTER.draw("ends", table)\n'
     'files = ends.CHAPTER.export("ends", drawing, table, settings)',
-    'for verdict in ends.CHAPTER.judge("ends", table):\n'
-    "    print(rules.describe(verdict))",
+    'conclude(settings, ends.CHAPTER.judge("ends", table))',
 )
 PARAMETERS = 'scale: str = "quick"  # the dial\nseeds: list = []\nmore: str = ""'
 
@@ -204,3 +204,4 @@ def test_a_folder_that_is_not_there_is_named():
 def test_its_settings_reach_its_stages(checkout):
     printed = run(checkout, "run", "11_ends", "--scale", "smoke", "-p", "seeds", "1")
     assert "seed 1" in printed and "11_ends done" in printed
+    assert "**X1, all end: " in printed  # the notebook's conclusion

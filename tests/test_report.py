@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 
 from gsmlib import environment
 from gsmlib.chapters import CHAPTERS, claims, find, ledger, resolve, verification
+from gsmlib.chapters.rules import WORDS
 from gsmlib.records import SettingsError
 from gsmlib.report import execute, page
 from gsmlib.report import run as report
@@ -29,6 +30,7 @@ more: str = ""  # any other setting"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 PHONE = 390
+LAST = ["cost", "provenance"]
 
 
 @pytest.fixture
@@ -183,13 +185,45 @@ def test_a_pngs_size_is_read(tmp_path):
 
 
 def test_the_cost_is_what_the_store_noted(tmp_path):
-    def page_of(costs):
-        return page.write_index(tmp_path, "quick", [], [], costs, tmp_path).read_text()
+    outcomes = [page.Outcome(name, 90.0, "") for name in ("02_a", "03_b")]
 
-    costs = report.cost_table([], Store(tmp_path))
-    assert costs.empty and "No stage" in page_of(costs)
+    def page_of(*tables):
+        costs = dict(zip(("02_a", "03_b"), tables, strict=True))
+        arguments = (tmp_path, "quick", [], outcomes, costs, tmp_path)
+        return page.write_index(*arguments).read_text()
+
+    none = report.cost_table([], Store(tmp_path))
+    assert none.empty and "No stage" in page_of(none, none)
     row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
-    assert "61.2" in page_of(pd.DataFrame([row]))
+    some = pd.DataFrame([row, row | {"model": "mini-3m", "minutes": 2000.0}])
+    shown = re.sub(r"<[^>]+>|\s+", " ", page_of(none, some)).split("Costs by")[-1]
+    cells = shown.split()
+    for notebook, *expected in (
+        ("02_a", "1.5", "0", "0.0"),
+        ("03_b", "1.5", "4", "2,061.2"),
+        ("all", "3.0", "4", "2,061.2"),
+        ("mini-1m", "2", "61.2"),
+        ("mini-3m", "2", "2,000.0"),
+    ):
+        place = len(cells) - cells[::-1].index(notebook)
+        assert cells[place : place + len(expected)] == expected
+
+
+def test_a_stage_is_counted_for_the_first_notebook_that_needs_it(tmp_path):
+    chapters = [find(name) for name in ("00_dataset", "03_verification", "07_dropout")]
+    store = Store(tmp_path)
+    costs = report._costs_by_notebook("smoke", chapters, store)
+    assert [len(table) for table in costs.values()] == [0, 0, 0]
+    store.has, store.seconds = lambda place: True, lambda place: 60.0
+    costs = report._costs_by_notebook("smoke", chapters, store)
+    stages = {name: int(table["stages"].sum()) for name, table in costs.items()}
+    alone = {c.name: report._report_stages("smoke", [c]) for c in chapters}
+    counted = {n: len(report.list_tasks(specs, store)) for n, specs in alone.items()}
+    both = report.list_tasks([s for specs in alone.values() for s in specs], store)
+    assert stages["00_dataset"] == 0
+    assert stages["03_verification"] == counted["03_verification"]
+    assert 0 < stages["07_dropout"] < counted["07_dropout"]
+    assert sum(stages.values()) == len(both)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +234,10 @@ def folder(tmp_path_factory):
     source.mkdir()
     run.mkdir()
     rows = ledger.read_ledger(CHAPTERS, source)
-    rows[5] |= {"verdict": "contradicted", "value": -0.15, "interval": [-0.2, None]}
+    rows[5] |= {"verdict": "reversed", "value": -0.15, "interval": [-0.2, None]}
+    rows[5] |= {"sentence": "-15.0 points (-20.0 to -1.0)."}
+    factor = {"value": 0.21, "interval": [0.09, None], "paper": 30}
+    rows[5] |= {"size_factor": factor}
     table = ledger.ledger_table(rows)
     drawing = claims.CHAPTER.draw("ledger", table)
     with pytest.MonkeyPatch.context() as patch:
@@ -224,7 +261,7 @@ def folder(tmp_path_factory):
         write_executed(run / f"{name}.ipynb", images[0])
         execute.write_notebook(run / f"{name}.ipynb", name)
     row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
-    costs = pd.DataFrame([row])
+    costs = {"03_verification": pd.DataFrame([row])}
     page.write_index(run, "quick", sections, outcomes, costs, source)
     return run
 
@@ -266,11 +303,51 @@ def test_the_wall_says_what_there_is_to_say(folder):
         "175B models 34.7 % and 56.3 %",
         "Scale figures, seeds 0, 1, commit abc.",
         'href="figures/ledger_of_claims.pdf"',
-        "-0.15 (-0.2 to -)",
-        "16 not testable",
+        "-15.0 points (-20.0 to -1.0).",
+        "worth a model 0.21 (0.09 to no limit) times as large; paper 30.",
+        "<b>16</b>",
+        "+21.5 points",  # of the paper
+        "1e16 parameters",
     ):
         assert words in text, words
     assert all(f'<tr id="C{number}">' in text for number in range(1, 18))
+    numbers = re.sub(r"<[^>]+>", "", text[text.index("<main>") :])
+    assert not re.search(r"\de[+-]\d|[ (]-0\.\d", numbers)
+    assert text.count("-15.0") == 1, "an effect stands once"
+
+
+def test_verdicts_come_first_and_costs_last(folder):
+    text = (folder / "index.html").read_text()
+    sections = re.findall(r'<section id="(\w+)">', text)
+    assert sections == ["verdicts", "03_verification", "10_claims", *LAST]
+    contents = text[text.index("<nav") : text.index("</nav>")]
+    assert re.findall(r'href="#(\w+)"', contents) == sections
+
+
+def test_the_words_used_are_defined_once(folder):
+    text = (folder / "index.html").read_text()
+    for word, meaning in WORDS.items():
+        assert text.count(meaning) == (word in ("reversed", "not testable"))
+
+
+def test_claims_lead_to_their_figures_and_back(folder):
+    text = (folder / "index.html").read_text()
+    places = re.findall(r' id="([\w]+)"', text)
+    assert len(places) == len(set(places))
+    assert set(re.findall(r'href="#(\w+)"', text)) <= set(places)
+    row = text[text.index('<tr id="C6">') : text.index('<tr id="C7">')]
+    assert '<a href="#fig5_verification">Figure 5</a>' in row
+    assert '<a href="03_verification.html">' in row
+    start = text.index('<figure id="fig5_verification">')
+    drawn = text[start : text.index("</figure>", start)]
+    assert '<a href="#C6">C6</a>' in drawn and "reversed" in drawn
+    missing = text[text.index('<tr id="C1">') : text.index('<tr id="C2">')]
+    assert 'href="#' not in missing  # its figure is not there
+
+
+def test_a_figure_alone_uses_the_width(folder):
+    text = (folder / "index.html").read_text()
+    assert text.count('<div class="wall single">') == 2
 
 
 # Runs in the page's own frame, of a phone's width, and tells the frame around it.

@@ -16,7 +16,13 @@ from gsmlib.chapters.finetuning_scaling.verdicts import (
     ratio,
     size_factor,
 )
-from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.rules import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    REVERSED,
+)
 from gsmlib.method.metrics import Interval
 from gsmlib.study import making
 from gsmlib.study.estimates import estimate_seconds
@@ -258,8 +264,8 @@ def test_a_ratio_of_accuracies():
     ("settings", "verdict"),
     [
         (dict(), REPRODUCED),
-        (dict(by_size=-0.1), CONTRADICTED),
-        (dict(by_data=0.0, half=0.01), CONTRADICTED),
+        (dict(by_size=-0.1), REVERSED),
+        (dict(by_data=0.0, half=0.01), NOT_REPRODUCED),
         (dict(by_size=0.03, half=0.05), INCONCLUSIVE),
         (dict(bend=0.15), INCONCLUSIVE),
         (dict(models={"small": 1e6, "large": 1e7}), NOT_TESTABLE),
@@ -289,7 +295,7 @@ def test_c1_extrapolates_in_its_value_and_sentence():
     [
         (dict(), REPRODUCED),
         (dict(direct=0.0), REPRODUCED),
-        (dict(direct=0.28), CONTRADICTED),
+        (dict(direct=0.28), NOT_REPRODUCED),
         (dict(direct=0.14, half=0.06), INCONCLUSIVE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(steps=0.01, direct=0.0), NOT_TESTABLE),

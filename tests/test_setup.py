@@ -4,7 +4,6 @@ import re
 import tomllib
 
 import pytest
-import readme_wall
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -77,9 +76,3 @@ def test_the_makefile_has_the_two_targets():
     assert re.search(r"^test:", text, re.MULTILINE)
     ci = (ROOT / ".ci" / "run").read_text()
     assert "make test" in ci and "set -euo pipefail" in ci
-
-
-def test_readmes_wall_is_the_chapters():
-    assert readme_wall.wall() in readme_wall.README.read_text(encoding="utf-8"), (
-        "run `make readme`"
-    )

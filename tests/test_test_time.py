@@ -9,7 +9,13 @@ import pytest
 from matplotlib import pyplot as plt
 
 from gsmlib.chapters import resolve, shared, verification
-from gsmlib.chapters.rules import CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REPRODUCED
+from gsmlib.chapters.rules import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    REVERSED,
+)
 from gsmlib.chapters.test_time_compute import CHAPTER, grid, table
 from gsmlib.chapters.test_time_compute.verdicts import c11, c12
 from gsmlib.method import metrics
@@ -210,11 +216,11 @@ RISING = (0.2, 0.26, 0.32, 0.36, 0.38, 0.39)
     [
         (dict(), REPRODUCED),
         (dict(half=0.04), INCONCLUSIVE),  # it may be no fall at all
-        (dict(heights=RISING), CONTRADICTED),  # no fall as far as 1,600
+        (dict(heights=RISING), NOT_REPRODUCED),  # no fall as far as 1,600
         (dict(heights=RISING, half=0.05), INCONCLUSIVE),
         (dict(heights=RISING[:5], ns=NS[:5]), INCONCLUSIVE),  # 400: too short to say
-        (dict(heights=(0.2, 0.2, 0.19, 0.19, 0.18, 0.17)), CONTRADICTED),
-        (dict(heights=(0.2, 0.2, 0.19), ns=NS[:3]), CONTRADICTED),  # never rises
+        (dict(heights=(0.2, 0.2, 0.19, 0.19, 0.18, 0.17)), NOT_REPRODUCED),
+        (dict(heights=(0.2, 0.2, 0.19), ns=NS[:3]), NOT_REPRODUCED),  # never rises
         (dict(heights=(0.2, 0.21, 0.2), ns=NS[:3], half=0.02), INCONCLUSIVE),
         (dict(heights=(0.2, 0.3), ns=NS[:2]), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
@@ -235,9 +241,9 @@ def test_c11(settings, verdict):
         (dict(), REPRODUCED),
         (dict(growth=0.1, spread=0.2), INCONCLUSIVE),
         (dict(gain=0.025, half=0.01), INCONCLUSIVE),
-        (dict(gain=0.0), CONTRADICTED),  # no vote of the top few helps
-        (dict(growth=-0.5), CONTRADICTED),
-        (dict(best=(30, 100, 1600), shrink=0.5), CONTRADICTED),  # not the top few
+        (dict(gain=0.0), NOT_REPRODUCED),  # no vote of the top few helps
+        (dict(growth=-0.5), REVERSED),
+        (dict(best=(30, 100, 1600), shrink=0.5), NOT_REPRODUCED),  # not the top few
         (dict(best=(30, 100, 1600), gain=0.1, shrink=0.01), INCONCLUSIVE),
         (dict(counts=(100, 400), best=(3, 10)), NOT_TESTABLE),
         (dict(counts=(5, 10, 20), best=(1, 3, 3)), NOT_TESTABLE),

@@ -5,13 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from gsmlib import paper
-from gsmlib.chapters import find_claim
+from gsmlib.chapters import claims, find_claim
+from gsmlib.chapters.export import figures_folder
 from gsmlib.chapters.finetuning_scaling.verdicts import size_factor
 from gsmlib.chapters.record import Chapter, Claim
-from gsmlib.chapters.rules import NOT_TESTABLE, NOTHING, Verdict, finite, ledger_row
+from gsmlib.chapters.rules import (
+    NOT_TESTABLE,
+    NOTHING,
+    WORDS,
+    Verdict,
+    finite,
+    ledger_row,
+)
 from gsmlib.files import write_file
 
 LEDGER = "claims.json"
@@ -84,24 +93,48 @@ def write_ledger(rows: list[dict[str, Any]], folder: Path) -> Path:
     return path
 
 
-def print_ledger(chapters: Sequence[Chapter], folder: Path) -> None:
-    """Print the ledger of a scale's exported tables.
+def print_ledger(chapters: Sequence[Chapter], scale: str, write: bool = False) -> None:
+    """Print the ledger of a scale's exported tables, and what its words mean.
 
-    Raises ValueError when the folder holds none of them.
+    write: write claims.json and the ledger's figure anew, too. Raises ValueError when
+    no table has been exported.
     """
+    folder = figures_folder(scale)
     if not _read_tables(chapters, folder):
         raise ValueError(f"{folder} holds no table of any claim: run the report.")
-    for row in read_ledger(chapters, folder):
+    rows = read_ledger(chapters, folder)
+    for row in rows:
         print(in_text(row), end="\n\n")
+    for word, meaning in meanings(rows).items():
+        print(f"{word}: {meaning}")
+    if write:
+        print("Written:", *export_ledger(rows, scale), sep="\n  ")
+
+
+def export_ledger(rows: list[dict[str, Any]], scale: str) -> list[Path]:
+    """Write claims.json and the ledger's figure beside the tables; return the files."""
+    table, settings = ledger_table(rows), claims.CHAPTER.resolve(scale=scale)
+    drawing = claims.CHAPTER.draw("ledger", table)
+    files = claims.CHAPTER.export("ledger", drawing, table, settings)
+    plt.close(drawing)
+    return [*files, write_ledger(rows, figures_folder(scale))]
+
+
+def meanings(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the words of these rows' verdicts, each with its meaning."""
+    used = {row["verdict"] for row in rows}
+    return {word: meaning for word, meaning in WORDS.items() if word in used}
 
 
 def in_text(row: dict[str, Any]) -> str:
     """Write a row of the ledger as a few lines of text."""
     claim = find_claim(row["id"]).about
     lines = [f"{claim.id} {row['verdict']}: {claim.brief}", f"  {row['sentence']}"]
-    lines.append(f"  {claim.quantity}: {in_numbers(row)}")
+    if row["paper"] is not None:
+        stated = in_unit(claim.unit, row["paper"])
+        lines.append(f"  The paper, {claim.quantity}: {stated}.")
     if row.get("size_factor"):
-        lines.append(f"  factor in model size: {in_numbers(row['size_factor'])}")
+        lines.append(f"  Verification is {in_factor(row)}.")
     return "\n".join(lines)
 
 
@@ -113,7 +146,7 @@ def in_markdown(rows: list[dict[str, Any]]) -> str:
         claim, ours = find_claim(row["id"]).about, in_numbers(row)
         link = f"[{row['notebook']}]({row['notebook']}.ipynb)"
         if row.get("size_factor"):
-            ours += f"; in model size, {in_numbers(row['size_factor'])}"
+            ours += f"; {in_factor(row)}"
         cells = (claim.id, claim.brief, row["verdict"], claim.quantity, ours, link)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -121,10 +154,52 @@ def in_markdown(rows: list[dict[str, Any]]) -> str:
 
 def in_numbers(row: dict[str, Any]) -> str:
     """Write a row's value, interval, seeds and the paper's value, as far as known."""
-    value = "not measured" if row["value"] is None else f"{row['value']:.3g}"
-    if row["interval"]:
-        low, high = ("-" if end is None else f"{end:.3g}" for end in row["interval"])
-        value += f" ({low} to {high})"
-    if row.get("seeds"):
-        value += f", {row['seeds']} seed" + "s" * (row["seeds"] > 1)
-    return value if row["paper"] is None else f"{value}; paper {row['paper']:.3g}"
+    unit = find_claim(row["id"]).about.unit
+    text = in_unit(unit, row["value"], row["interval"])
+    if row["seeds"]:
+        text += f", {row['seeds']} seed" + "s" * (row["seeds"] > 1)
+    if row["paper"] is None:
+        return text
+    return f"{text}; paper {in_unit(unit, row['paper'])}"
+
+
+def in_factor(row: dict[str, Any]) -> str:
+    """Write what verification is worth in model size, here and in the paper."""
+    factor = row["size_factor"]
+    ours = in_unit("ratio", factor["value"], factor["interval"])
+    paper_says = in_unit("ratio", factor["paper"])
+    return f"worth a model {ours} times as large; paper {paper_says}"
+
+
+def in_unit(
+    unit: str, value: float | None, limits: Sequence[float | None] | None = None
+) -> str:
+    """Write a value in a claim's unit, with its limits where there are any.
+
+    >>> in_unit("points", -0.147, [-0.21, -0.084])
+    '-14.7 points (-21.0 to -8.4)'
+    >>> in_unit("completions", 1600, [50, None])
+    '1,600 completions (50 to no limit)'
+    """
+    if value is None and limits is None:
+        return "not measured"
+    number = _number(unit, value)
+    noun = unit.removesuffix("s") if number == "1" else unit
+    plain = unit == "ratio" or value is None
+    text = number if plain else f"{number} {noun}"
+    if limits is None:
+        return text
+    low, high = (_number(unit, end) for end in limits)
+    return f"{text} ({low} to {high})"
+
+
+def _number(unit: str, number: float | None) -> str:
+    if number is None:
+        return "no limit"
+    if unit == "points":
+        return f"{100 * number:+.1f}"
+    if unit == "ratio" and number < 10:
+        return f"{number:.2f}"
+    if number < 1e6:
+        return f"{number:,.0f}"
+    return f"{number:.0e}".replace("e+0", "e").replace("e+", "e")

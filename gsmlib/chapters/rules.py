@@ -1,12 +1,13 @@
 """What a verdict is, and the thresholds, fixed before the study.
 
-A verdict says "reproduced", "contradicted", "inconclusive" or "not testable at this
-scale", always with its quantity, a 95 % interval and the number of seeds. Intervals
-join the bootstrap over problems (paired between methods) with the spread over seeds.
+A verdict is one of WORDS, always with its quantity, a 95 % interval and the number of
+seeds. Intervals join the bootstrap over problems (paired between methods) with the
+spread over seeds.
 """
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,6 @@ import pandas as pd
 
 from gsmlib import paper
 from gsmlib.method.metrics import Interval
-
-REPRODUCED = "reproduced"
-CONTRADICTED = "contradicted"
-INCONCLUSIVE = "inconclusive"
-NOT_TESTABLE = "not testable at this scale"
-VERDICTS = (REPRODUCED, INCONCLUSIVE, CONTRADICTED, NOT_TESTABLE)
 
 NEGLIGIBLE = 0.02  # differences in accuracy below two points count as none
 STRONG = 0.05  # a strong boost is at least five points
@@ -40,6 +35,24 @@ MIN_COUNTS = 3  # numbers of completions for a best k that grows with them
 Z = 1.959964  # half the width of a 95 % interval, in standard errors
 DRAWS = 2000
 NOTHING = Interval(np.nan, np.nan, np.nan)  # nothing was measured
+
+REPRODUCED = "reproduced"
+INCONCLUSIVE = "inconclusive"
+NOT_REPRODUCED = "not reproduced"
+REVERSED = "reversed"
+NOT_TESTABLE = "not testable"
+AT_LEAST = f"{100 * NEGLIGIBLE:.0f} points or more"
+WORDS = MappingProxyType(  # each word, and what it says of a claim
+    {
+        REPRODUCED: "the whole 95 % interval agrees with the claim.",
+        INCONCLUSIVE: "the data decide neither for the claim nor against it.",
+        NOT_REPRODUCED: "the interval excludes what the verdict's sentence names, such "
+        f"as a gain of {AT_LEAST}, but may hold no effect at all.",
+        REVERSED: "the effect is surely of the other sign than the claim says.",
+        NOT_TESTABLE: "there is too little to look at: too few problems, sizes or "
+        "epochs, a model that learned nothing, or no sign of what the claim builds on.",
+    }
+)
 
 
 class Verdict(NamedTuple):
@@ -75,13 +88,6 @@ def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
     return Interval(float(value), float(value - down), float(value + up))
 
 
-def describe(verdict: Verdict) -> str:
-    """Write a verdict beside what the paper says, for a notebook's last cell."""
-    own = verdict.own
-    said = f"{own.id}: {own.statement}" if own else f"Paper, {paper.says(verdict.id)}"
-    return f"{said}\nOurs: {verdict.sentence}\nVerdict: {verdict.verdict}."
-
-
 def ledger_row(verdict: Verdict) -> dict:
     """Return the verdict as a row of claims.json.
 
@@ -113,7 +119,16 @@ class NotTestable(Exception):
         self.measured = measured
 
 
-Finding = tuple[str, Interval, str]  # the verdict in a word, the quantity, a sentence
+class Finding(NamedTuple):
+    """What a rule finds: a word of WORDS, the quantity, a sentence.
+
+    `excluded` is what the interval leaves out where the claim is not reproduced.
+    """
+
+    word: str
+    measured: Interval
+    sentence: str
+    excluded: str = f"a gain of {AT_LEAST}"
 
 
 def judge(
@@ -129,7 +144,8 @@ def judge(
     def judged(table: pd.DataFrame) -> Verdict:
         seeds = int(table["seed"].nunique())
         try:
-            word, measured, said = rule(table)
+            word, measured, said, excluded = Finding(*rule(table))
+            said += f"; {excluded} is excluded" if word == NOT_REPRODUCED else ""
             said += "; one seed" if seeds == 1 else f"; {seeds} seeds"
         except NotTestable as reason:
             word, measured, said = NOT_TESTABLE, reason.measured, str(reason)
@@ -138,16 +154,21 @@ def judge(
     return judged
 
 
-def decide(reproduced: bool, contradicted: bool) -> str:
-    """Return the verdict in a word; where both hold, what is reproduced goes first."""
+def decide(reproduced: bool, excluded: bool, opposite: bool = False) -> str:
+    """Return the verdict in a word; where several hold, the first of these.
+
+    opposite: the effect is surely of the other sign; excluded: it is surely not there.
+    """
     if reproduced:
         return REPRODUCED
-    return CONTRADICTED if contradicted else INCONCLUSIVE
+    if opposite:
+        return REVERSED
+    return NOT_REPRODUCED if excluded else INCONCLUSIVE
 
 
 def better(gain: Interval) -> str:
-    """Judge whether one is better: surely above 0, or surely not worth having."""
-    return decide(gain.low > 0, gain.high < NEGLIGIBLE)
+    """Judge whether one is better: surely above 0, not worth having, or worse."""
+    return decide(gain.low > 0, gain.high < NEGLIGIBLE, gain.high < 0)
 
 
 def require(found: int, least: int, what: str) -> None:

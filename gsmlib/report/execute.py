@@ -59,7 +59,16 @@ def execute(
             "computed is kept, run it again."
         )
     write_notebook(output, title=notebook)
+    if not quiet:
+        print(read_conclusion(output))
     return Outcome(notebook, time.perf_counter() - start, error)
+
+
+def read_conclusion(path: Path) -> str:
+    """Return the Markdown that an executed notebook ends with, "" where it has none."""
+    outputs = nbformat.read(path, 4).cells[-1].get("outputs", [])
+    texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
+    return "".join(texts)
 
 
 def write_notebook(path: Path, title: str) -> Path:

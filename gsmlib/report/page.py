@@ -8,7 +8,7 @@ process that executes notebooks starts at once.
 import json
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,15 +17,15 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gsmlib import paper
-from gsmlib.chapters import Chapter, find_claim
+from gsmlib.chapters import Chapter, find, find_claim
 from gsmlib.chapters.export import Figure
-from gsmlib.chapters.ledger import LEDGER, in_numbers
-from gsmlib.chapters.rules import VERDICTS
+from gsmlib.chapters.ledger import LEDGER, in_factor, in_unit, meanings
+from gsmlib.chapters.rules import WORDS
 from gsmlib.environment import describe_setup, provenance
 from gsmlib.files import write_file
 
 FIGURES = "figures"  # the folder of images beside the wall
-SIGNS = dict(zip(VERDICTS, "●◇✕–", strict=True))
+SIGNS = dict(zip(WORDS, "●◇✕▼–", strict=True))
 TEMPLATES = Environment(
     loader=PackageLoader("gsmlib.report"),
     autoescape=True,
@@ -60,24 +60,27 @@ def write_index(
     scale: str,
     sections: Sequence[Section],
     outcomes: Sequence[Outcome],
-    costs: pd.DataFrame,
+    costs: Mapping[str, pd.DataFrame],
     exported: Path,
 ) -> Path:
     """Write `index.html` into a run's folder, and the figures it shows beside it.
 
-    costs: the rows of `pool.cost_table`; exported: the folder of the scale's figures,
-    and of its ledger, if there is one.
+    costs: by notebook, the rows of `pool.cost_table`; exported: the folder of the
+    scale's figures, and of its ledger, if there is one.
     """
     ledger = exported / LEDGER
     rows = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else []
     made = provenance({})
+    shown = [_section(each, exported, folder, rows) for each in sections]
+    names = {figure["name"] for section in shown for figure in section["figures"]}
     values = {
         "title": f"Training verifiers, reproduced at scale {scale}",
         "signs": SIGNS,
-        "claims": [_claim(row, folder) for row in rows],
-        "sections": [_section(each, exported, folder, rows) for each in sections],
-        "outcomes": outcomes,
-        "costs": costs.to_dict("records"),
+        "meanings": meanings(rows),
+        "claims": [_claim(row, folder, names) for row in rows],
+        "sections": [section for section in shown if section["figures"]],
+        "notebooks": [_notebook(outcome, costs) for outcome in outcomes],
+        "stages": _by_stage(costs),
         "commit": made["commit"],
         "versions": made["versions"],
         "setup": describe_setup(),
@@ -110,32 +113,62 @@ def _copy_figure(image: Path, folder: Path) -> None:
             shutil.copy(file, folder / file.name)
 
 
-def _claim(row: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a row of the ledger with what its table says beyond it."""
-    claim, factor = find_claim(row["id"]).about, row.get("size_factor")
+def _claim(row: dict[str, Any], folder: Path, names: set[str]) -> dict[str, Any]:
+    """Return a row of the ledger with what its table says beyond it.
+
+    names: the figures that are shown, to which the row can lead.
+    """
+    claim = find_claim(row["id"])
+    figure, about = find(row["notebook"]).figure(claim.figure), claim.about
+    stated = "" if row["paper"] is None else in_unit(about.unit, row["paper"])
     return row | {
-        "statement": claim.statement,
-        "ours": f"{claim.quantity}: {in_numbers(row | {'paper': None})}",
-        "factor": in_numbers(factor) if factor else "",
-        "stated": "" if row["paper"] is None else f"{row['paper']:.3g}",
+        "statement": about.statement,
+        "factor": in_factor(row) if row.get("size_factor") else "",
+        "stated": stated,
+        "figure": figure.name if figure.name in names else "",
+        "label": _label(figure) or "Its figure",
         "ran": (folder / f"{row['notebook']}.html").is_file(),
     }
 
 
-def _figure(figure: Figure, image: Path, verdicts: dict[str, str]) -> dict[str, Any]:
-    words, kinds = figure.shows, ("svg", "pdf", "csv")
+def _label(figure: Figure) -> str:
+    """Return the paper's number of a figure, empty where it is one of ours."""
     number = figure.id.removeprefix("fig")
-    ours = number == figure.id  # not one of the paper's
+    return "" if number == figure.id else f"Figure {number}"
+
+
+def _figure(figure: Figure, image: Path, verdicts: dict[str, str]) -> dict[str, Any]:
+    words, label, kinds = figure.shows, _label(figure), ("svg", "pdf", "csv")
     return {
         "name": figure.name,
-        "label": "" if ours else f"Figure {number}.",
-        "words": words[0].upper() + words[1:] if ours else words,
+        "label": label,
+        "words": words if label else words[0].upper() + words[1:],
         "size": png_size(image),
         "verdicts": verdicts,
         "stated": paper.STATED.get(figure.id, ""),
         "origin": origin(image.with_suffix(".json")),
         "kinds": [kind for kind in kinds if image.with_suffix(f".{kind}").is_file()],
     }
+
+
+def _notebook(
+    outcome: Outcome, costs: Mapping[str, pd.DataFrame]
+) -> dict[str, str | int | float]:
+    """Return how a notebook's run ended, with what its stages took."""
+    spent = costs[outcome.notebook]
+    return outcome._asdict() | {
+        "stages": int(spent["stages"].sum()),
+        "minutes": float(spent["minutes"].sum()),
+    }
+
+
+def _by_stage(costs: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Return the costs of all notebooks together, by stage and model."""
+    spent = [table for table in costs.values() if len(table)]
+    if not spent:
+        return []
+    by_stage = pd.concat(spent).groupby(["stage", "model"], sort=False).sum()
+    return by_stage.reset_index().to_dict("records")
 
 
 def origin(record: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 
 from gsmlib.chapters import CHAPTERS, find, resolve
 from gsmlib.chapters.export import figures_folder
@@ -202,8 +203,22 @@ def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path
     figures = figures_folder(scale)
     ran = [find(outcome.notebook) for outcome in outcomes]
     sections = [Section(chapter, read_title(chapter.name)) for chapter in ran]
-    costs = cost_table(list_tasks(_report_stages(scale, ran), store), store)
+    costs = _costs_by_notebook(scale, ran, store)
     return write_index(run_folder(scale), scale, sections, outcomes, costs, figures)
+
+
+def _costs_by_notebook(
+    scale: str, chapters: Sequence[Chapter], store: Store
+) -> dict[str, pd.DataFrame]:
+    """Return each notebook's `cost_table`, without what one before it needs too."""
+    seen: set[Spec] = set()
+    costs = {}
+    for chapter in chapters:
+        tasks = list_tasks(_report_stages(scale, [chapter]), store)
+        own = [task for task in tasks if task.spec not in seen]
+        costs[chapter.name] = cost_table(own, store)
+        seen |= {task.spec for task in own}
+    return costs
 
 
 def read_title(notebook: str) -> str:

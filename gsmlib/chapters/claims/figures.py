@@ -3,13 +3,14 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gsmlib.chapters.rules import VERDICTS
-from gsmlib.chapters.style import BLUE, GREEN, GREY, VERMILLION, Line, styled
+from gsmlib.chapters.rules import WORDS
+from gsmlib.chapters.style import BLACK, BLUE, GREEN, GREY, VERMILLION, Line, styled
 
-LOOKS = (  # of VERDICTS; places and markers say the same as the colours
+LOOKS = (  # of WORDS; places and markers say the same as the colours
     Line(GREEN, "o", ""),
     Line(BLUE, "D", "", filled=False),
     Line(VERMILLION, "X", ""),
+    Line(BLACK, "v", ""),
     Line(GREY, "_", ""),
 )
 
@@ -17,15 +18,13 @@ LOOKS = (  # of VERDICTS; places and markers say the same as the colours
 @styled
 def ledger(table: pd.DataFrame, axes: Axes) -> Axes:
     """The verdicts on all claims; table: the rows of `ledger.ledger_table`."""
-    for x, (verdict, line) in enumerate(zip(VERDICTS, LOOKS, strict=True)):
+    for x, (verdict, line) in enumerate(zip(WORDS, LOOKS, strict=True)):
         rows = table.index[table["verdict"] == verdict]
         axes.plot([x] * len(rows), rows, markersize=6, **line.marks)
     axes.set_yticks(table.index, table["brief"] + "  " + table["id"])
-    counts = [(table["verdict"] == name).sum() for name in VERDICTS]
-    words = [name.split(" at ")[0] for name in VERDICTS]
-    labels = [f"{word}: {n}" for word, n in zip(words, counts, strict=True)]
-    axes.set_xticks(range(len(VERDICTS)), labels, rotation=90)
-    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-0.5, len(VERDICTS) - 0.5))
+    labels = [f"{word}: {(table['verdict'] == word).sum()}" for word in WORDS]
+    axes.set_xticks(range(len(WORDS)), labels, rotation=90)
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-0.5, len(WORDS) - 0.5))
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     axes.tick_params(axis="x", pad=0)
     axes.spines[["left", "bottom"]].set_visible(False)

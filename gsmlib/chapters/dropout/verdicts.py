@@ -6,7 +6,7 @@ All are judged at the largest training set, as with minus without, paired by pro
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.rules import NEGLIGIBLE, STRONG, in_points
+from gsmlib.chapters.rules import AT_LEAST, NEGLIGIBLE, STRONG, in_points
 from gsmlib.method.metrics import Interval
 
 
@@ -14,8 +14,9 @@ from gsmlib.method.metrics import Interval
 def c13(table: pd.DataFrame) -> rules.Finding:
     """C13: dropout, with its additional pretraining, improves finetuning.
 
-    Reproduced: its gain is surely above 0. Contradicted: surely below NEGLIGIBLE. What
-    the additional pretraining alone does is printed beside it, and changes no verdict.
+    Reproduced: its gain is surely above 0. Not reproduced: surely below NEGLIGIBLE.
+    Reversed: surely below 0. What the additional pretraining alone does is printed
+    beside it, and changes no verdict.
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "dropout", "gain")
@@ -26,7 +27,7 @@ def c13(table: pd.DataFrame) -> rules.Finding:
         f"additional pretraining without dropout by {in_points(control)}; dropout "
         f"against that control: {in_points(against)}"
     )
-    return rules.better(gain), gain, sentence
+    return rules.Finding(rules.better(gain), gain, sentence)
 
 
 @rules.judge
@@ -34,20 +35,24 @@ def c14(table: pd.DataFrame) -> rules.Finding:
     """C14: dropout lifts solution-level verifiers to token-level performance.
 
     Reproduced: its gain is surely above 0, and what it reaches surely less than STRONG
-    below the token-level verifier without dropout. Contradicted: the gain is surely
+    below the token-level verifier without dropout. Not reproduced: the gain is surely
     below NEGLIGIBLE, or the token-level one surely better by NEGLIGIBLE or more.
+    Reversed: the gain is surely below 0.
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "solution, dropout", "gain")
     over_token = _over_seeds(rows, "solution, dropout", "over_token")
-    short = gain.high < NEGLIGIBLE or over_token.high < -NEGLIGIBLE
+    useless = gain.high < NEGLIGIBLE
+    short = useless or over_token.high < -NEGLIGIBLE
     lifted = gain.low > 0 and over_token.low > -STRONG
     sentence = (
         f"dropout changes the solution-level verifier by {in_points(gain)} "
         f"{where}; it then differs from the token-level one without dropout by "
         f"{in_points(over_token)}"
     )
-    return rules.decide(lifted and not short, short), gain, sentence
+    word = rules.decide(lifted and not short, short, gain.high < 0)
+    excluded = f"a gain of {AT_LEAST}" if useless else "token-level performance"
+    return rules.Finding(word, gain, sentence, excluded)
 
 
 @rules.judge
@@ -55,14 +60,15 @@ def c15(table: pd.DataFrame) -> rules.Finding:
     """C15: dropout helps token-level verifiers only slightly.
 
     Reproduced: its gain is above 0, surely below STRONG, and surely no loss beyond
-    NEGLIGIBLE. Contradicted: it is surely below 0, or surely STRONG or more.
+    NEGLIGIBLE. Not reproduced: it is surely STRONG or more. Reversed: surely below 0.
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "token, dropout", "gain")
     slight = gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE
-    word = rules.decide(slight, gain.high < 0 or gain.low >= STRONG)
+    word = rules.decide(slight, gain.low >= STRONG, gain.high < 0)
     sentence = f"dropout changes the token-level verifier by {in_points(gain)} {where}"
-    return word, gain, sentence
+    excluded = f"a gain below {100 * STRONG:.0f} points"
+    return rules.Finding(word, gain, sentence, excluded)
 
 
 def _largest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -35,8 +35,9 @@ def c1(table: pd.DataFrame) -> rules.Finding:
 
     Slopes are those of the largest model over data, and of the largest training set
     over parameters. Reproduced: both are surely above 0, and the line explains at least
-    LINEAR of the variance. Contradicted: either is surely below NEGLIGIBLE. The value
-    is the number of parameters at which the line reaches 80 %, inf where none does.
+    LINEAR of the variance. Not reproduced: either is surely below NEGLIGIBLE.
+    Reversed: either is surely below 0. The value is the number of parameters at which
+    the line reaches 80 %, inf where none does.
     """
     rules.require(table["n_train"].nunique(), 2, "training-set size")
     models = table["parameters"].nunique()
@@ -48,7 +49,8 @@ def c1(table: pd.DataFrame) -> rules.Finding:
     n_train = table["n_train"].max()
     line = fit_line(table, n_train)
     needed = parameters_for(line, GOAL)
-    flat = min(data.high, line.slope.high) < rules.NEGLIGIBLE
+    most = min(data.high, line.slope.high)
+    flat = most < rules.NEGLIGIBLE
     rises = min(data.low, line.slope.low) > 0 and line.explained >= rules.LINEAR
     sentence = (
         f"ten times the problems change test@1 of {largest['model'].iloc[0]} by "
@@ -57,7 +59,9 @@ def c1(table: pd.DataFrame) -> rules.Finding:
         f"models explains {100 * line.explained:.0f} % of their variance and reaches "
         f"{100 * GOAL:.0f} % at {in_parameters(needed)} parameters"
     )
-    return rules.decide(rises and not flat, flat), needed, sentence
+    word = rules.decide(rises and not flat, flat, most < 0)
+    excluded = f"a rise of {rules.AT_LEAST} by ten times as much of either"
+    return rules.Finding(word, needed, sentence, excluded)
 
 
 @rules.judge
@@ -65,7 +69,7 @@ def c4(table: pd.DataFrame) -> rules.Finding:
     """C4: without steps accuracy collapses.
 
     The value is the ratio of accuracies, direct over with steps. Reproduced: surely
-    below COLLAPSE. Contradicted: surely above it.
+    below COLLAPSE. Not reproduced: surely above it. Reversed: surely above 1.
     """
     table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
     rows = dict(list(table.groupby("answers")))
@@ -82,8 +86,10 @@ def c4(table: pd.DataFrame) -> rules.Finding:
         f"without, {in_points(gap)}; ratio {kept.mean:.2f} ({kept.low:.2f} to "
         f"{kept.high:.2f})"
     )
-    word = rules.decide(kept.high < rules.COLLAPSE, kept.low > rules.COLLAPSE)
-    return word, kept, sentence
+    lost = kept.high < rules.COLLAPSE
+    word = rules.decide(lost, kept.low > rules.COLLAPSE, kept.low > 1)
+    excluded = f"a ratio below {rules.COLLAPSE}"
+    return rules.Finding(word, kept, sentence, excluded)
 
 
 def fit_line(table: pd.DataFrame, n_train: int) -> LogLinear:

@@ -14,7 +14,7 @@ def c16(table: pd.DataFrame) -> rules.Finding:
     """C16: neither the loss nor the temperature of the training data matters.
 
     Reproduced: both differences in verified accuracy from the base lie surely within
-    NEGLIGIBLE. Contradicted: one lies surely beyond. The value is the larger of them.
+    NEGLIGIBLE. Not reproduced: one lies surely beyond. The value is the larger of them.
     """
     _require_base(table)
     changed = [table[table["point"] == point] for point in (LOSS, TEMPERATURE)]
@@ -28,15 +28,16 @@ def c16(table: pd.DataFrame) -> rules.Finding:
         f"temperature, {texts}; below {100 * NEGLIGIBLE:.0f} points counts as none"
     )
     largest = max(found, key=lambda gain: abs(gain.mean))
-    return rules.decide(all(within), any(beyond)), largest, sentence
+    word = rules.decide(all(within), any(beyond))
+    return rules.Finding(word, largest, sentence, "that neither matters")
 
 
 @rules.judge
 def c17(table: pd.DataFrame) -> rules.Finding:
     """C17: a verifier that starts from the generator beats one from the pretrained.
 
-    Reproduced: the difference in verified accuracy is surely above 0. Contradicted: it
-    is surely below 0.
+    Reproduced: the difference in verified accuracy is surely above 0. Reversed: it is
+    surely below 0.
     """
     _require_base(table)
     rows = table[table["point"] == START]  # the base is the generator's
@@ -46,7 +47,8 @@ def c17(table: pd.DataFrame) -> rules.Finding:
         f"{in_points(gain)}; within-problem AUC {auc.mean:+.3f} ({auc.low:+.3f} to "
         f"{auc.high:+.3f})"
     )
-    return rules.decide(gain.low > 0, gain.high < 0), gain, sentence
+    word = rules.decide(gain.low > 0, excluded=False, opposite=gain.high < 0)
+    return rules.Finding(word, gain, sentence)
 
 
 def _reversed(interval: Interval) -> Interval:

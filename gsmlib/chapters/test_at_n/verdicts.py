@@ -3,7 +3,7 @@
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.rules import NEGLIGIBLE, in_points
+from gsmlib.chapters.rules import AT_LEAST, NEGLIGIBLE, in_points
 
 
 @rules.judge
@@ -11,7 +11,8 @@ def c2(table: pd.DataFrame) -> rules.Finding:
     """C2: test@1 still rises after the epoch of the least test loss.
 
     Reproduced: the rise from there to the last epoch is surely above 0 and the whole
-    curve about monotone. Contradicted: it is surely below NEGLIGIBLE.
+    curve about monotone. Not reproduced: it is surely below NEGLIGIBLE. Reversed: it
+    is surely below 0.
     """
     curve, last = _curve(table, "test_at_1")
     losses = table.pivot(index="epoch", columns="seed", values="test_loss")
@@ -30,8 +31,9 @@ def c2(table: pd.DataFrame) -> rules.Finding:
         f"{least}; from there test@1 changes by {in_points(rise)}; its trend over "
         f"epochs is {trend:.2f} (Kendall's tau)"
     )
-    word = rules.decide(rise.low > 0 and monotone, rise.high < NEGLIGIBLE)
-    return word, rise, sentence
+    rises = rise.low > 0 and monotone
+    word = rules.decide(rises, rise.high < NEGLIGIBLE, rise.high < 0)
+    return rules.Finding(word, rise, sentence, f"a rise of {AT_LEAST}")
 
 
 @rules.judge
@@ -40,7 +42,7 @@ def c3(table: pd.DataFrame) -> rules.Finding:
 
     Reproduced: the peak lies in the first half, the fall from it to the last epoch is
     surely above NEGLIGIBLE (the peak was picked as the highest, so 0 is too easy) and
-    larger than that of test@1. Contradicted: the fall is surely below NEGLIGIBLE.
+    larger than that of test@1. Not reproduced: the fall is surely below NEGLIGIBLE.
     """
     curve, last = _curve(table, "test_at_n")
     greedy = table.groupby("epoch")["test_at_1"].mean()
@@ -53,7 +55,8 @@ def c3(table: pd.DataFrame) -> rules.Finding:
         f"by {in_points(fall)}; test@1 falls by {100 * greedy_fall:.1f} from its own "
         f"peak"
     )
-    return rules.decide(surely and early, fall.high < NEGLIGIBLE), fall, sentence
+    word = rules.decide(surely and early, fall.high < NEGLIGIBLE)
+    return rules.Finding(word, fall, sentence, f"a fall of {AT_LEAST}")
 
 
 def _curve(table: pd.DataFrame, column: str) -> tuple[pd.Series, int]:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from gsmlib import paper
 from gsmlib.chapters import rules
-from gsmlib.chapters.rules import FEW, MIN_COUNTS, NEGLIGIBLE, in_points
+from gsmlib.chapters.rules import AT_LEAST, FEW, MIN_COUNTS, NEGLIGIBLE, in_points
 from gsmlib.method.metrics import Interval
 
 
@@ -15,9 +15,10 @@ def c11(table: pd.DataFrame) -> rules.Finding:
     The value is that number, with an interval from resampled problems and seeds.
     Reproduced: the peak lies inside the curve, and both the rise to it and the fall
     from it to the end are surely above NEGLIGIBLE (it was picked as the highest, so 0
-    is too easy). Contradicted: no number of completions is more than NEGLIGIBLE better
-    than a single one, surely; or none is than the largest number, surely, although
-    that is BEYOND times the paper's peak: on a shorter curve the peak may be to come.
+    is too easy). Not reproduced: no number of completions is more than NEGLIGIBLE
+    better than a single one, surely; or none is than the largest number, surely,
+    although that is BEYOND times the paper's peak: on a shorter curve the peak may be
+    to come.
     """
     rows = table[table["method"] == "verification"]
     if rows["n"].nunique() < MIN_COUNTS:
@@ -40,7 +41,9 @@ def c11(table: pd.DataFrame) -> rules.Finding:
         f"{after}; the paper's peak is {paper.BEST_COMPLETIONS}"
     )
     inside = first < peak.mean < last and min(rise.low, fall.low) > NEGLIGIBLE
-    return rules.decide(inside, never_rises or (never_falls and far)), peak, sentence
+    word = rules.decide(inside, never_rises or (never_falls and far))
+    excluded = f"a {'rise' if never_rises else 'fall'} of {AT_LEAST}"
+    return rules.Finding(word, peak, sentence, excluded)
 
 
 @rules.judge
@@ -50,8 +53,8 @@ def c12(table: pd.DataFrame) -> rules.Finding:
     The value is the best k at the largest number of completions n. Reproduced: there it
     is among the top few (at most FEW of n), its gain over k = 1 is surely above
     NEGLIGIBLE (it was picked as the highest), and the best k surely grows with n.
-    Contradicted: no vote of the top few gains NEGLIGIBLE, surely; or the best k surely
-    shrinks; or it is surely more than a few.
+    Not reproduced: no vote of the top few gains NEGLIGIBLE, surely; or the best k is
+    surely more than a few. Reversed: it surely shrinks as n grows.
     """
     rules.require_learning(table, table["accuracy"].max())
     rules.require(table["n"].nunique(), MIN_COUNTS, "numbers of completions")
@@ -66,16 +69,18 @@ def c12(table: pd.DataFrame) -> rules.Finding:
     gain = gains[best.mean]
     useless = all(gain.high < NEGLIGIBLE for k, gain in gains.items() if 1 < k <= most)
     bests = table.drop_duplicates("n").sort_values("n")
-    places = ", ".join(f"{row.peak:.0f} of {row.n:,}" for row in bests.itertuples())
+    places = ", ".join(f"{row.peak:,.0f} of {row.n:,}" for row in bests.itertuples())
     sentence = (
-        f"the best number of voters is {places}; of {last:,} ({best.low:.0f} to "
-        f"{best.high:.0f} voters) it gains {in_points(gain)} over the best-scored "
+        f"the best number of voters is {places}; of {last:,} ({best.low:,.0f} to "
+        f"{best.high:,.0f} voters) it gains {in_points(gain)} over the best-scored "
         f"alone; log best k over log completions has slope {growth.mean:.2f} "
         f"({growth.low:.2f} to {growth.high:.2f})"
     )
     few = best.mean <= most and gain.low > NEGLIGIBLE and growth.low > 0
-    word = rules.decide(few, useless or growth.high < 0 or best.low > most)
-    return word, best, sentence
+    word = rules.decide(few, useless or best.low > most, growth.high < 0)
+    gains_few = f"a gain of {AT_LEAST} by the top few"
+    excluded = gains_few if useless else f"a best vote of at most {most:,.0f}"
+    return rules.Finding(word, best, sentence, excluded)
 
 
 def _by(rows: pd.DataFrame, x: str, name: str) -> dict[float, Interval]:

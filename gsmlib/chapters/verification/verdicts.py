@@ -12,30 +12,33 @@ from gsmlib.method.metrics import Interval
 def c5(table: pd.DataFrame) -> rules.Finding:
     """C5: on the smallest training set verification does not help.
 
-    Reproduced: its gain is surely below NEGLIGIBLE for every model. Contradicted: it is
-    surely above 0 for any.
+    Reproduced: its gain is surely below NEGLIGIBLE for every model. Not reproduced: it
+    is surely above 0 for any. Not testable: it is not, but neither is C6's
+    boost seen on the largest training set: what never helps is no matter of size.
     """
     _require_sizes(table, 2)
     size = table["n_train"].min()
     gains = _gains_at(table, size)
     none = [gain.high < NEGLIGIBLE for gain in gains.values()]
     some = [gain.low > 0 and gain.high >= NEGLIGIBLE for gain in gains.values()]
-    return rules.decide(all(none), any(some)), *_largest_gain(gains, size)
+    gain, sentence = _largest_gain(gains, size)
+    if not any(some) and _boost(table).word != rules.REPRODUCED:
+        most = f"{table['n_train'].max():,} either (C6)"
+        why = f"as no strong boost is seen at {most}, this says nothing of small sets"
+        raise rules.NotTestable(f"{sentence}; {why}", gain)
+    word = rules.decide(all(none), any(some))
+    return rules.Finding(word, gain, sentence, "that it helps no model")
 
 
 @rules.judge
 def c6(table: pd.DataFrame) -> rules.Finding:
     """C6: on the largest training set verification is a strong boost.
 
-    Reproduced: its gain is surely above 0 and at least STRONG for every model.
-    Contradicted: it is surely below STRONG for any.
+    Reproduced: its gain is surely above 0 and at least STRONG for every model. Not
+    reproduced: it is surely below STRONG for any. Reversed: surely below 0 for all.
     """
     _require_sizes(table, 2)
-    size = table["n_train"].max()
-    gains = _gains_at(table, size)
-    strong = [gain.low > 0 and gain.mean >= STRONG for gain in gains.values()]
-    weak = [gain.high < STRONG for gain in gains.values()]
-    return rules.decide(all(strong), any(weak)), *_largest_gain(gains, size)
+    return _boost(table)
 
 
 @rules.judge
@@ -43,7 +46,7 @@ def c7(table: pd.DataFrame) -> rules.Finding:
     """C7: the larger model's verifier overtakes finetuning at fewer problems.
 
     The value is the smaller model's crossing divided by the larger one's; its interval
-    comes from normal draws of every gain. Reproduced: surely above 1. Contradicted:
+    comes from normal draws of every gain. Reproduced: surely above 1. Reversed:
     surely below 1.
     """
     _require_sizes(table, rules.MIN_SIZES)
@@ -74,7 +77,8 @@ def c7(table: pd.DataFrame) -> rules.Finding:
         f"verification overtakes finetuning at these numbers of training problems: "
         f"{places}; ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
     )
-    return rules.decide(low > 1, high < 1), Interval(ratio, low, high), sentence
+    word = rules.decide(low > 1, excluded=False, opposite=high < 1)
+    return rules.Finding(word, Interval(ratio, low, high), sentence)
 
 
 def take_off(sizes: np.ndarray, gains: np.ndarray) -> float:
@@ -109,6 +113,18 @@ def _gains_at(table: pd.DataFrame, size: int) -> dict[str, Interval]:
     rows = table[(table["method"] == "verification") & (table["n_train"] == size)]
     models = table.sort_values("parameters")["model"].unique()
     return {m: rules.over_seeds(rows[rows["model"] == m], "gain") for m in models}
+
+
+def _boost(table: pd.DataFrame) -> rules.Finding:
+    """Judge verification's gain on the largest training set, as C6 asks."""
+    size = table["n_train"].max()
+    gains = _gains_at(table, size)
+    strong = [gain.low > 0 and gain.mean >= STRONG for gain in gains.values()]
+    weak = [gain.high < STRONG for gain in gains.values()]
+    worse = [gain.high < 0 for gain in gains.values()]
+    word = rules.decide(all(strong), any(weak), all(worse))
+    excluded = f"a gain of {100 * STRONG:.0f} points or more for every model"
+    return rules.Finding(word, *_largest_gain(gains, size), excluded)
 
 
 def _largest_gain(gains: dict[str, Interval], size: int) -> tuple[Interval, str]:

@@ -13,8 +13,8 @@ def c8(table: pd.DataFrame) -> rules.Finding:
 
     The value is token-level minus solution-level accuracy at the last checkpoint.
     Reproduced: it is surely above 0, that at the first checkpoint is below 0, and the
-    late slope of the token-level curve is the larger one. Contradicted: the value is
-    surely below NEGLIGIBLE.
+    late slope of the token-level curve is the larger one. Not reproduced: the value is
+    surely below NEGLIGIBLE. Reversed: surely below 0.
     """
     table = table[table["objective"] == "joint"]
     rows = table[table["level"] == "solution"]
@@ -36,29 +36,30 @@ def c8(table: pd.DataFrame) -> rules.Finding:
         f"{in_points(slopes['token'])} an epoch, solution-level by "
         f"{in_points(slopes['solution'])}, a difference of {in_points(steeper)}"
     )
-    return word, end, sentence
+    return rules.Finding(word, end, sentence)
 
 
 @rules.judge
 def c9(table: pd.DataFrame) -> rules.Finding:
     """C9: the joint objective beats verification only at the end of training.
 
-    Reproduced: the difference is surely above 0. Contradicted: surely below NEGLIGIBLE.
+    Reproduced: the difference is surely above 0. Not reproduced: surely below
+    NEGLIGIBLE. Reversed: surely below 0.
     """
     rows = table[table["objective"] == "verification only"]
     _require_both(table, rows)
     end = _gain_at(rows, "max")
     after = f"after {rows['epochs'].max():.2g} epochs"
     sentence = f"joint objective minus verification only {after}: {in_points(end)}"
-    return rules.better(end), end, sentence
+    return rules.Finding(rules.better(end), end, sentence)
 
 
 @rules.judge
 def c10(table: pd.DataFrame) -> rules.Finding:
     """C10: large generator, small verifier beats small generator, large verifier.
 
-    At the largest training set. Reproduced: the difference is surely above 0.
-    Contradicted: surely below NEGLIGIBLE.
+    At the largest training set. Reproduced: the difference is surely above 0. Not
+    reproduced: surely below NEGLIGIBLE. Reversed: surely below 0.
     """
     mixed = table[table["generator"] != table["verifier"]]
     if mixed.empty:
@@ -72,7 +73,7 @@ def c10(table: pd.DataFrame) -> rules.Finding:
         f"at {size:,} training problems generator {large} with verifier {small} minus "
         f"generator {small} with verifier {large}: {in_points(gain)}"
     )
-    return rules.better(gain), gain, sentence
+    return rules.Finding(rules.better(gain), gain, sentence)
 
 
 def _gain_at(rows: pd.DataFrame, place: str) -> Interval:
