@@ -1,13 +1,16 @@
 """README's wall of figures, written from the chapters' records: `make readme`.
 
 It stands before the first paragraph on what the figures show, three figures a row, and
-has what is exported of the scale that README reports.
+has what is exported of the scale that README reports. A figure's words say what was
+found, where its table decides a claim, then what is drawn.
 """
 
 import re
 
 from gsmlib.chapters import CHAPTERS
-from gsmlib.chapters.export import Figure
+from gsmlib.chapters.export import Figure, read_table
+from gsmlib.chapters.record import Chapter
+from gsmlib.chapters.style import measured_on
 from gsmlib.environment import project_root
 
 SCALE, COLUMNS = "mini", 3
@@ -15,19 +18,31 @@ README = project_root() / "README.md"
 WALL = re.compile(r"^\| \| \| \|\n(?:\|.*\n)+", re.MULTILINE)
 
 
-def cell(figure: Figure) -> str:
+def cell(chapter: Chapter, figure: Figure) -> str:
     """Return a figure with its words, as a cell of the wall."""
+    image = f"figures/{SCALE}/{figure.name}.png"
+    table = read_table(figure, (project_root() / image).with_suffix(".csv"))
     number = figure.id.removeprefix("fig")
     name = f"Fig {number}" if number != figure.id else figure.shows
-    words = name if name == figure.shows else f"**{name}**, {figure.shows}"
-    return f"![{name}](figures/{SCALE}/{figure.name}.png) {words}; `{SCALE}`"
+    found = [
+        f"{verdict.id} {verdict.verdict}: {verdict.sentence}"
+        for verdict in chapter.judge(figure.id, table)
+    ]
+    words = [part for part in (figure.shows, measured_on(table)) if part]
+    title = [] if name == figure.shows else [f"**{name}.**"]
+    said = " ".join([*title, *found, f"{': '.join(words)}; `{SCALE}`"])
+    return f"![{name}]({image})<br><sub>{said}</sub>"
 
 
 def wall() -> str:
     """Return the wall as a Markdown table, in the chapters' order."""
     folder = project_root() / "figures" / SCALE
-    figures = [figure for chapter in CHAPTERS for figure in chapter.figures]
-    cells = [cell(f) for f in figures if (folder / f"{f.name}.png").is_file()]
+    cells = [
+        cell(chapter, figure)
+        for chapter in CHAPTERS
+        for figure in chapter.figures
+        if (folder / f"{figure.name}.png").is_file()
+    ]
     cells += [""] * (-len(cells) % COLUMNS)
     rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
     lines = [f"| {' | '.join(row)} |" for row in rows]

@@ -268,9 +268,22 @@ def test_the_wall_says_what_there_is_to_say(folder):
         'href="figures/ledger_of_claims.pdf"',
         "-0.15 (-0.2 to -)",
         "16 not testable",
+        "fig5 has not been made at this scale (03_verification).",  # what was found
     ):
         assert words in text, words
     assert all(f'<tr id="C{number}">' in text for number in range(1, 18))
+    caption = text.partition("<figcaption>")[2].partition("</figcaption>")[0]
+    places = [caption.index(words) for words in ("C5", "Figure 5.", "The paper")]
+    assert places == sorted(places), "what was found, what is drawn, the paper's"
+
+
+def test_a_caption_says_what_was_measured(tmp_path):
+    figure = verification.CHAPTER.figure("fig5")
+    assert page._measured(figure, tmp_path / "none.csv") == ""
+    csv = tmp_path / "fig5_verification.csv"
+    csv.write_text("dataset,n_problems,n_train\nminigsm,9,5\nminigsm,9,6\n")
+    said = "MiniGSM, 9 test problems; 5 to 6 training problems"
+    assert page._measured(figure, csv) == said
 
 
 # Runs in the page's own frame, of a phone's width, and tells the frame around it.

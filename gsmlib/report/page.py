@@ -18,9 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gsmlib import paper
 from gsmlib.chapters import Chapter, find_claim
-from gsmlib.chapters.export import Figure
+from gsmlib.chapters.export import Figure, read_table
 from gsmlib.chapters.ledger import LEDGER, in_numbers
 from gsmlib.chapters.rules import VERDICTS
+from gsmlib.chapters.style import measured_on
 from gsmlib.environment import describe_setup, provenance
 from gsmlib.files import write_file
 
@@ -97,8 +98,8 @@ def _section(
         if image.is_file():
             _copy_figure(image, folder / FIGURES)
             judged = [c.id for c in chapter.claims if c.figure == figure.id]
-            verdicts = {r["id"]: r["verdict"] for r in rows if r["id"] in judged}
-            shown.append(_figure(figure, image, verdicts))
+            found = [row for row in rows if row["id"] in judged]
+            shown.append(_figure(figure, image, found))
     return {"notebook": chapter.name, "title": section.title, "figures": shown}
 
 
@@ -122,7 +123,13 @@ def _claim(row: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _figure(figure: Figure, image: Path, verdicts: dict[str, str]) -> dict[str, Any]:
+def _figure(
+    figure: Figure, image: Path, found: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a figure's caption: what was found, then what is drawn, then the paper's.
+
+    found: the ledger's rows of the claims that the figure decides.
+    """
     words, kinds = figure.shows, ("svg", "pdf", "csv")
     number = figure.id.removeprefix("fig")
     ours = number == figure.id  # not one of the paper's
@@ -131,11 +138,16 @@ def _figure(figure: Figure, image: Path, verdicts: dict[str, str]) -> dict[str, 
         "label": "" if ours else f"Figure {number}.",
         "words": words[0].upper() + words[1:] if ours else words,
         "size": png_size(image),
-        "verdicts": verdicts,
+        "found": found,
+        "measured": _measured(figure, image.with_suffix(".csv")),
         "stated": paper.STATED.get(figure.id, ""),
         "origin": origin(image.with_suffix(".json")),
         "kinds": [kind for kind in kinds if image.with_suffix(f".{kind}").is_file()],
     }
+
+
+def _measured(figure: Figure, csv: Path) -> str:
+    return measured_on(read_table(figure, csv)) if csv.is_file() else ""
 
 
 def origin(record: Path) -> str:
