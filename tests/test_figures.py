@@ -1,14 +1,18 @@
 """Figures from synthetic tables: drawn, exported, and redrawn byte for byte."""
 
+import colorsys
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from test_ablations import fig6a_table, fig6b_table, pairs_table
 from test_dropout import arms_table
 from test_open_points import open_table
@@ -329,6 +333,103 @@ def test_drawing_leaves_the_users_style_alone():
     before = dict(matplotlib.rcParams)
     plt.close(drawn("fig3_test_at_n", fig3_table()))
     assert dict(matplotlib.rcParams) == before
+
+
+def draws_interactively(table, axes):
+    """Draw as the first figure of a notebook does, whose backend is then chosen."""
+    matplotlib.interactive(True)
+    matplotlib.rcParams["lines.linewidth"] = 9
+    if table.empty:
+        raise ValueError("nothing to draw")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_backend_stays_interactive_and_nothing_else_leaks(fails):
+    before = dict(matplotlib.rcParams)
+    draw = style.styled(draws_interactively)
+    try:
+        with pytest.raises(ValueError) if fails else nullcontext():
+            draw(pd.DataFrame({} if fails else {"x": [1]}), None)
+        assert dict(matplotlib.rcParams) == before | {"interactive": True}
+    finally:
+        matplotlib.interactive(before["interactive"])
+
+
+def hue_of(color):
+    """A colour's place among the styles', whatever its shade; greys have none."""
+    red, green, blue = matplotlib.colors.to_rgb(color)
+    hue, saturation, _ = colorsys.rgb_to_hsv(red, green, blue)
+    return round(hue, 1) % 1 if saturation > 0.1 else None
+
+
+VERIFIER, GREEDY, VOTES = map(hue_of, (style.VERMILLION, style.BLUE, style.GREEN))
+HUES = {  # what is drawn in colour, by whose work it is
+    "calculator_worth": {GREEDY},
+    "calibration_of_scores": {VERIFIER},
+    "dataset_lengths": set(),
+    "direct_answers": {GREEDY},
+    "fig2_finetuning_scaling": {GREEDY},
+    "fig3_test_at_n": {GREEDY},
+    "fig5_verification": {GREEDY, VERIFIER},
+    "fig6a_token_or_solution": {VERIFIER},
+    "fig6b_joint_objective": {VERIFIER},
+    "fig6c_generator_and_verifier_size": {VERIFIER},
+    "fig7a_completions": {VERIFIER, VOTES},
+    "fig7b_top_k_vote": {VOTES},
+    "fig8a_dropout_finetuning": {GREEDY},
+    "fig8b_dropout_solution_level": {VERIFIER},
+    "fig8c_dropout_token_level": {VERIFIER},
+    "ledger_of_claims": set(),
+    "open_points": {VERIFIER, GREEDY},
+    "released_solutions": {GREEDY, VERIFIER},
+}
+
+
+@pytest.mark.parametrize("name", HUES)
+def test_a_method_has_one_colour_in_all_figures(name):
+    figure = drawn(name, TABLES[name]())
+    found = {hue_of(line.get_color()) for line in figure.findobj(Line2D)}
+    assert found - {None} == HUES[name]
+    plt.close(figure)
+
+
+def test_every_plot_is_asked_for_its_colours():
+    plots = {name for name, figure in FIGURES.items() if figure.layout is not None}
+    assert set(HUES) == plots
+
+
+def test_shades_keep_their_order_in_grey():
+    lines = style.shades(style.GREEN, 7)
+    weights = 0.299, 0.587, 0.114
+    greys = [np.dot(matplotlib.colors.to_rgb(line.color), weights) for line in lines]
+    assert (np.diff(greys) < -0.05).all()
+    assert len({line.marker for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({}, "MiniGSM, 60 test problems; up to 100 completions each"),
+        ({"n": 8, "model": "mini-1m"}, "problems; mini-1m, 8 completions each"),
+        ({"n_train": [250, 4000]}, "; 250 to 4,000 training problems, up to"),
+        ({"model": ["b", "a"], "parameters": [2, 1]}, "; a and b, up to 100"),
+    ],
+)
+def test_what_was_measured_is_said(columns, words):
+    about = {"dataset": "minigsm", "n_problems": [60, 60], "n": [1, 100]}
+    assert words in style.measured_on(pd.DataFrame(about | columns))
+    assert style.measured_on(pd.DataFrame({"dataset": ["gsm8k"]})) == ""
+
+
+def test_the_papers_numbers_are_drawn_in_grey():
+    figure = drawn("direct_answers", direct_rows())
+    grey = [x for x in figure.findobj(Line2D) if x.get_color() == style.PAPER.color]
+    found = {round(x.get_xdata()[0], 3) for x in grey if len(x.get_xdata()) == 1}
+    assert found >= {20.6, 5.2}
+    figure = drawn("fig5_verification", fig5_table())
+    stated = {text.get_text() for text in figure.findobj(Text)}
+    assert {"22", "39", "35", "56"} <= stated
+    plt.close("all")
 
 
 def test_figures_need_no_torch():

@@ -314,7 +314,12 @@ def test_the_wall_says_what_there_is_to_say(folder):
     assert all(f'<tr id="C{number}">' in text for number in range(1, 18))
     numbers = re.sub(r"<[^>]+>", "", text[text.index("<main>") :])
     assert not re.search(r"\de[+-]\d|[ (]-0\.\d", numbers)
-    assert text.count("-15.0") == 1, "an effect stands once"
+    ledger = text[: text.index('<section id="03_verification">')]
+    assert ledger.count("-15.0") == 1, "an effect stands once in the ledger"
+    assert "fig5 has not been made at this scale (03_verification)." in text
+    caption = text.partition("<figcaption>")[2].partition("</figcaption>")[0]
+    places = [caption.index(words) for words in ("C5", "Figure 5.", "The paper")]
+    assert places == sorted(places), "what was found, what is drawn, the paper's"
 
 
 def test_verdicts_come_first_and_costs_last(folder):
@@ -349,6 +354,15 @@ def test_claims_lead_to_their_figures_and_back(folder):
 def test_a_figure_alone_uses_the_width(folder):
     text = (folder / "index.html").read_text()
     assert text.count('<div class="wall single">') == 2
+
+
+def test_a_caption_says_what_was_measured(tmp_path):
+    figure = verification.CHAPTER.figure("fig5")
+    assert page._measured(figure, tmp_path / "none.csv") == ""
+    csv = tmp_path / "fig5_verification.csv"
+    csv.write_text("dataset,n_problems,n_train\nminigsm,9,5\nminigsm,9,6\n")
+    said = "MiniGSM, 9 test problems; 5 to 6 training problems"
+    assert page._measured(figure, csv) == said
 
 
 # Runs in the page's own frame, of a phone's width, and tells the frame around it.

@@ -286,6 +286,34 @@ def test_fig7a_marks_the_peak_and_draws_all_methods():
     plt.close(drawing)
 
 
+def test_fig7a_has_one_kind_of_bar_also_where_nothing_is_solved():
+    """The table's limits jump at 0, where Wilson's stand in for a bootstrap's."""
+    heights = (0.2, 0.1, 0.02, 0.004, 0.001, 0.0)
+    made = completions_table(heights, problems=45, seeds=1)
+    made.loc[made["accuracy"] == 0, ["low", "high"]] = metrics.wilson(0, 45)[1:]
+    drawing = CHAPTER.draw("fig7a", made)
+    (bars,) = drawing.axes[0].containers[0].lines[2]
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    expected = [metrics.wilson(45 * height, 45)[1:] for height in heights]
+    np.testing.assert_allclose(ends, 100 * np.array(expected), atol=1e-9)
+    assert (np.diff(ends[:, 1]) < 0).all(), "the lower, the lower their upper ends"
+    plt.close(drawing)
+
+
+def test_votes_that_agree_are_both_seen():
+    made = completions_table()
+    votes = made["method"] == "majority vote"
+    made.loc[made["method"] == "weighted vote", "accuracy"] = made.loc[
+        votes, "accuracy"
+    ].to_numpy()
+    bottom = CHAPTER.draw("fig7a", made).axes[1]
+    lines = {line.get_label(): line for line in bottom.lines}
+    under, over = lines["majority vote"], lines["vote weighted by score"]
+    assert over.get_zorder() > under.get_zorder()
+    assert over.get_linewidth() < under.get_linewidth()
+    plt.close("all")
+
+
 def test_fig7b_marks_the_best_k_of_every_curve():
     drawing = CHAPTER.draw("fig7b", voters_table())
     (axes,) = drawing.axes

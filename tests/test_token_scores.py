@@ -280,9 +280,8 @@ def luminance(color):
 def test_colours_keep_their_order_in_grey_and_text_can_be_read():
     faces = [luminance(ink.face) for ink in textpage.SCORE_INKS]
     lightness = 116 * np.cbrt(faces) - 16
-    assert (np.diff(lightness) > 5).all()
-    red, green = (to_rgb(textpage.SCORE_INKS[i].face) for i in (0, -1))
-    assert red[0] > 2 * red[1] and green[1] == max(green)
+    assert (np.diff(lightness) < -5).all()
+    assert all(r >= g >= b for r, g, b in (to_rgb(i.face) for i in textpage.SCORE_INKS))
     for ink, face in zip(textpage.SCORE_INKS, faces, strict=True):
         light, dark = sorted([face, luminance(ink.color)], reverse=True)
         assert (light + 0.05) / (dark + 0.05) > 4.5  # WCAG's contrast
@@ -294,6 +293,21 @@ def test_colours_keep_their_order_in_grey_and_text_can_be_read():
 )
 def test_scores_fall_into_fifths(score, place):
     assert drawn.score_bin(score) == place
+
+
+def test_the_legend_names_its_ends_and_what_lies_beyond():
+    said = texts_of("fig13_token_scores")
+    scores = TABLES["fig13_token_scores"]["score"]
+    assert f"here {scores.min():.2f} to {scores.max():.2f}" in said
+    assert "below 0.2" in said and "0.8 and up" in said
+
+
+def test_a_long_question_is_shown_by_its_end():
+    question = "Kim has 3 books. " * 9 + "How many books?"
+    shown = drawn._end_of(question)
+    assert shown.startswith("… ") and shown.endswith("How many books?")
+    assert len(textpage.break_lines([textpage.Span(shown)])) == drawn.QUESTION_LINES
+    assert drawn._end_of("How  many?") == "How many?"
 
 
 def test_html_escapes_all_text_and_names_every_score():

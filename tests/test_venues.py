@@ -37,6 +37,7 @@ def test_sizes_are_the_venues_and_nothing_is_cut_off(name, venue):
     width, height = figure.get_size_inches()
     wanted = style.VENUES[venue].width
     assert width == pytest.approx(wanted) if name in PLOTS else width <= wanted + 1e-9
+    assert height <= style.VENUES[venue].height + 1e-9
     ink = figure.get_tightbbox(figure.canvas.get_renderer())  # in inches
     assert ink.x0 >= -0.01 and ink.x1 <= width + 0.01
     assert ink.y0 >= -0.01 and ink.y1 <= height + 0.01
@@ -86,6 +87,26 @@ def test_a_page_is_scaled_as_a_whole():
     assert axes.texts
     for one, other in zip(axes.texts, acl.axes[0].texts, strict=True):
         assert other.get_fontsize() == pytest.approx(factor * one.get_fontsize())
+
+
+def test_a_long_page_stands_in_columns_on_a_slide():
+    """Its text is larger than in one column, and every letter of it is there."""
+    page, slide = (
+        export.draw(FIGURES["fig13_token_scores"], TABLES["fig13_token_scores"]()),
+        drawn("fig13_token_scores", "slides"),
+    )
+    texts = [[text for text in x.axes[0].texts] for x in (page, slide)]
+    assert [t.get_text() for t in texts[0]] == [t.get_text() for t in texts[1]]
+    one_column = style.VENUES["slides"].height / page.get_figheight()
+    sizes = [text.get_fontsize() for text, *_ in texts]
+    assert sizes[1] > 1.3 * one_column * sizes[0]
+
+
+def test_rows_too_high_for_a_slide_stand_side_by_side():
+    for venue, columns in (("acl", 1), ("slides", 2)):
+        top, bottom = drawn("fig3_test_at_n", venue).axes
+        assert top.get_gridspec().ncols == columns
+        assert bottom.get_xlabel() and bool(top.get_xlabel()) == (columns == 2)
 
 
 def test_colours_and_markers_stay():

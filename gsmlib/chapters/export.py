@@ -106,6 +106,15 @@ def _save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
     return files
 
 
+def read_table(figure: Figure, csv: Path) -> pd.DataFrame:
+    """Return an exported figure's table as it was drawn."""
+    page = figure.layout is None  # all text: a token may read "null" or "28"
+    text = dict.fromkeys(TEXT_COLUMNS, str) if page else None
+    return pd.read_csv(
+        csv, float_precision="round_trip", dtype=text, keep_default_na=not page
+    )
+
+
 def redraw(
     figure: Figure, csv: Path, folder: Path | None = None, venue: str = ""
 ) -> list[Path]:
@@ -113,14 +122,9 @@ def redraw(
 
     venue: a name of `style.VENUES`, for its width and fonts.
     """
-    page = figure.layout is None  # all text: a token may read "null" or "28"
-    text = dict.fromkeys(TEXT_COLUMNS, str) if page else None
     with drawn_for(VENUES[venue] if venue else OURS):
         try:
-            table = pd.read_csv(
-                csv, float_precision="round_trip", dtype=text, keep_default_na=not page
-            )
-            drawing = draw(figure, table)
+            drawing = draw(figure, read_table(figure, csv))
         except (KeyError, EmptyDataError, ParserError) as error:
             raise ValueError(f"{csv} is no table of {figure.id}: {error}.") from error
         files = _save(drawing, folder or csv.parent, csv.stem)

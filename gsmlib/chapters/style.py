@@ -1,21 +1,26 @@
 """One style for all figures, their sizes, and the parts that several of them share.
 
-Widths are the paper's column, or another venue's; colours are Okabe and Ito's; markers,
-line styles and boxes carry the same distinctions in grey. Bars are bootstrap intervals
-over problems; bands, with several seeds, the SD over these.
+Widths are the paper's column, or another venue's. A method has one colour in all
+figures, of Okabe and Ito's; its models and variants are shades of it, what nobody chose
+(a sample, the paper's number) is grey. Lightness, markers and line styles carry the
+same distinctions in grey. Bars are bootstrap intervals over problems, unless a note
+says otherwise; bands, with several seeds, the SD over these.
 """
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any, NamedTuple
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
@@ -46,22 +51,30 @@ STYLE = {
 
 
 class Venue(NamedTuple):
-    """What a place of publication changes: the width in inches, and rc parameters."""
+    """What a place of publication changes: sizes in inches, and rc parameters.
+
+    height: of a page or slide, less what a title and a caption need.
+    """
 
     width: float
+    height: float
     style: dict[str, Any]
 
 
 TIMES = {"font.family": "STIXGeneral", "mathtext.fontset": "stix"}  # also matplotlib's
 VENUES = {
     # ACL's column is 219.08614 TeX points; tueplots does not know it, nor its text size
-    "acl": Venue(219.08614 / 72.27, fontsizes.cvpr2024(default_smaller=0) | TIMES),
+    "acl": Venue(219.08614 / 72.27, 8.5, fontsizes.cvpr2024(default_smaller=0) | TIMES),
     "neurips": Venue(
-        figsizes.neurips2024()["figure.figsize"][0], fontsizes.neurips2024() | TIMES
+        figsizes.neurips2024()["figure.figsize"][0],
+        8.0,
+        fontsizes.neurips2024() | TIMES,
     ),
-    "slides": Venue(figsizes.beamer_169()["figure.figsize"][0], fontsizes.beamer()),
+    "slides": Venue(
+        figsizes.beamer_169()["figure.figsize"][0], 2.7, fontsizes.beamer()
+    ),
 }
-OURS = Venue(COLUMN_WIDTH, {})
+OURS = Venue(COLUMN_WIDTH, inf, {})
 _venue: ContextVar[Venue] = ContextVar("venue", default=OURS)
 
 
@@ -77,13 +90,25 @@ def drawn_for(venue: Venue) -> Iterator[None]:
 
 @contextmanager
 def _in_style() -> Iterator[None]:
-    with rc_context({**STYLE, **_venue.get().style}):
-        yield
+    """Draw in the style, then restore all but `interactive`.
+
+    The first figure of a notebook makes Jupyter's backend set it, and without it the
+    backend shows no figure after the first.
+    """
+    interactive = matplotlib.is_interactive()
+    try:
+        with rc_context({**STYLE, **_venue.get().style}):
+            try:
+                yield
+            finally:
+                interactive = matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(interactive)
 
 
 styled = _in_style()  # as a decorator: each call gets the style, none leaks it
 
-SOLVED = "test problems solved (%)"
+SOLVED = "problems solved (%)"
 APART = 1.05  # the factor by which neighbouring curves are moved apart
 DATASETS = {"minigsm": "MiniGSM", "gsm8k": "GSM8K"}
 
@@ -109,10 +134,31 @@ class Line(NamedTuple):
         return self.look | dict(linestyle="none")
 
 
+def shade(color: str, step: float) -> str:
+    """Mix a colour with white (a step from 0 to 1) or with black (from 0 to -1)."""
+    end = 1.0 if step > 0 else 0.0
+    return to_hex((1 - abs(step)) * np.array(to_rgb(color)) + abs(step) * end)
+
+
 FINETUNING = Line(BLUE, "o", "-")
-VERIFICATION = Line(VERMILLION, "s", "--", filled=False)
-THIRD = Line(GREEN, "^", ":")
-FOURTH = Line(BLACK, "D", "-.", filled=False)
+VERIFICATION = Line(VERMILLION, "s", "--", filled=False)  # as the paper: token-level
+SOLUTION_LEVEL = Line(shade(VERMILLION, -0.5), "^", ":")  # another verifier
+VERIFIER_ALONE = Line(shade(VERMILLION, -0.5), "D", "-.")  # yet another
+VOTE = Line(GREEN, "P", "-")
+WEIGHTED_VOTE = Line(shade(GREEN, -0.55), "x", ":")
+CEILING = Line(BLACK, "D", "-.", filled=False)  # test@n: were every choice right
+SAMPLES = Line(GREY, "v", ":")  # a completion at random: no choice
+PAPER = Line("#9A9A9A", "d", "--")  # what the paper states of the very quantity
+MARKERS = "osD^vPX*phd<>"
+
+
+def shades(color: str, count: int, markers: str = MARKERS) -> list[Line]:
+    """Return lines of one colour from pale to dark, each with a mark of its own."""
+    steps = np.linspace(0.5, -0.6, count) if count > 1 else [0.0]
+    return [
+        Line(shade(color, step), markers[i % len(markers)], "-", filled=i % 2 == 0)
+        for i, step in enumerate(steps)
+    ]
 
 
 @styled
@@ -122,7 +168,8 @@ def new_drawing(
     """Return an empty figure and its axes (an array if several).
 
     layout: rows and columns of axes and the height in inches, None for a page of text;
-    `panels` overrides the number of columns, as in Fig 5 with one model.
+    `panels` overrides the number of columns, as in Fig 5 with one model. Rows that are
+    too high for the venue stand side by side.
     """
     if layout is None:
         drawing = plt.figure(figsize=(COLUMN_WIDTH, 1.0))
@@ -131,7 +178,10 @@ def new_drawing(
         return drawing, axes
     rows, columns, height = layout
     venue = _venue.get()
-    size = (venue.width, height * _text_factor(venue))
+    height *= _text_factor(venue)
+    if height > venue.height and columns == 1:
+        rows, columns = 1, rows
+    size = (venue.width, min(height, venue.height))
     return plt.subplots(rows, panels or columns, figsize=size, layout="constrained")
 
 
@@ -140,13 +190,18 @@ def _text_factor(venue: Venue) -> float:
     return venue.style.get("font.size", STYLE["font.size"]) / STYLE["font.size"]
 
 
-def fit_page(drawing: Drawing) -> None:
-    """Scale a drawn page of text, whose size is its text's, to the venue.
+def page_factor(width: float, height: float) -> float:
+    """Return how much larger the venue shows a page of text of this size in inches.
 
-    Its text grows as the venue's does, as far as the venue is wide enough.
+    Its text grows as the venue's does, as far as the venue has room.
     """
     venue = _venue.get()
-    factor = min(_text_factor(venue), venue.width / drawing.get_figwidth())
+    return min(_text_factor(venue), venue.width / width, venue.height / height)
+
+
+def fit_page(drawing: Drawing) -> None:
+    """Scale a drawn page of text, whose size is its text's, to the venue."""
+    factor = page_factor(*drawing.get_size_inches())
     drawing.set_size_inches(factor * drawing.get_size_inches())
     for text in drawing.findobj(Text):
         text.set_fontsize(factor * text.get_fontsize())
@@ -210,31 +265,77 @@ def dot(
         axes.fill_betweenx(heights, *band, color=line.color, alpha=0.15, lw=0)
 
 
-def caption(axes: Axes, table: pd.DataFrame) -> None:
+def caption(
+    axes: Axes, table: pd.DataFrame, bars: str = "95 % interval over problems"
+) -> None:
     """Say under the figure on what it was measured and what the bars and bands are."""
     seeds = table["seed"].nunique()
     one = "one seed, so no spread between runs."
     spread = one if seeds == 1 else f"bands: SD over {seeds} seeds."
-    where = f"{DATASETS[table['dataset'].iloc[0]]}, {test_problems(table)}"
-    note(axes, f"{where}. Bars: 95 % interval over problems; {spread}")
+    note(axes, f"{measured_on(table)}. Bars: {bars}; {spread}")
 
 
-def test_problems(table: pd.DataFrame) -> str:
-    """Write how many test problems a table is about."""
-    return f"{table['n_problems'].max():,.0f} test problems"
+def measured_on(table: pd.DataFrame) -> str:
+    """Write what a table was measured with, as far as its columns say.
+
+    Such as "MiniGSM, 200 test problems; mini-1m, 250 to 4,000 training problems, up to
+    100 completions each"; empty for a table without test problems.
+    """
+    if not {"dataset", "n_problems"} <= set(table):
+        return ""
+    where = f"{DATASETS[table['dataset'].iloc[0]]}, {_span(table['n_problems'])} test"
+    parts = []
+    by = "parameters" if "parameters" in table else "model"
+    if "model" in table:
+        names = list(table.sort_values(by, kind="stable")["model"].unique())
+        few = len(names) < 3
+        parts += [" and ".join(names) if few else f"{names[0]} to {names[-1]}"]
+    if "n_train" in table:
+        parts += [f"{_span(table['n_train'])} training problems"]
+    if "n" in table:
+        counts = table["n"].dropna()
+        most = "" if counts.nunique() == 1 else "up to "
+        parts += [f"{most}{counts.max():,.0f} completions each"]
+    return "; ".join([f"{where} problems", *[", ".join(parts)] * bool(parts)])
+
+
+def _span(counts: pd.Series) -> str:
+    """Write the least and the greatest of some counts, once if they are the same."""
+    ends = sorted({counts.min(), counts.max()})
+    return " to ".join(f"{count:,.0f}" for count in ends)
 
 
 def note(axes: Axes, text: str) -> None:
-    """Write a note under the whole figure, broken into lines."""
-    figure = axes.figure
+    """Write a note under the whole figure, broken into lines of about one length."""
+    figure, text = axes.figure, text.replace(" %", "\u00a0%")  # on one line
     letters = int(68 * figure.get_figwidth() / COLUMN_WIDTH)
+    lines = len(textwrap.wrap(text, letters))
+    while len(textwrap.wrap(text, letters - 1)) == lines:
+        letters -= 1
     figure.supxlabel(textwrap.fill(text, letters), fontsize=6, color="#444444")
 
 
 def legend(axes: Axes, columns: int) -> None:
-    """Put the legend above the axes, where it covers nothing."""
+    """Put the legend above the axes, in at most so many columns as have room there."""
     place = dict(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.3)
-    axes.legend(ncols=columns, handlelength=2.6, columnspacing=1.2, **place)
+    look = dict(handlelength=2.6, columnspacing=1.2) | place
+    made = axes.legend(ncols=columns, **look)
+    width = made.get_window_extent(axes.figure.canvas.get_renderer()).width
+    if columns > 1 and width > room(axes) * axes.figure.dpi:
+        legend(axes, columns - 1)
+
+
+def room(axes: Axes) -> float:
+    """Return the width in inches that a panel and its labels have."""
+    columns = axes.get_subplotspec().get_gridspec().ncols
+    return axes.figure.get_figwidth() / columns
+
+
+def label_below(panels: Iterable[Axes], words: str) -> None:
+    """Title the x axis of the panels that have no other below them."""
+    for panel in panels:
+        if panel.get_subplotspec().is_last_row():
+            panel.set_xlabel(words)
 
 
 def limit_names(column: str) -> tuple[str, str, str]:

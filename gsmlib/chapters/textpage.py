@@ -2,17 +2,27 @@
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from gsmlib.chapters.style import BLACK, BLUE, COLUMN_WIDTH, GREY, VERMILLION, YELLOW
+from gsmlib.chapters.style import (
+    BLACK,
+    BLUE,
+    COLUMN_WIDTH,
+    GREY,
+    VERMILLION,
+    YELLOW,
+    page_factor,
+)
 
 TEXT_SIZE = 6.5  # points
 ADVANCE = 0.60205  # width of a character of DejaVu Sans Mono, in em
 LINE_HEIGHT = 1.6 * TEXT_SIZE
 MARGIN = 3.0  # points
+MOST_COLUMNS = 3  # of text side by side, where the room is wide and low
 PAGE_COLUMNS = int((72 * COLUMN_WIDTH - 2 * MARGIN) / (ADVANCE * TEXT_SIZE))
 
 
@@ -25,10 +35,10 @@ class Ink(NamedTuple):
     edge: str = ""
 
 
-# A verifier's score in five steps from 0 to 1: red to green, and ever lighter.
-SCORE_FACES = ("#A93226", "#DF6E55", "#F2A65E", "#E9DA7C", "#C3F5B4")
-SCORE_INKS = [Ink(face=face, edge="#FFFFFF") for face in SCORE_FACES]
-SCORE_INKS[0] = SCORE_INKS[0]._replace(color="#FFFFFF")  # to be read on the darkest
+# A verifier's score in five steps from 0 to 1: its colour, the fuller the higher.
+SCORE_FACES = ("#FFF6EF", "#FBD5B5", "#F2AA70", "#DF7A2B", "#8F3F00")
+SCORE_INKS = [Ink(face=face, edge="#B5B5B5") for face in SCORE_FACES]
+SCORE_INKS[-1] = SCORE_INKS[-1]._replace(color="#FFFFFF")  # to be read on the darkest
 INK = {
     **{f"score {number}": ink for number, ink in enumerate(SCORE_INKS)},
     "plain": Ink(),
@@ -87,17 +97,46 @@ def _words(spans: Iterable[Span]) -> list[list[Span]]:
 
 
 def write_page(axes: Axes, lines: Lines) -> Axes:
-    """Write lines in a fixed pitch, and give the figure the height they need."""
-    height = len(lines) * LINE_HEIGHT + 2 * MARGIN
-    axes.figure.set_size_inches(COLUMN_WIDTH, height / 72)
-    axes.set_xlim(0, 72 * COLUMN_WIDTH)
-    axes.set_ylim(height, 0)
+    """Write lines in a fixed pitch, and give the figure the size they need.
+
+    In one column, or in as many as make the text largest where it will be seen.
+    """
+    layouts = [_split(lines, columns) for columns in range(1, MOST_COLUMNS + 1)]
+    columns = max(layouts, key=lambda layout: page_factor(*_size(layout)))
+    width, height = _size(columns)
+    axes.figure.set_size_inches(width, height)
+    axes.set_xlim(0, 72 * width)
+    axes.set_ylim(72 * height, 0)
     axes.set_axis_off()
-    for number, line in enumerate(lines):
-        y = MARGIN + (number + 0.5) * LINE_HEIGHT
-        for column, span in line:
-            _write(axes, MARGIN + column * ADVANCE * TEXT_SIZE, y, span)
+    for place, column in enumerate(columns):
+        left = MARGIN + place * 72 * COLUMN_WIDTH
+        for number, line in enumerate(column):
+            y = MARGIN + (number + 0.5) * LINE_HEIGHT
+            for letter, span in line:
+                _write(axes, left + letter * ADVANCE * TEXT_SIZE, y, span)
     return axes
+
+
+def _size(columns: list[Lines]) -> tuple[float, float]:
+    """Return the width and height in inches that columns of lines need."""
+    height = max(map(len, columns)) * LINE_HEIGHT + 2 * MARGIN
+    return len(columns) * COLUMN_WIDTH, height / 72
+
+
+def _split(lines: Lines, most: int) -> list[Lines]:
+    """Split lines into at most so many columns of about the same length.
+
+    Paragraphs, which empty lines part, stay whole.
+    """
+    columns: list[Lines] = [[]]
+    for empty, paragraph in groupby(lines, key=lambda line: not line):
+        block = list(paragraph)
+        full = len(columns[-1]) + len(block) / 2 > len(lines) / most
+        if not empty and columns[-1] and full and len(columns) < most:
+            columns.append([])
+        if columns[-1] or not empty:
+            columns[-1] += block
+    return columns
 
 
 def _write(axes: Axes, x: float, y: float, span: Span) -> None:

@@ -18,9 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gsmlib import paper
 from gsmlib.chapters import Chapter, find, find_claim
-from gsmlib.chapters.export import Figure
+from gsmlib.chapters.export import Figure, read_table
 from gsmlib.chapters.ledger import LEDGER, in_factor, in_unit, meanings
 from gsmlib.chapters.rules import WORDS
+from gsmlib.chapters.style import measured_on
 from gsmlib.environment import describe_setup, provenance
 from gsmlib.files import write_file
 
@@ -100,8 +101,8 @@ def _section(
         if image.is_file():
             _copy_figure(image, folder / FIGURES)
             judged = [c.id for c in chapter.claims if c.figure == figure.id]
-            verdicts = {r["id"]: r["verdict"] for r in rows if r["id"] in judged}
-            shown.append(_figure(figure, image, verdicts))
+            found = [row for row in rows if row["id"] in judged]
+            shown.append(_figure(figure, image, found))
     return {"notebook": chapter.name, "title": section.title, "figures": shown}
 
 
@@ -137,18 +138,29 @@ def _label(figure: Figure) -> str:
     return "" if number == figure.id else f"Figure {number}"
 
 
-def _figure(figure: Figure, image: Path, verdicts: dict[str, str]) -> dict[str, Any]:
+def _figure(
+    figure: Figure, image: Path, found: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a figure's caption: what was found, then what is drawn, then the paper's.
+
+    found: the ledger's rows of the claims that the figure decides.
+    """
     words, label, kinds = figure.shows, _label(figure), ("svg", "pdf", "csv")
     return {
         "name": figure.name,
         "label": label,
         "words": words if label else words[0].upper() + words[1:],
         "size": png_size(image),
-        "verdicts": verdicts,
+        "found": found,
+        "measured": _measured(figure, image.with_suffix(".csv")),
         "stated": paper.STATED.get(figure.id, ""),
         "origin": origin(image.with_suffix(".json")),
         "kinds": [kind for kind in kinds if image.with_suffix(f".{kind}").is_file()],
     }
+
+
+def _measured(figure: Figure, csv: Path) -> str:
+    return measured_on(read_table(figure, csv)) if csv.is_file() else ""
 
 
 def _notebook(

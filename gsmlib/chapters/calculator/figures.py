@@ -26,15 +26,16 @@ def fig9(table: pd.DataFrame, axes: Axes) -> Axes:
 def calculator(table: pd.DataFrame, axes: Axes) -> Axes:
     """Accuracy with and without the calculator, greedy and for single samples.
 
-    table: see `grid.table`.
+    Filled marks are those with it. table: see `grid.table`.
     """
-    looks = ((True, style.FINETUNING, "with"), (False, style.VERIFICATION, "without"))
-    for used, line, word in looks:
+    lines = {"greedy": style.FINETUNING, "sampled": style.SAMPLES}
+    for used, word in ((True, "with"), (False, "without")):
         rows = table[table["calculator"] == used]
-        for row, column in enumerate(("greedy", "sampled")):
+        for row, (column, line) in enumerate(lines.items()):
             label = f"{word} calculator" if row == 0 else None
             y = row - (0.12 if used else -0.12)
-            style.dot(axes, y, rows, line, column, label=label, half_band=0.1)
+            look = line._replace(filled=used)
+            style.dot(axes, y, rows, look, column, label=label, half_band=0.1)
     axes.set_yticks([0, 1], ["greedy", "single\nsamples"])
     axes.set(ylim=(1.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
     style.legend(axes, 2)

@@ -1,18 +1,20 @@
 """The ledger of claims as a chart: a row per claim, a column per kind of verdict."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
 from gsmlib.chapters.rules import WORDS
-from gsmlib.chapters.style import BLACK, BLUE, GREEN, GREY, VERMILLION, Line, styled
+from gsmlib.chapters.style import BLACK, GREY, Line, styled
 
-LOOKS = (  # of WORDS; places and markers say the same as the colours
-    Line(GREEN, "o", ""),
-    Line(BLUE, "D", "", filled=False),
-    Line(VERMILLION, "X", ""),
+LOOKS = (  # of WORDS; no colour, for colours are the methods'
+    Line(BLACK, "o", ""),
+    Line(GREY, "D", "", filled=False),
+    Line(BLACK, "X", "", filled=False),
     Line(BLACK, "v", ""),
     Line(GREY, "_", ""),
 )
+MOST_PITCH = 11.0  # points between rows, from which their text has its usual size
 
 
 @styled
@@ -27,5 +29,8 @@ def ledger(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-0.5, len(WORDS) - 0.5))
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     axes.tick_params(axis="x", pad=0)
+    pitch = 72 * 0.7 * axes.figure.get_figheight() / len(table)
+    size = plt.rcParams["ytick.labelsize"] * min(1, pitch / MOST_PITCH)
+    axes.tick_params(axis="y", labelsize=size)
     axes.spines[["left", "bottom"]].set_visible(False)
     return axes

@@ -4,17 +4,34 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gsmlib.chapters import style
-from gsmlib.chapters.style import FINETUNING, FOURTH, THIRD, VERIFICATION
+from gsmlib.chapters.style import (
+    BLUE,
+    FINETUNING,
+    SOLUTION_LEVEL,
+    VERIFICATION,
+    VERMILLION,
+    Line,
+    shade,
+)
 
 # Of each arm: its label and look. No panel has two arms that look alike.
 LOOKS = {
     "without": ("without dropout", FINETUNING),
-    "more pretraining": ("more pretraining, no dropout", FOURTH),
-    "dropout": ("with dropout", VERIFICATION),
-    "solution": ("solution level", FINETUNING),
-    "solution, dropout": ("solution level, dropout", VERIFICATION),
-    "token": ("token level", THIRD),
-    "token, dropout": ("token level, dropout", VERIFICATION),
+    "more pretraining": (
+        "more pretraining, no dropout",
+        Line(shade(BLUE, 0.4), "D", "-."),
+    ),
+    "dropout": ("with dropout", Line(shade(BLUE, -0.55), "s", "--", filled=False)),
+    "solution": ("solution-level", SOLUTION_LEVEL),
+    "solution, dropout": (
+        "solution-level, dropout",
+        Line(shade(VERMILLION, 0.35), "D", "-"),
+    ),
+    "token": ("token-level", VERIFICATION),
+    "token, dropout": (
+        "token-level, dropout",
+        Line(shade(VERMILLION, 0.35), "o", "-"),
+    ),
 }
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from gsmlib import paper
 from gsmlib.chapters import style
 from gsmlib.chapters.finetuning_scaling import verdicts
+from gsmlib.chapters.style import BLUE, FINETUNING, PAPER
 
-LINES = (style.FINETUNING, style.VERIFICATION, style.THIRD, style.FOURTH)
+MAX_MODELS = 4
 MAX_SIZES = 3  # curves over parameters: more than these cannot be told apart
 
 
@@ -21,14 +23,15 @@ def fig2(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     below one per training-set size, and the log-linear fit.
     """
     above, below = axes
-    models = _thinned(table.sort_values("parameters")["model"].unique(), len(LINES))
+    models = _thinned(table.sort_values("parameters")["model"].unique(), MAX_MODELS)
     by_model = {model: table[table["model"] == model] for model in models}
-    style.curves(above, "n_train", by_model, LINES)
+    style.curves(above, "n_train", by_model, style.shades(BLUE, len(by_model)))
     style.size_axis(above, table["n_train"])
     sizes = _thinned(sorted(table["n_train"].unique()), MAX_SIZES)
     names = {n: f"{style.short_count(n)} problems" for n in sizes}
     by_size = {name: table[table["n_train"] == n] for n, name in names.items()}
-    style.curves(below, "parameters", by_size, LINES)
+    lines = style.shades(BLUE, len(by_size), "vPX")
+    style.curves(below, "parameters", by_size, lines)
     style.size_axis(below, table["parameters"], short_parameters)
     below.set_xlabel("parameters")
     style.caption(above, table)
@@ -51,8 +54,9 @@ def _draw_fit(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot(x, 100 * line.at(x), color=style.GREY, linewidth=0.9, label=fit, zorder=1)
     goal = verdicts.in_parameters(verdicts.parameters_for(line, verdicts.GOAL))
     said = " ".join(axes.figure.get_supxlabel().split())
-    reached = f"The fit reaches {100 * verdicts.GOAL:.0f} % at {goal} parameters."
-    style.note(axes, f"{said} {reached}")
+    reached = f"The fit reaches {100 * verdicts.GOAL:.0f} % at {goal} parameters"
+    stated = f"{paper.claim('C1').value:.0e}".replace("e+", "e")
+    style.note(axes, f"{said} {reached}; the paper's, on GSM8K, at {stated}.")
 
 
 def _thinned(values: Sequence, most: int) -> list:
@@ -72,12 +76,16 @@ def short_parameters(count: int) -> str:
 def direct(table: pd.DataFrame, axes: Axes) -> Axes:
     """Accuracy of solutions with steps and of direct answers (section 4.1).
 
-    table: see `grid.direct_table`.
+    In grey what the paper states. table: see `grid.direct_table`.
     """
-    looks = {"with steps": style.FINETUNING, "direct": style.VERIFICATION}
-    for y, (answers, line) in enumerate(looks.items()):
-        style.dot(axes, y, table[table["answers"] == answers], line)
+    for y, (answers, stated) in enumerate(paper.DIRECT_ACCURACY.items()):
+        rows = table[table["answers"] == answers]
+        line = FINETUNING._replace(filled=answers == "with steps")
+        style.dot(axes, y - 0.1, rows, line, half_band=0.12)
+        label = "paper: 6B on GSM8K" if y == 0 else None
+        axes.plot([100 * stated], [y + 0.25], label=label, **PAPER.marks)
     axes.set_yticks([0, 1], ["with steps", "answer only"])
     axes.set(ylim=(1.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
+    style.legend(axes, 1)
     style.caption(axes, table)
     return axes

@@ -9,6 +9,7 @@ from gsmlib.chapters import style
 from gsmlib.chapters.rules import NEGLIGIBLE, over_seeds
 from gsmlib.chapters.style import BLACK, FINETUNING, GREY, VERIFICATION
 
+GREEDY = "finetuning"  # variants of this are judged by their greedy solutions
 ROOM = 0.12  # of the widest interval, left free on either side
 
 
@@ -21,23 +22,21 @@ def open_points(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     rows = table[table["point"] > 0]
     names = rows.drop_duplicates("variant").sort_values("point", kind="stable")
     left, right = axes
-    _forest(left, rows, names, "gain", VERIFICATION)
-    _forest(right, rows, names, "auc_gain", FINETUNING)
+    _forest(left, rows, names, "gain")
+    _forest(right, rows, names, "auc_gain")
     limit = 100 * NEGLIGIBLE
     left.axvspan(-limit, limit, color="#DDDDDD", linewidth=0, zorder=0)
     numbers = names["point"].astype(str) + "  "  # on the first variant of each point
     labels = numbers.mask(names["point"].duplicated(), "") + names["variant"]
     left.set_yticks(range(len(names)), labels)
     right.set_yticks(range(len(names)), [])
-    left.set_xlabel(f"best of {table['n'].max():.0f}\n(points)")
+    left.set_xlabel(f"solved, best of\n{table['n'].max():.0f} (points)")
     right.set_xlabel("within-problem\nAUC (hundredths)")
     style.note(left, _note(table))
     return axes
 
 
-def _forest(
-    axes: Axes, table: pd.DataFrame, names: pd.DataFrame, name: str, line: style.Line
-) -> None:
+def _forest(axes: Axes, table: pd.DataFrame, names: pd.DataFrame, name: str) -> None:
     """Draw a column's mean with its interval, and a tick for every seed.
 
     Lines part the open points and mark where nothing differs.
@@ -52,6 +51,7 @@ def _forest(
             continue
         mean, low, high = (100 * number for number in over_seeds(rows, name))
         bars = [[mean - low], [high - mean]]
+        line = FINETUNING if variant.startswith(GREEDY) else VERIFICATION
         look = line.look | dict(linestyle="-", zorder=3)
         axes.errorbar([mean], [y], xerr=bars, **look)
         reach += [abs(low), abs(high)]
@@ -71,9 +71,8 @@ def _forest(
 def _note(table: pd.DataFrame) -> str:
     seeds = table["seed"].nunique()
     over = "problems, one seed" if seeds == 1 else f"problems and {seeds} seeds (ticks)"
-    where = f"{style.DATASETS[table['dataset'].iloc[0]]}, {table['model'].iloc[0]}"
     return (
-        f"{where}, {style.test_problems(table)}. Variants of the open points "
-        f"1-8 minus their base, paired by problem; finetuning: greedy. Bars: 95 % "
+        f"{style.measured_on(table)}. Variants of the open points 1-8 minus their "
+        f"base, paired by problem; circle: finetuning, greedy. Bars: 95 % "
         f"interval over {over}; grey: below {100 * NEGLIGIBLE:.0f} points."
     )

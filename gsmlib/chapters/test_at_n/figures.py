@@ -6,6 +6,8 @@ from matplotlib.ticker import MaxNLocator
 
 from gsmlib.chapters import style
 
+TRAIN = style.Line(style.shade(style.BLUE, 0.4), "s", "--", filled=False)
+
 
 @style.styled
 def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
@@ -15,9 +17,9 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """
     top, bottom = axes
     curves = (
-        (f"test@{table['n'].max():.0f}, T = 0.7", "test_at_n", style.VERIFICATION, 0.0),
+        (f"test@{table['n'].max():.0f}, T = 0.7", "test_at_n", style.CEILING, 0.0),
         ("test@1, greedy", "test_at_1", style.FINETUNING, -0.04),
-        ("single samples", "mean_accuracy", style.THIRD, 0.04),
+        ("single samples", "mean_accuracy", style.SAMPLES, 0.04),
     )
     for label, column, line, nudge in curves:
         style.points(top, table, "epoch", line, label, column, nudge=nudge)
@@ -25,11 +27,12 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     style.legend(top, 2)
     losses = table.groupby("epoch")[["test_loss", "train_loss"]].mean()
     for words, name, look in (
-        ("test loss, solutions", "test_loss", style.FOURTH.look),
-        ("train loss, all tokens", "train_loss", style.FINETUNING.look),
+        ("test loss, solutions", "test_loss", style.FINETUNING.look),
+        ("train loss, all tokens", "train_loss", TRAIN.look),
     ):
         bottom.plot(losses.index, losses[name], label=words, **look)
-    bottom.set(ylabel="nats per token", xlabel="epochs of finetuning")
+    bottom.set_ylabel("nats per token")
+    style.label_below(axes, "epochs of finetuning")
     bottom.legend()
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

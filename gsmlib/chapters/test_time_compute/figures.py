@@ -1,22 +1,36 @@
 """More completions and more voters at test time (Fig 7)."""
 
-import matplotlib
+import math
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from gsmlib import paper
 from gsmlib.chapters import style
-from gsmlib.chapters.style import BLACK, FINETUNING, FOURTH, THIRD, VERIFICATION, Line
+from gsmlib.chapters.style import (
+    BLACK,
+    CEILING,
+    GREEN,
+    GREY,
+    PAPER,
+    VERIFICATION,
+    VOTE,
+    WEIGHTED_VOTE,
+)
+from gsmlib.method import metrics
 
+# In the order they are drawn: the two votes often lie on each other.
 METHODS = {
-    "test@n": ("test@n, the ceiling", FOURTH),
-    "weighted vote": ("vote weighted by score", THIRD),
-    "majority vote": ("majority vote", FINETUNING),
+    "test@n": ("test@n, the ceiling", CEILING),
+    "majority vote": ("majority vote", VOTE),
+    "weighted vote": ("vote weighted by score", WEIGHTED_VOTE),
     "verification": ("best-scored", VERIFICATION),
 }
-MARKERS = "osD^vP*Xph<>"
-DARKEST, LIGHTEST = 0.0, 0.8  # of the colour map: lighter would be lost on white
+WIDTHS = {"majority vote": 3.0}
+TICK_ROOM = 0.27  # inches for the label of each
 TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 
 
@@ -24,25 +38,41 @@ TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 7a: verified accuracy over completions; below it the other choices.
 
-    table: the rows of `grid.table` without k; axes: two, one above the other.
+    Its bars are Wilson's all along the curve. The table's are bootstrapped, which sees
+    less and less of the uncertainty as the accuracy goes to 0, and gives way to Wilson
+    at 0. table: the rows of `grid.table` without k; axes: two, one above the other.
     """
     top, bottom = axes
-    verified = table[table["method"] == "verification"]
+    verified = _with_wilson(table[table["method"] == "verification"])
     style.points(top, verified, "n", VERIFICATION, "best-scored")
     peak, low, high = verified[list(style.limit_names("peak"))].iloc[0]
     top.axvspan(low, high, color="#DDDDDD", linewidth=0, zorder=0)
     words = f"highest at {peak:,.0f} ({low:,.0f} to {high:,.0f})"
     top.axvline(peak, color=BLACK, linestyle=":", linewidth=0.8, label=words)
-    for method, (label, line) in METHODS.items():
-        _plain(bottom, table[table["method"] == method], "n", line, label)
+    if table["n"].max() >= paper.BEST_COMPLETIONS:
+        words = f"paper: highest at {paper.BEST_COMPLETIONS}"
+        look = dict(color=PAPER.color, linestyle=PAPER.dashes, zorder=1)
+        top.axvline(paper.BEST_COMPLETIONS, label=words, **look)
+    for place, (method, (label, line)) in enumerate(METHODS.items()):
+        rows, width = table[table["method"] == method], WIDTHS.get(method, 1.0)
+        look = line.look | dict(linewidth=width, zorder=2 + place / 10)
+        _plain(bottom, rows, "n", look, label)
     bottom.set_ylim(bottom=0)
     for panel in axes:
         _count_axis(panel, table["n"].max())
-        panel.set_ylabel("test problems\nsolved (%)")
+        panel.set_ylabel(style.SOLVED)
         style.legend(panel, 2)
-    bottom.set_xlabel("completions per problem (n)")
-    style.caption(top, table)
+    style.label_below(axes, "completions per problem (n)")
+    style.caption(top, table, "Wilson's 95 % interval over problems")
     return axes
+
+
+def _with_wilson(rows: pd.DataFrame) -> pd.DataFrame:
+    """Put Wilson's limits in the place of an accuracy's own."""
+    shares = rows["accuracy"].clip(0, 1)  # a sum of floats may end beyond
+    pairs = zip(shares * rows["n_problems"], rows["n_problems"], strict=True)
+    limits = pd.DataFrame([metrics.wilson(*pair) for pair in pairs], rows.index)
+    return rows.assign(low=limits["low"], high=limits["high"])
 
 
 @style.styled
@@ -52,9 +82,17 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     table: the rows of `grid.table` with k.
     """
     counts = sorted(table["n"].unique())
-    for line, n in zip(_shades(len(counts)), counts, strict=True):
+    for n, (low, high) in paper.BEST_VOTERS.items():
+        if n in counts:
+            few = f"{low}" if low == high else f"{low}-{high}"
+            look = dict(facecolor="#E3E3E3", edgecolor=PAPER.color, lw=0.6, zorder=0)
+            axes.axvspan(low, high, **look)
+            look = dict(rotation=90, ha="center", va="top", fontsize=6, color=GREY)
+            look["transform"] = axes.get_xaxis_transform()
+            axes.text((low * high) ** 0.5, 0.98, f"paper: {few} of {n:,}", **look)
+    for line, n in zip(style.shades(GREEN, len(counts)), counts, strict=True):
         rows = table[table["n"] == n]
-        _plain(axes, rows, "k", line, f"{n:,}")
+        _plain(axes, rows, "k", line.look, f"{n:,}")
         best = rows[rows["k"] == rows["peak"]]
         value, low, high = 100 * best[list(style.limit_names(""))].mean()
         bars = np.maximum([[value - low], [high - value]], 0)
@@ -64,30 +102,26 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set(xlabel="voters: the top k by score", ylabel=style.SOLVED)
     style.legend(axes, 4)
     axes.get_legend().set_title("completions per problem", prop={"size": 7})
-    seeds, where = table["seed"].nunique(), style.DATASETS[table["dataset"].iloc[0]]
+    seeds = table["seed"].nunique()
     spread = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
     said = "Large mark: the best k, with its 95 % interval over problems."
-    style.note(axes, f"{where}, {style.test_problems(table)}, {spread}. {said}")
+    style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
     return axes
 
 
-def _plain(axes: Axes, rows: pd.DataFrame, x: str, line: Line, label: str) -> None:
+def _plain(
+    axes: Axes, rows: pd.DataFrame, x: str, look: dict[str, Any], label: str
+) -> None:
     """Draw the mean over seeds as a line with small marks, without bars."""
     means = 100 * rows.groupby(x)["accuracy"].mean()
-    look = line.look | dict(markersize=2.8, linewidth=1)
-    axes.plot(means.index, means, label=label, **look)
-
-
-def _shades(count: int) -> list[Line]:
-    """Lines from light to dark, each with a mark of its own."""
-    shades = matplotlib.colormaps["cividis"](np.linspace(LIGHTEST, DARKEST, count))
-    colors = [matplotlib.colors.to_hex(shade) for shade in shades]
-    return [Line(color, MARKERS[i % 12], "-") for i, color in enumerate(colors)]
+    look = dict(markersize=2.8, linewidth=1) | look
+    axes.plot(means.index, means, label=label, clip_on=False, **look)
 
 
 def _count_axis(axes: Axes, most: int) -> None:
     """Make x a log axis of counts up to `most`."""
     ticks = [tick for tick in TICKS if tick <= most]
+    ticks = ticks[:: -math.ceil(len(ticks) * TICK_ROOM / style.room(axes))]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [style.short_count(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())

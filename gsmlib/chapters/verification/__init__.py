@@ -14,7 +14,7 @@ CHAPTER = Chapter(
     figures=(
         Figure("fig4_pipeline", figures.fig4),
         Figure("fig12_mask", figures.fig12),
-        Figure("fig5_verification", figures.fig5, (1, 2, 2.5), per="model"),
+        Figure("fig5_verification", figures.fig5, (1, 2, 2.7), per="model"),
     ),
     claims=(
         Claim("C5", "fig5", verdicts.c5),

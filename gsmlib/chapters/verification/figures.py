@@ -8,11 +8,29 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from gsmlib.chapters import style
-from gsmlib.chapters.style import BLACK, COLUMN_WIDTH, styled
+from gsmlib.chapters.style import (
+    BLACK,
+    BLUE,
+    COLUMN_WIDTH,
+    FINETUNING,
+    GREY,
+    PAPER,
+    VERIFICATION,
+    VERMILLION,
+    shade,
+    styled,
+)
 from gsmlib.chapters.textpage import Lines, Span, break_lines, show_token, write_page
+from gsmlib.paper import RELEASED_ACCURACY
 
 BOX = (108.0, 30.0)  # points
 ROW_HEIGHT = 42.0
+MOST_STATED = 64  # percent: room for what the paper states, and its value above it
+# Of boxes, by whose work they are: the generator's, the verifier's; the data are grey.
+TINTS = {
+    **dict.fromkeys(("generator", "completions", "sample"), shade(BLUE, 0.88)),
+    **dict.fromkeys(("verifier", "score", "select"), shade(VERMILLION, 0.84)),
+}
 
 
 @styled
@@ -41,7 +59,7 @@ def _box_x(column: int) -> float:
 
 def _box(axes: Axes, row: Any) -> tuple[float, float]:
     x, y = _box_x(row.column), 16 + row.row * ROW_HEIGHT
-    face = "#E3F0F9" if row.column == 0 else "#FBE9DD"
+    face = TINTS.get(row.id, "#F2F2F2")
     look = dict(facecolor=face, edgecolor=BLACK, linewidth=0.6)
     axes.add_patch(FancyBboxPatch((x, y), *BOX, boxstyle="round,pad=0", **look))
     middle = x + BOX[0] / 2
@@ -66,25 +84,44 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     """Fig 5: finetuning and verification over training-set size, a panel per model.
 
+    Beside them, in grey, the accuracies that the paper states for the full set.
+
     table: the rows of `grid.table`; axes: as many as models.
     """
     panels = np.atleast_1d(axes)
     models = table.sort_values("parameters")["model"].unique()
     for panel, model in zip(panels, models, strict=True):
-        looks = {"verification": (style.VERIFICATION, 1.04)}
-        looks["finetuning"] = (style.FINETUNING, 0.96)
+        looks = {"verification": (VERIFICATION, 1.04)}
+        looks["finetuning"] = (FINETUNING, 0.96)
         for method, (line, factor) in looks.items():
             rows = table[(table["model"] == model) & (table["method"] == method)]
             style.points(panel, rows, "n_train", line, method, factor=factor)
         panel.set_title(model, fontsize=7, loc="right", pad=2)
         style.size_axis(panel, table["n_train"])
-        panel.set_ylim(0, 1.05 * 100 * table["high"].max() + 1)
+        panel.set_ylim(0, max(1.05 * 100 * table["high"].max() + 1, MOST_STATED))
         panel.label_outer()
     panels[0].set_ylabel(style.SOLVED)
+    _draw_stated(panels[-1].inset_axes((1.08, 0, 0.42, 1), sharey=panels[-1]))
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
     style.caption(panels[0], table)
     return panels
+
+
+def _draw_stated(axes: Axes) -> None:
+    """Draw the accuracies of the paper's released solutions, with their values."""
+    lines = {"finetuning": FINETUNING, "verification": VERIFICATION}
+    for place, size in enumerate(("6b", "175b")):
+        for method, line in lines.items():
+            stated = 100 * RELEASED_ACCURACY[f"{size}_{method}"]
+            axes.plot([place], [stated], **line._replace(color=PAPER.color).marks)
+            look = dict(textcoords="offset points", ha="center", fontsize=6, color=GREY)
+            axes.annotate(f"{stated:.0f}", (place, stated), (0, 4), **look)
+    axes.set(xlim=(-0.5, 1.5), xlabel="GSM8K")
+    axes.set_xticks([0, 1], ["6B", "175B"])
+    axes.set_title("paper", fontsize=7, loc="right", pad=2)
+    axes.tick_params(colors=GREY)
+    axes.tick_params(axis="y", left=False, labelleft=False)
 
 
 @styled

@@ -5,7 +5,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from gsmlib.chapters import style
-from gsmlib.chapters.style import FINETUNING, FOURTH, GREY, THIRD, VERIFICATION
+from gsmlib.chapters.style import (
+    SAMPLES,
+    SOLUTION_LEVEL,
+    VERIFICATION,
+    VERIFIER_ALONE,
+    VERMILLION,
+    Line,
+)
 
 LEGEND_LETTERS = 20  # longer names take a line each
 
@@ -16,7 +23,8 @@ def fig6a(table: pd.DataFrame, axes: Axes) -> Axes:
 
     table: rows of `grid.training_curve`; those of the joint objective are drawn.
     """
-    labels = {"token": "token-level", "solution": "solution-level"}
+    labels = {"token": ("token-level", VERIFICATION)}
+    labels["solution"] = ("solution-level", SOLUTION_LEVEL)
     return _over_training(table[table["objective"] == "joint"], axes, "level", labels)
 
 
@@ -26,26 +34,27 @@ def fig6b(table: pd.DataFrame, axes: Axes) -> Axes:
 
     table: rows of `grid.training_curve`; those of token-level verifiers are drawn.
     """
-    labels = {"joint": "joint objective", "verification only": "verification only"}
+    labels = {"joint": ("joint objective", VERIFICATION)}
+    labels["verification only"] = ("verification only", VERIFIER_ALONE)
     return _over_training(table[table["level"] == "token"], axes, "objective", labels)
 
 
 def _over_training(
-    table: pd.DataFrame, axes: Axes, column: str, labels: dict[str, str]
+    table: pd.DataFrame, axes: Axes, column: str, labels: dict[str, tuple[str, Line]]
 ) -> Axes:
     end, samples = table["epochs"].max(), 100 * table["mean_accuracy"].mean()
     shift = 0.008 * end  # bars side by side
-    looks = ((VERIFICATION, -shift), (FINETUNING, shift))
-    for (name, label), (line, nudge) in zip(labels.items(), looks, strict=True):
+    looks = zip(labels.items(), (-shift, shift), strict=True)
+    for (name, (label, line)), nudge in looks:
         rows = table[table[column] == name]
         style.points(axes, rows, "epochs", line, label, nudge=nudge)
-    look = dict(color=GREY, linestyle=(0, (1, 2)), zorder=1)
+    look = dict(color=SAMPLES.color, linestyle=SAMPLES.dashes, zorder=1)
     axes.errorbar([0, end], [samples, samples], label="single samples", **look)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     low, high = axes.get_ylim()  # from 0 where the curves are near it; never below
     axes.set(xlim=(0, None), ylim=(0 if low < 0.3 * high else low, high))
     axes.set_xlabel("epochs of verifier training")
-    axes.set_ylabel(f"solved by the best\nof {table['n'].max():.0f} (%)")
+    axes.set_ylabel(style.SOLVED)
     style.legend(axes, 2)
     style.caption(axes, table)
     return axes
@@ -60,12 +69,12 @@ def fig6c(table: pd.DataFrame, axes: Axes) -> Axes:
     sizes = ["generator_parameters", "verifier_parameters"]
     table = table.assign(pair=table["generator"] + ", " + table["verifier"])
     pairs = table.sort_values(sizes, ascending=False)["pair"].unique()
-    looks = (VERIFICATION, FINETUNING, THIRD, FOURTH)
+    looks = style.shades(VERMILLION, len(pairs))[::-1]  # the larger the darker
     for place, (pair, line) in enumerate(zip(pairs, looks, strict=False)):
         rows, factor = table[table["pair"] == pair], 1 + 0.03 * (place - 1.5)
         style.points(axes, rows, "n_train", line, pair, factor=factor)
     style.size_axis(axes, table["n_train"])
-    axes.set_ylabel(f"solved by the best\nof {table['n'].max():.0f} (%)")
+    axes.set_ylabel(style.SOLVED)
     axes.set_ylim(bottom=0)
     style.legend(axes, 2 if max(map(len, pairs)) <= LEGEND_LETTERS else 1)
     axes.get_legend().set_title("generator, verifier", prop={"size": 7})

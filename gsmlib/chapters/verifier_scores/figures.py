@@ -1,7 +1,7 @@
 """Scores of tokens as coloured text (Fig 13), their calibration, Appendix D's pairs.
 
-Colours run from red to green and grow lighter with the score, so that they keep their
-order in grey and for the colour-blind.
+Tokens are in the verifier's colour, the fuller the higher the score, so that they keep
+their order in grey and for the colour-blind.
 """
 
 import html
@@ -20,6 +20,7 @@ from gsmlib.chapters.verifier_scores.grid import CASES, OUTCOMES
 GAP = 3  # characters between two solutions side by side
 HALF = (textpage.PAGE_COLUMNS - GAP) // 2
 METHODS = ("finetuning", "verification")
+QUESTION_LINES = 2  # of a question in Fig 13: its end, as far as these have room
 
 
 @style.styled
@@ -31,11 +32,18 @@ def fig13(table: pd.DataFrame, axes: Axes) -> Axes:
     lines: Lines = []
     for place, (kind, *_) in enumerate(CASES, 1):
         lines += [*_case_lines(kind, table[table["place"] == place]), []]
+    return write_page(axes, lines + _key(table["score"]))
+
+
+def _key(scores: pd.Series) -> Lines:
+    """Write what the colours mean; what lies beyond 0 and 1 has that of the end."""
     edges = np.linspace(0, 1, len(textpage.SCORE_INKS) + 1)
-    key = [Span("score: ")]
-    for number, (low, high) in enumerate(pairwise(edges)):
-        key += [Span(f" {low:.1f}-{high:.1f} ", f"score {number}"), Span(" ")]
-    return write_page(axes, lines + break_lines(key))
+    words = [f"{low:.1f}-{high:.1f}" for low, high in pairwise(edges)]
+    words[0], words[-1] = f"below {edges[1]:.1f}", f"{edges[-2]:.1f} and up"
+    inks = enumerate(words)
+    key = [part for i, w in inks for part in (Span(f" {w} ", f"score {i}"), Span(" "))]
+    ends = f"Scores of tokens, here {scores.min():.2f} to {scores.max():.2f}:"
+    return break_lines([Span(ends, "head")]) + break_lines(key)
 
 
 def _case_lines(kind: str, rows: pd.DataFrame) -> Lines:
@@ -44,7 +52,16 @@ def _case_lines(kind: str, rows: pd.DataFrame) -> Lines:
     first, spans = rows.iloc[0], []
     for token, score in zip(rows["token"], rows["score"], strict=True):
         spans += [Span(piece, f"score {score_bin(score)}") for piece in _boxes(token)]
-    return _head(describe_case(first), first["question"]) + break_lines(spans)
+    head = _head(describe_case(first), _end_of(first["question"]))
+    return head + break_lines(spans)
+
+
+def _end_of(question: str) -> str:
+    """Return the last words of a question, as many as a few lines have room for."""
+    words = " ".join(question.split())
+    room = QUESTION_LINES * (textpage.PAGE_COLUMNS - 5)  # lines end between words
+    kept = textwrap.wrap(words[::-1], room, break_on_hyphens=False)[0][::-1]
+    return words if kept == words else f"… {kept}"
 
 
 def _head(text: str, question: str = "") -> Lines:
@@ -107,7 +124,7 @@ def calibration(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """
     top, bottom = axes
     mean = table.groupby("bin")["score"].transform("mean")
-    label = "last token's score"
+    label = "measured"
     style.points(top, table.assign(x=mean), "x", style.VERIFICATION, label, "right")
     top.plot([0, 1], [0, 100], color=style.GREY, linewidth=0.8, label="calibrated")
     top.set(ylim=(-3, 103), ylabel="right completions (%)")
@@ -117,10 +134,12 @@ def calibration(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     counts = table.groupby("bin")["count"].mean()
     bottom.bar((counts.index + 0.5) * width, counts, 0.9 * width, color="#9A9A9A")
     bottom.set(yscale="log", ylim=(0.7, 2 * counts.max()))
-    bottom.set(xlabel="verifier score", ylabel="completions")
+    bottom.set(ylabel="completions")
+    style.label_below(axes, "score of the verifier")
     for panel in axes:
         panel.set_xlim(-0.02, 1.02)
-    top.get_gridspec().set_height_ratios([2, 1])
+    if top.get_gridspec().nrows == len(axes):
+        top.get_gridspec().set_height_ratios([2, 1])
     style.caption(top, table)
     return axes
 
