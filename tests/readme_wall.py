@@ -10,7 +10,7 @@ import re
 from gsmlib.chapters import CHAPTERS
 from gsmlib.chapters.export import Figure, read_table
 from gsmlib.chapters.record import Chapter
-from gsmlib.chapters.style import measured_on
+from gsmlib.chapters.style import drawn_from
 from gsmlib.environment import project_root
 
 SCALE, COLUMNS = "mini", 3
@@ -28,9 +28,10 @@ def cell(chapter: Chapter, figure: Figure) -> str:
         f"{verdict.id} {verdict.verdict}: {verdict.sentence}"
         for verdict in chapter.judge(figure.id, table)
     ]
-    words = [part for part in (figure.shows, measured_on(table)) if part]
+    words = [part for part in (figure.shows, drawn_from(table)) if part]
     title = [] if name == figure.shows else [f"**{name}.**"]
-    said = " ".join([*title, *found, f"{': '.join(words)}; `{SCALE}`"])
+    drawn = ": ".join([*["Drawn"] * bool(found), *words])
+    said = " ".join([*title, *found, f"{drawn}; `{SCALE}`"])
     return f"![{name}]({image})<br><sub>{said}</sub>"
 
 
