@@ -11,10 +11,11 @@ from typing import Any
 
 from gsmlib import paper
 from gsmlib.chapters import CHAPTERS, Chapter, find_claim
-from gsmlib.chapters.export import Figure
+from gsmlib.chapters.export import Figure, read_table
 from gsmlib.chapters.ledger import LEDGER
 from gsmlib.chapters.rules import NOT_TESTABLE, WORDS
 from gsmlib.chapters.shown import tally
+from gsmlib.chapters.style import drawn_from
 from gsmlib.environment import project_root
 from gsmlib.report.page import origin
 from gsmlib.report.run import read_title
@@ -110,7 +111,9 @@ def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
     place = f"../figures/{SCALE}/{figure.name}"
     files = ", ".join(f"[{kind}]({place}.{kind})" for kind in ("svg", "pdf", "csv"))
     judged = [claim.id for claim in chapter.claims if claim.figure == figure.id]
-    lines = [f"{words_of(figure)}."]
+    table = read_table(figure, FOLDER / f"{figure.name}.csv")
+    shown = [part for part in (words_of(figure), drawn_from(table)) if part]
+    lines = [f"{': '.join(shown)}."]
     lines += [found(row) for row in rows if row["id"] in judged]
     if figure.id in paper.STATED:
         lines.append(f"The paper, on GSM8K: {paper.STATED[figure.id]}.")

@@ -360,8 +360,8 @@ def test_a_caption_says_what_was_measured(tmp_path):
     figure = verification.CHAPTER.figure("fig5")
     assert page._measured(figure, tmp_path / "none.csv") == ""
     csv = tmp_path / "fig5_verification.csv"
-    csv.write_text("dataset,n_problems,n_train\nminigsm,9,5\nminigsm,9,6\n")
-    said = "MiniGSM, 9 test problems; 5 to 6 training problems"
+    csv.write_text("dataset,n_problems,n_train,seed\nminigsm,9,5,0\nminigsm,9,6,0\n")
+    said = "MiniGSM, 9 test problems; 5 to 6 training problems; 1 seed"
     assert page._measured(figure, csv) == said
 
 

@@ -299,6 +299,14 @@ def measured_on(table: pd.DataFrame) -> str:
     return "; ".join([f"{where} problems", *[", ".join(parts)] * bool(parts)])
 
 
+def drawn_from(table: pd.DataFrame) -> str:
+    """Write what a table was measured with, its seeds too, for a caption."""
+    measured = measured_on(table)
+    seeds = table["seed"].nunique() if "seed" in table else 0
+    said = f"; {seeds} seed" + "s" * (seeds > 1)
+    return measured + said if measured and seeds else measured
+
+
 def _span(counts: pd.Series) -> str:
     """Write the least and the greatest of some counts, once if they are the same."""
     ends = sorted({counts.min(), counts.max()})

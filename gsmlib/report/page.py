@@ -21,7 +21,7 @@ from gsmlib.chapters import Chapter, find, find_claim
 from gsmlib.chapters.export import Figure, read_table
 from gsmlib.chapters.ledger import LEDGER, in_factor, in_unit, meanings
 from gsmlib.chapters.rules import WORDS
-from gsmlib.chapters.style import measured_on
+from gsmlib.chapters.style import drawn_from
 from gsmlib.environment import describe_setup, provenance
 from gsmlib.files import write_file
 
@@ -160,7 +160,7 @@ def _figure(
 
 
 def _measured(figure: Figure, csv: Path) -> str:
-    return measured_on(read_table(figure, csv)) if csv.is_file() else ""
+    return drawn_from(read_table(figure, csv)) if csv.is_file() else ""
 
 
 def _notebook(
