@@ -26,7 +26,7 @@ from tqdm import tqdm
 from gsmlib.environment import count_from, has_gpu, is_launched
 from gsmlib.method.sizes import check_model
 from gsmlib.study import estimates
-from gsmlib.study.estimates import Work, estimate_seconds
+from gsmlib.study.estimates import Work, estimate_seconds, in_words
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.stages import locate, work_of
@@ -145,25 +145,34 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
+def describe_work(needed: dict[Spec, Task]) -> str:
+    """Return how many stages are to be computed here, and about how long that takes."""
+    if not needed:
+        return "nothing to compute"
+    workers = min(count_workers(), len(needed))
+    seconds = sum(task.seconds for task in needed.values()) / workers
+    stages, processes = f"{len(needed)} stage", f"{workers} process"
+    stages += "s" * (len(needed) > 1)
+    processes += "es" * (workers > 1)
+    return f"{stages} to compute, about {in_words(seconds)} by {processes}"
+
+
 def prepare(specs: Sequence[Spec], store: Store) -> None:
     """Compute what `specs` need and the store lacks, several stages at a time.
 
-    Does nothing where little is missing or one worker is all there is: the stages are
-    then computed where they are asked for. A stage that fails is left to whoever asks
-    for it, who gets its error; a model that cannot be had is refused before all.
+    Computes nothing where little is missing or one worker is all there is: the stages
+    are then computed where they are asked for. A stage that fails is left to whoever
+    asks for it, who gets its error; a model that cannot be had is refused before all.
     """
     needed = needed_tasks(list_tasks(specs, store))
     for model in {task.work.model for task in needed.values()}:
         check_model(model)
+    if needed:
+        print(describe_work(needed), flush=True)
     workers = min(count_workers(), len(needed))
     seconds = sum(stage.seconds for stage in needed.values())
     if workers < 2 or seconds < FEW_SECONDS:
         return
-    print(
-        f"{len(needed)} stages to compute, about {seconds / 60 / workers:.0f} minutes "
-        f"by {workers} processes",
-        flush=True,
-    )
     with processes(workers) as pool:
 
         def submit(spec: Spec, alone: bool) -> Future[str]:
