@@ -29,10 +29,7 @@ def run_cli(capsys, monkeypatch, *arguments):
         (["run", "02_test_at_n", "-p", "scale", "mini"], ["--scale"]),
         (["run", "02_test_at_n", "-p", "more", "dropot=0"], ["did you mean dropout?"]),
         (["run", "02_test_at_n", "-psize"], ["-p needs a name and a value"]),
-        (
-            ["run", "02_test_at_n", "-p", "test_completions", "9999999"],
-            ["--yes", "days"],
-        ),
+        (["run", "02", "-p", "test_completions", "9999999"], ["--yes", "days"]),
         (["plan", "-p", "epochs", "3"], ["-p needs a notebook"]),
         (["settings", "02", "--scale", "huge"], ["'huge'"]),
         (["run", "02_test_at_n", "-p", "epochs", "-3"], ["epochs", "-3"]),
