@@ -48,18 +48,16 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+]
+
+
 @app.callback()
-def _options(
-    _: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="Print it.",
-        ),
-    ] = False,
-) -> None:
+def _options(version: Version = False) -> None:
     """GSM8K's verifier paper, figure by figure; `gsmlib notebooks` lists its parts."""
 
 
@@ -112,7 +110,7 @@ def run(
     notebook: Notebook,
     scale: Scale = DEFAULT_SCALE,
     p: Parameters = (),
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
 ) -> None:
     """Run one notebook with any of its settings; a trial gets a folder of its own."""
     from gsmlib.report.run import run_notebook, warn_of_cost

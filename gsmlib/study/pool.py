@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -256,7 +257,8 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
     start: "fork" is quicker, for processes that do not compute with torch.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(start))
+    context = multiprocessing.get_context(start)
+    pool = ProcessPoolExecutor(workers, context, initializer=_lock_bars_alone)
     before = {name: os.environ[name] for name in [THREADS] if name in os.environ}
     os.environ[THREADS] = str(max(1, count_cores() // workers))  # inherited
     try:
@@ -271,6 +273,15 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
         pool.shutdown(cancel_futures=True)
         del os.environ[THREADS]
         os.environ |= before
+
+
+def _lock_bars_alone() -> None:
+    """Give a worker's progress bars a lock of its own threads.
+
+    By default tqdm makes a semaphore for all processes, which a worker that is ended
+    leaves behind, and Python then warns of.
+    """
+    tqdm.set_lock(threading.RLock())
 
 
 def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
