@@ -273,7 +273,7 @@ def main() -> None:
     """Run the command; an error is one sentence and exit code 2, never a traceback."""
     try:
         arguments = _join_parameters(sys.argv[1:]) or ["--help"]
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="gsmlib", standalone_mode=False)
     except typer.Abort:  # Ctrl-C, in an older typer
         code = INTERRUPTED
     except Exception as error:

@@ -82,18 +82,18 @@ def test_the_version_is_printed(capsys, monkeypatch):
     assert (code, printed.out) == (0, "gsmlib 0.1.0\n")
 
 
-def test_a_shell_completes_commands_and_notebooks():
-    for words, found in (
-        ("gsmlib sett", "settings"),
-        ("gsmlib run 03", CHAPTERS[3].name),
-    ):
-        asked = {"_GSMLIB_COMPLETE": "complete_bash", "COMP_WORDS": words}
-        asked["COMP_CWORD"] = str(words.count(" "))
-        command = [sys.executable, "-c", "from gsmlib.cli import main; main()"]
-        done = subprocess.run(
-            command, env=os.environ | asked, capture_output=True, text=True
-        )
-        assert done.stdout.split() == [found], done.stderr
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("gsmlib sett", "settings"), ("gsmlib run 03", "03_verification")],
+)
+def test_a_shell_completes_commands_and_notebooks(words, found):
+    asked = {"_GSMLIB_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    asked["COMP_CWORD"] = str(words.count(" "))
+    command = [sys.executable, "-c", "from gsmlib.cli import main; main()"]
+    done = subprocess.run(
+        command, env=os.environ | asked, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [found], done.stderr
 
 
 def test_a_trial_of_a_hundred_times_the_cost_is_asked_about(capsys, monkeypatch):

@@ -77,15 +77,14 @@ def check_model(model: str) -> None:
 
 
 def _ask_hub(model: str) -> None:
-    """Raise OSError where no config of a model can be had: the hub is asked but once.
+    """Raise OSError where no config of a model can be had; the hub is asked but once.
 
     Its client would ask again and again, for minutes where there is no network.
     """
     import huggingface_hub as hub
     from huggingface_hub.utils import OfflineModeIsEnabled, RepositoryNotFoundError
 
-    cached = hub.try_to_load_from_cache(model, "config.json")
-    if Path(model).is_dir() or isinstance(cached, str):
+    if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
         return
     try:
         url = hub.hf_hub_url(model, "config.json")
@@ -101,7 +100,8 @@ def _ask_hub(model: str) -> None:
 @cache
 def _read_size(model: str) -> Size:
     try:
-        _ask_hub(model)
+        if not Path(model).is_dir():
+            _ask_hub(model)
         # here: both import torch, which a name that nobody knows need not wait for
         from accelerate import init_empty_weights
         from transformers import AutoConfig, AutoModelForCausalLM
