@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,22 +14,72 @@ from gsmlib.chapters.style import VENUES
 from gsmlib.environment import best_precision, cache_folder
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
-from gsmlib.settings import check_scale
+from gsmlib.settings import as_text, check_scale, parse_more
 from gsmlib.study.store import StoreError
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
-app = typer.Typer(
-    help="GSM8K's verifier paper, figure by figure.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-Scale = Annotated[str, typer.Option(help=f"One of {', '.join(SCALES)}.")]
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+def _names() -> list[str]:
+    return [chapter.name for chapter in chapters.CHAPTERS]
+
+
+Scale = Annotated[
+    str,
+    typer.Option(
+        help=f"One of {', '.join(SCALES)}.", autocompletion=lambda: list(SCALES)
+    ),
+]
+Notebook = Annotated[
+    str, typer.Argument(help="Its name, or how this begins: 03.", autocompletion=_names)
+]
 Ray = Annotated[
     str, typer.Option(help="A Ray cluster's address, or auto: fill the store there.")
 ]
 Parameters = Annotated[
     list[str], typer.Option("-p", help="A setting: -p NAME VALUE, may be repeated.")
 ]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"gsmlib {version('gsmlib')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    """GSM8K's verifier paper, figure by figure; `gsmlib notebooks` lists its parts."""
+
+
+@app.command()
+def notebooks() -> None:
+    """List the notebooks, each with its question."""
+    from gsmlib.report.run import read_title
+
+    width = max(map(len, _names()))
+    for name in _names():
+        print(f"{name:{width}}  {read_title(name)}")
+
+
+@app.command()
+def settings(notebook: Notebook, scale: Scale = DEFAULT_SCALE) -> None:
+    """List a notebook's settings: the name, the scale's value, what it means."""
+    chapter = chapters.find(notebook)
+    values = {n: as_text(v) for n, v in chapter.resolve(scale=check_scale(scale))}
+    name_width, width = (max(map(len, texts)) for texts in (values, values.values()))
+    for name, field in chapter.kind.model_fields.items():
+        meaning = field.description or ""
+        print(f"{name:{name_width}}  {values[name]:{width}}  {meaning}".rstrip())
 
 
 @app.command()
@@ -55,13 +106,22 @@ def report(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
 
 
 @app.command()
-def run(notebook: str, scale: Scale = DEFAULT_SCALE, p: Parameters = ()) -> None:
-    """Run one notebook, such as 02_test_at_n, with any of its settings."""
-    from gsmlib.report.run import run_notebook
+def run(
+    notebook: Notebook,
+    scale: Scale = DEFAULT_SCALE,
+    p: Parameters = (),
+    yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
+) -> None:
+    """Run one notebook with any of its settings; a trial gets a folder of its own."""
+    from gsmlib.report.run import run_notebook, warn_of_cost
 
-    given = dict(item.split("=", 1) for item in p)
-    name = notebook.removesuffix(".ipynb")
-    outcome = run_notebook(name, check_scale(scale), given)
+    asked = notebook.removesuffix(".ipynb"), check_scale(scale), _read_parameters(p)
+    costly = "" if yes else warn_of_cost(*asked)
+    if costly and not sys.stdin.isatty():
+        raise SettingsError(f"{costly}; give --yes to start it all the same.")
+    if costly and not typer.confirm(f"{costly}. Start it?"):
+        raise typer.Exit(1)
+    outcome = run_notebook(*asked)
     if outcome.error:
         raise typer.Exit(1)
 
@@ -104,11 +164,15 @@ def claims(
 
 
 @app.command()
-def plan(scale: Scale = DEFAULT_SCALE) -> None:
-    """List what a report would compute, what the store has, and about how long."""
+def plan(
+    notebook: Notebook = "", scale: Scale = DEFAULT_SCALE, p: Parameters = ()
+) -> None:
+    """List what a report, or one notebook, would compute, and about how long."""
     from gsmlib.report.run import print_plan
 
-    print_plan(check_scale(scale))
+    if p and not notebook:
+        raise SettingsError("-p needs a notebook: gsmlib plan 03 -p epochs 3.")
+    print_plan(check_scale(scale), notebook, _read_parameters(p))
 
 
 @app.command()
@@ -117,8 +181,8 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
     from gsmlib.chapters import verification
     from gsmlib.study.store import Store
 
-    given = dict(item.split("=", 1) for item in p)
-    settings = verification.CHAPTER.settings(**{**given, "scale": scale})
+    given = {**_read_parameters(p), "scale": scale}
+    settings = verification.CHAPTER.settings(**given)
     table = verification.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
 
@@ -191,6 +255,17 @@ def _join_parameters(arguments: list[str]) -> list[str]:
     return joined
 
 
+def _read_parameters(p: list[str]) -> dict[str, str]:
+    """Return settings by name; those in the text of `more` become settings as well."""
+    if any("=" not in item for item in p):
+        raise SettingsError("-p needs a name and a value.")
+    given = dict(item.split("=", 1) for item in p)
+    if "scale" in given:
+        raise SettingsError("The scale is no -p: give it as --scale.")
+    more = parse_more(given.pop("more", ""))
+    return given | more
+
+
 def _sentence(error: Exception) -> str | None:
     """Return what to tell a user, or None where only a traceback can help."""
     if isinstance(error, ValueError | OSError | StoreError):
@@ -204,7 +279,7 @@ def main() -> None:
     """Run the command; an error is one sentence and exit code 2, never a traceback."""
     try:
         arguments = _join_parameters(sys.argv[1:]) or ["--help"]
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="gsmlib", standalone_mode=False)
     except typer.Abort:  # Ctrl-C, in an older typer
         code = INTERRUPTED
     except Exception as error:

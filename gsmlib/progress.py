@@ -64,24 +64,6 @@ class PageBar(tqdm):
             self.place.update(self.html(""))
 
 
-def duration(seconds: float) -> str:
-    """A duration in the two largest units that matter.
-
-    >>> [duration(s) for s in (4, 61, 780, 7_500, 200_000, 4e8)]
-    ['4 s', '1 min 1 s', '13 min', '2 h 5 min', '2 days 7 h', '4629 days']
-    """
-    days, rest = divmod(round(seconds), 86_400)
-    hours, minutes, rest = rest // 3600, rest // 60 % 60, rest % 60
-    if days:
-        more = f" {hours} h" if hours and days < 10 else ""
-        return f"{days} day{'s' * (days > 1)}{more}"
-    if hours:
-        return f"{hours} h" + f" {minutes} min" * (minutes > 0)
-    if minutes:
-        return f"{minutes} min" + f" {rest} s" * (rest > 0 and minutes < 10)
-    return f"{rest} s"
-
-
 def in_jupyter() -> bool:
     """Return whether this process is a notebook's kernel."""
     shell = sys.modules.get("IPython")

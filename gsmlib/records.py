@@ -17,9 +17,14 @@ class SettingsError(ValueError):
 
 
 class Record(BaseModel):
-    """A frozen record of values that refuses names it does not know."""
+    """A frozen record of values that refuses names it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A string below a field says what it means; `gsmlib settings` shows it.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     def replace(self, **changes: Any) -> Self:
         """Return the same with some fields changed, checked as a new one is."""

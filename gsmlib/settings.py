@@ -7,6 +7,8 @@ chapter's own) fill in the rest. A value of 0, "" or [] means "the scale's value
 import os
 import re
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -34,6 +36,24 @@ Counts = Annotated[tuple[Count, ...], *_LISTED]
 Seeds = Annotated[tuple[Seed, ...], *_LISTED]
 Rates = Annotated[tuple[Rate, ...], *_LISTED]
 Models = Annotated[tuple[ModelName, ...], *_LISTED]
+ScaleName = Annotated[str, Field(description=f"one of {', '.join(SCALES)}")]
+
+
+def as_text(value: Any) -> str:
+    """Return a setting's value as `-p` and `more` take it: "250,1000"."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def name_known(name: str, known: Iterable[str]) -> str:
+    """Return the end of a refusal of `name`: the nearest of the known names, and all.
+
+    >>> name_known("epoch", ["epochs", "seeds"])
+    "'epoch' (did you mean epochs?); it has epochs, seeds"
+    """
+    known = list(known)
+    near = get_close_matches(name, known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"{name!r}{meant}; it has {', '.join(known)}"
 
 
 def parse_more(more: str) -> dict[str, str]:
@@ -67,10 +87,8 @@ def resolve(
     given = {**parameters, **parse_more(more)}
     unknown = [name for name in given if name not in kind.model_fields]
     if unknown:
-        known = ", ".join(kind.model_fields)
-        raise SettingsError(
-            f"{notebook} has no setting {unknown[0]!r}; it has {known}."
-        )
+        known = name_known(unknown[0], kind.model_fields)
+        raise SettingsError(f"{notebook} has no setting {known}.")
     given = {name: value for name, value in given.items() if not _is_empty(value)}
     scale = given.pop("scale", DEFAULT_SCALE)
     if scale == DEFAULT_SCALE:
@@ -110,11 +128,7 @@ def announce(notebook: str, settings: Record) -> None:
     """
     _check_injected(notebook)
     print(describe_setup())
-    values = {
-        name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
-        for name, value in settings.model_dump().items()
-    }
-    print(" · ".join(f"{name} {value}" for name, value in values.items()))
+    print(" · ".join(f"{name} {as_text(value)}" for name, value in settings))
 
 
 def _check_injected(notebook: str) -> None:
@@ -128,8 +142,8 @@ def _check_injected(notebook: str) -> None:
             unknown = [n for n in PARAMETER.findall(injected) if n not in known]
             if unknown:
                 raise SettingsError(
-                    f"{notebook} has no parameter {unknown[0]!r}; it has "
-                    f"{', '.join(known)}. Other settings go into more."
+                    f"{notebook} has no parameter {name_known(unknown[0], known)}; "
+                    "other settings go into more."
                 )
 
 

@@ -1,11 +1,13 @@
 """The command line: refusals in a sentence, exit codes, what needs no torch."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from gsmlib import cli, environment
+from gsmlib.chapters import CHAPTERS, export
 from gsmlib.report import run as report
 
 
@@ -21,7 +23,15 @@ def run_cli(capsys, monkeypatch, *arguments):
     [
         (["report", "--scale", "huge"], ["'huge'", "smoke, quick"]),
         (["run", "07_none"], ["'07_none'", "03_verification"]),
-        (["run", "02_test_at_n", "-p", "epoch", "3"], ["'epoch'", "epochs"]),
+        (["run", "0"], ["10 notebooks begin with '0'", "03_verification"]),
+        (["plan", "03_verifer"], ["'03_verifer'", "03_verification"]),
+        (["run", "02_test_at_n", "-p", "epoch", "3"], ["did you mean epochs?"]),
+        (["run", "02_test_at_n", "-p", "scale", "mini"], ["--scale"]),
+        (["run", "02_test_at_n", "-p", "more", "dropot=0"], ["did you mean dropout?"]),
+        (["run", "02_test_at_n", "-psize"], ["-p needs a name and a value"]),
+        (["run", "02", "-p", "test_completions", "9999999"], ["--yes", "days"]),
+        (["plan", "-p", "epochs", "3"], ["-p needs a notebook"]),
+        (["settings", "02", "--scale", "huge"], ["'huge'"]),
         (["run", "02_test_at_n", "-p", "epochs", "-3"], ["epochs", "-3"]),
         (["run", "02_test_at_n", "-p", "epochs"], ["-p needs a name and a value"]),
         (["run"], ["notebook"]),
@@ -43,6 +53,82 @@ def test_the_bare_command_shows_what_there_is(capsys, monkeypatch):
     code, printed = run_cli(capsys, monkeypatch)
     assert code == 0
     assert all(word in printed.out for word in ("report", "run", "figures", "claims"))
+
+
+def test_notebooks_are_listed_with_their_questions(capsys, monkeypatch):
+    code, printed = run_cli(capsys, monkeypatch, "notebooks")
+    lines = printed.out.splitlines()
+    assert code == 0 and len(lines) == len(CHAPTERS)
+    assert lines[3].split(maxsplit=1) == [
+        "03_verification",
+        "When does a verifier beat finetuning?",
+    ]
+
+
+def test_settings_are_listed_with_values_and_meanings(capsys, monkeypatch):
+    code, printed = run_cli(capsys, monkeypatch, "settings", "03", "--scale", "gpt2")
+    rows = {
+        line.split()[0]: line.split(maxsplit=2)[1:]
+        for line in printed.out.split("\n")
+        if line
+    }
+    assert code == 0
+    assert rows["epochs"] == ["20", "of finetuning"]
+    assert rows["models"] == ["gpt2-medium,gpt2-xl", "small to large"]
+
+
+def test_the_version_is_printed(capsys, monkeypatch):
+    code, printed = run_cli(capsys, monkeypatch, "--version")
+    assert (code, printed.out) == (0, "gsmlib 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("gsmlib sett", "settings"), ("gsmlib run 03", "03_verification")],
+)
+def test_a_shell_completes_commands_and_notebooks(words, found):
+    asked = {"_GSMLIB_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    asked["COMP_CWORD"] = str(words.count(" "))
+    command = [sys.executable, "-c", "from gsmlib.cli import main; main()"]
+    done = subprocess.run(
+        command, env=os.environ | asked, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [found], done.stderr
+
+
+def test_a_trial_of_a_hundred_times_the_cost_is_asked_about(capsys, monkeypatch):
+    ran = []
+    done = report.Outcome("02_test_at_n", 1.0, "")
+    monkeypatch.setattr(report, "run_notebook", lambda *a: ran.append(a) or done)
+    trial = ["run", "02", "-p", "test_completions", "9999999"]
+    assert run_cli(capsys, monkeypatch, *trial)[0] == 2 and not ran
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    for answer, code in ((False, 1), (True, 0)):
+        monkeypatch.setattr(cli.typer, "confirm", lambda text, a=answer: a)
+        assert run_cli(capsys, monkeypatch, *trial)[0] == code
+        assert len(ran) == answer
+    monkeypatch.setattr(cli.typer, "confirm", lambda text: pytest.fail("asked"))
+    assert run_cli(capsys, monkeypatch, *trial, "--yes")[0] == 0 and len(ran) == 2
+    assert run_cli(capsys, monkeypatch, "run", "02")[0] == 0 and len(ran) == 3
+
+
+def test_the_plan_of_a_trial(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
+    plans = []
+    for epochs in ("2", "200"):
+        trial = ["plan", "02", "--scale", "smoke", "-p", "epochs", epochs]
+        plans.append(run_cli(capsys, monkeypatch, *trial)[1].out)
+    assert all("Left, estimated" in plan and "seconds" in plan for plan in plans)
+    assert plans[0] != plans[1]
+    code, printed = run_cli(capsys, monkeypatch, "plan", "00")
+    assert code == 0 and "No stage is needed" in printed.out
+
+
+def test_claims_say_of_which_scale_they_are(capsys, monkeypatch):
+    code, printed = run_cli(capsys, monkeypatch, "claims", "--scale", "mini")
+    folder = export.figures_folder("mini")
+    first = f"The verdicts at scale mini, from the tables in {folder}:"
+    assert code == 0 and printed.out.splitlines()[0] == first
 
 
 def test_ctrl_c_says_that_work_is_kept(capsys, monkeypatch):

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -184,11 +186,27 @@ def test_the_plan_is_printed_with_gpu_hours_for_gpus(capsys, monkeypatch, tmp_pa
     report.print_plan("smoke")
     small = capsys.readouterr().out
     assert "memory_gb" in small and "disk_gb" in small and "Left, estimated" in small
+    assert "core_minutes" not in small and "seconds on one core" in small
     assert "gpu_hours" not in small
     report.print_plan("gpt2")
     large = capsys.readouterr().out
     assert "gpu_hours" in large and "30 % of the peak of an NVIDIA A100" in large
     assert not list(tmp_path.glob("store/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "workers", "words"),
+    [
+        ({}, 2, "nothing to compute"),
+        ({"a": 780}, 4, "1 stage to compute, about 13 minutes by 1 process"),
+        ({"a": 7e3, "b": 8e3}, 2, "2 stages to compute, about 2 hours 5 minutes by 2"),
+    ],
+)
+def test_the_work_is_told_in_words(tasks, workers, words, monkeypatch):
+    monkeypatch.setenv("GSMLIB_WORKERS", str(workers))
+    task = list_tasks(last_stages("02_test_at_n"), Store("nowhere"))[0]
+    needed = {name: task._replace(seconds=seconds) for name, seconds in tasks.items()}
+    assert pool.describe_work(needed).startswith(words)
 
 
 def test_what_finished_stages_took_is_read_from_the_store(prepared, store):
@@ -340,6 +358,40 @@ def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
     with pool.processes(2):
         raise BrokenProcessPool
     assert "A process died" in capsys.readouterr().out
+
+
+STOPPED = """
+import pathlib, sys, time
+from tqdm import tqdm
+from gsmlib.study import pool
+
+def work(file):
+    for _ in tqdm(range(600)):
+        file.touch()
+        time.sleep(0.1)
+
+if __name__ == "__main__":
+    files = [pathlib.Path(sys.argv[1]) / name for name in ("a", "b")]
+    try:
+        with pool.processes(2) as executor:
+            for file in files:
+                executor.submit(work, file)
+            while not all(file.exists() for file in files):
+                time.sleep(0.1)
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+def test_workers_that_are_stopped_leave_nothing_behind(tmp_path):
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "stopped\n")
+    assert "leaked" not in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_stage_that_outlasts_its_estimate_still_shows_the_time(capsys):

@@ -15,7 +15,15 @@ import pytest
 from matplotlib import pyplot as plt
 
 from gsmlib import environment
-from gsmlib.chapters import CHAPTERS, claims, find, ledger, resolve, verification
+from gsmlib.chapters import (
+    CHAPTERS,
+    claims,
+    export,
+    find,
+    ledger,
+    resolve,
+    verification,
+)
 from gsmlib.chapters.rules import WORDS
 from gsmlib.records import SettingsError
 from gsmlib.report import execute, page
@@ -42,7 +50,8 @@ def project(tmp_path, monkeypatch):
     ended = f"len(list(Path({str(tmp_path)!r}).rglob('0*.html')))"
     code = f"from pathlib import Path\nassert {ended} == 2"
     make_notebook(tmp_path, "10_claims", [code])
-    monkeypatch.setattr(report, "project_root", lambda: tmp_path)
+    for module in (report, export):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
     monkeypatch.setattr(report, "figures_folder", lambda scale: tmp_path / "figures")
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("GSMLIB_SCALE", raising=False)
@@ -100,6 +109,8 @@ def test_a_failing_notebook_is_named_and_the_others_run(
     assert [bool(outcome.error) for outcome in outcomes] == [False, True, False]
     assert outcomes[1].error == "01_calculator failed: ValueError: it is broken"
     assert "1 of 3 notebooks failed: 01_calculator." in printed
+    assert (project / "runs" / "smoke" / "index.html").as_uri() in printed
+    assert "Nothing to compute" not in printed and "0 not testable" not in printed
     assert ("smoke 0 []" in printed) == (workers == "1")  # several are quiet
     folder = project / "runs" / "smoke"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
@@ -109,6 +120,34 @@ def test_a_failing_notebook_is_named_and_the_others_run(
     index = (folder / "index.html").read_text()
     assert "it is broken" in index and 'src="figures/ledger_of_claims.png"' in index
     assert 'href="00_dataset.html"' in index and "What is $x^2$?" in index
+
+
+def test_a_report_ends_with_its_verdicts(project, capfd, monkeypatch):
+    monkeypatch.setattr(report, "needed_tasks", lambda tasks: {})
+    monkeypatch.setattr(report, "run_notebooks", lambda *_: [])
+    ledger.write_ledger(ledger.read_ledger(CHAPTERS, project), project / "figures")
+    report.run_report("smoke")
+    lines = capfd.readouterr().out.splitlines()
+    assert "Nothing to compute: the store has all stages" in lines
+    assert lines[-2] == "17 claims at scale smoke: 17 not testable at this scale."
+    assert lines[-1] == (project / "runs" / "smoke" / "index.html").as_uri()
+    rows = [{"verdict": "contradicted"}, *[{"verdict": "reproduced"}] * 2]
+    assert page.count_verdicts(rows) == "2 reproduced, 1 contradicted"
+
+
+def test_a_trial_is_executed_into_a_folder_of_its_own(project, capfd, monkeypatch):
+    monkeypatch.setattr(report, "prepare", lambda specs, store: None)
+    given = {"n_train": "12", "test_problems": "5"}
+    report.run_notebook("00", "smoke", given)
+    folder = project / "runs" / "trials" / "smoke-n_train=12-test_problems=5"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "00_dataset.html",
+        "00_dataset.ipynb",
+    ]
+    assert (folder / "00_dataset.html").as_uri() in capfd.readouterr().out
+    usual = resolve("00_dataset", scale="smoke").n_train
+    report.run_notebook("00", "smoke", {"n_train": str(usual)})
+    assert (project / "runs" / "smoke" / "00_dataset.html").is_file()
 
 
 def execute_or_die(path, folder, parameters, quiet=True):
@@ -230,7 +269,7 @@ def test_a_stage_is_counted_for_the_first_notebook_that_needs_it(tmp_path):
 def folder(tmp_path_factory):
     """A small report: two figures, a ledger, and a notebook of all kinds of output."""
     root = tmp_path_factory.mktemp("page")
-    source, run = root / "figures", root / "run"
+    source, run = root / "smoke", root / "run"
     source.mkdir()
     run.mkdir()
     rows = ledger.read_ledger(CHAPTERS, source)
@@ -243,9 +282,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GSMLIB_FIGURES", str(root))
         settings = claims.CHAPTER.resolve(scale="smoke")
-        claims.CHAPTER.export(
-            "ledger", drawing, table, settings.replace(scale="figures")
-        )
+        claims.CHAPTER.export("ledger", drawing, table, settings)
     plt.close(drawing)
     draw(source / "fig5_verification.png")
     about = {"scale": "figures", "commit": "abc", "settings": {"seeds": [0, 1]}}

@@ -59,7 +59,9 @@ def test_environment_sets_the_default_scale_only(monkeypatch):
     [
         ("02_test_at_n", {"scale": "tiny"}, ["'tiny'", "smoke, quick, mini"]),
         ("99_none", {}, ["'99_none'", "02_test_at_n"]),
-        ("02_test_at_n", {"epoch": 3}, ["'epoch'", "epochs"]),
+        ("02_test_at_n", {"epoch": 3}, ["'epoch' (did you mean epochs?)", "seeds"]),
+        ("02_test_at_n", {"wings": 3}, ["no setting 'wings'; it has scale"]),
+        ("0", {}, ["10 notebooks begin with '0'; there are 00_dataset, 01_"]),
         ("02_test_at_n", {"epochs": -1}, ["epochs", "-1", "greater than or equal"]),
         ("02_test_at_n", {"epochs": "many"}, ["epochs", "'many'", "integer"]),
         ("02_test_at_n", {"precision": "fp8"}, ["precision", "fp32"]),
@@ -76,6 +78,17 @@ def test_wrong_settings_are_refused_in_one_sentence(notebook, given, words):
     sentence = str(refusal.value)
     assert all(word in sentence for word in words), sentence
     assert sentence.endswith(".") and "\n" not in sentence
+
+
+def test_a_notebook_is_found_by_how_its_name_begins():
+    for chapter in CHAPTERS:
+        assert find(chapter.name[:2]) is find(chapter.name) is chapter
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_every_setting_says_what_it_means(chapter):
+    fields = chapter.kind.model_fields
+    assert not [name for name, field in fields.items() if not field.description]
 
 
 def test_settings_prints_versions_and_every_value(capsys):

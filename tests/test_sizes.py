@@ -1,6 +1,8 @@
 """Sizes of models: those with a name here, and of any other by its config."""
 
+import huggingface_hub
 import pytest
+from huggingface_hub.utils import OfflineModeIsEnabled
 from transformers import GPT2Config, LlamaConfig
 
 from gsmlib.chapters import finetuning_scaling, resolve
@@ -80,6 +82,27 @@ def test_names_that_no_model_has_are_refused(name):
         size_of(name)
     with pytest.raises(SettingsError, match="known(| names): mini-0.1m"):
         check_model(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (None, "HF_HUB_OFFLINE is set"),
+        (ConnectionError("no route"), "the hub was asked in vain: no route"),
+        (TimeoutError("10 s"), "the hub was asked in vain: 10 s"),
+    ],
+)
+def test_the_hub_is_asked_once(monkeypatch, error, words):
+    asked = []
+
+    def answer(url, timeout):
+        asked.append(url)
+        raise error or OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", answer)
+    with pytest.raises(SettingsError, match=words):
+        check_model("nobody/no-such-model")
+    assert len(asked) == 1 and "nobody/no-such-model" in asked[0]
 
 
 def test_a_folder_without_weights_is_refused_before_computing(tmp_path):

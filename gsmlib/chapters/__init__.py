@@ -71,12 +71,17 @@ check(CHAPTERS)
 
 
 def find(name: str) -> Chapter:
-    """Return the chapter of a notebook; SettingsError names those there are."""
-    for chapter in CHAPTERS:
-        if chapter.name == name:
-            return chapter
-    known = ", ".join(chapter.name for chapter in CHAPTERS)
-    raise SettingsError(f"There is no notebook {name!r}; there are {known}.")
+    """Return the chapter of a notebook by its name or how this alone begins: "03".
+
+    SettingsError names those there are.
+    """
+    begun = [chapter for chapter in CHAPTERS if chapter.name.startswith(name)]
+    meant = [chapter for chapter in begun if chapter.name == name] or begun
+    if len(meant) == 1:
+        return meant[0]
+    said = f"{len(begun)} notebooks begin with" if begun else "There is no notebook"
+    known = ", ".join(chapter.name for chapter in begun or CHAPTERS)
+    raise SettingsError(f"{said} {name!r}; there are {known}.")
 
 
 def resolve(name: str, more: str = "", **parameters: Any) -> Any:

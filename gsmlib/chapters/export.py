@@ -3,8 +3,10 @@
 `redraw` repeats it from the exported CSV byte for byte, without torch.
 """
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +22,11 @@ from gsmlib.chapters.style import OURS, VENUES, drawn_for, fit_page, new_drawing
 from gsmlib.environment import project_root, provenance
 from gsmlib.files import write_file
 from gsmlib.records import Record
+from gsmlib.settings import as_text
 
 # Each format, and the metadata that is left out for the same bytes.
 FORMATS = {"png": "Software", "svg": "Date", "pdf": "CreationDate"}
+LONGEST_NAME = 80  # of a trial's folder, before its digest
 TEXT_COLUMNS = ("token", "target", "finetuning", "verification")  # of pages of text
 
 
@@ -61,27 +65,50 @@ def draw(figure: Figure, table: pd.DataFrame) -> Drawing:
     return drawing
 
 
-def figures_folder(scale: str) -> Path:
-    """Return where a scale's figures go: under GSMLIB_FIGURES, if it is set.
+def run_folder(scale: str, changed: dict[str, Any] | None = None) -> Path:
+    """Return where executed notebooks go: `runs/<scale>`, a folder for each trial.
 
-    By default `figures/<scale>` of the project, but `runs/smoke/figures` for smoke,
-    whose figures are never reported.
+    changed: the settings of a trial that are not its scale's. They name its folder,
+    such as `runs/trials/quick-epochs=3`; a name that is too long, or has letters that
+    a file's may not have, is mended and ends in a digest of the whole.
+    """
+    runs = project_root() / "runs"
+    if not changed:
+        return runs / scale
+    told = [f"{name}={as_text(value)}" for name, value in changed.items()]
+    whole = "-".join([scale, *told])
+    name = re.sub(r"[^\w.,=+-]", "_", whole, flags=re.ASCII)[:LONGEST_NAME]
+    if name != whole:
+        name += "-" + hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return runs / "trials" / name
+
+
+def figures_folder(scale: str, changed: dict[str, Any] | None = None) -> Path:
+    """Return where figures go: under GSMLIB_FIGURES, if it is set.
+
+    By default `figures/<scale>` of the project. Those of smoke and of trials, whose
+    settings have `changed`, are never reported: they go to their `run_folder`.
     """
     if root := os.environ.get("GSMLIB_FIGURES"):
         return Path(root) / scale
-    if scale == "smoke":
-        return project_root() / "runs" / "smoke" / "figures"
+    if changed or scale == "smoke":
+        return run_folder(scale, changed) / "figures"
     return project_root() / "figures" / scale
 
 
 def export(
-    figure: Figure, drawing: Drawing, table: pd.DataFrame, settings: Record
+    figure: Figure,
+    drawing: Drawing,
+    table: pd.DataFrame,
+    settings: Record,
+    changed: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Write <name>.png, .svg, .pdf, .csv (what was plotted) and .json (its origin).
 
-    settings: those that the table was made with. The same table gives the same bytes.
+    settings: those that the table was made with; `changed` is what of them is not the
+    scale's (see `figures_folder`). The same table gives the same bytes.
     """
-    folder, name = figures_folder(settings.scale), figure.name
+    folder, name = figures_folder(settings.scale, changed), figure.name
     origin = {"figure": name, "scale": settings.scale}
     origin |= provenance(settings.model_dump())
     about = json.dumps(origin, indent=1, sort_keys=True, default=str) + "\n"

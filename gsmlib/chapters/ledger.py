@@ -103,6 +103,7 @@ def print_ledger(chapters: Sequence[Chapter], scale: str, write: bool = False) -
     if not _read_tables(chapters, folder):
         raise ValueError(f"{folder} holds no table of any claim: run the report.")
     rows = read_ledger(chapters, folder)
+    print(f"The verdicts at scale {scale}, from the tables in {folder}:\n")
     for row in rows:
         print(in_text(row), end="\n\n")
     for word, meaning in meanings(rows).items():

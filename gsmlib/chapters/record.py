@@ -69,10 +69,18 @@ class Chapter(NamedTuple):
         return resolve(self.name, self.kind, self.scales, more, **parameters)
 
     def settings(self, more: str = "", **parameters: Any) -> Any:
-        """`resolve`, printed: versions, device and every resolved value."""
+        """`resolve`, printed: versions, device, every value, and a trial's folder."""
         resolved = self.resolve(more, **parameters)
         announce(self.name, resolved)
+        if changed := self.changed(resolved):
+            folder = export.figures_folder(resolved.scale, changed)
+            print(f"A trial ({', '.join(changed)} changed): its figures go to {folder}")
         return resolved
+
+    def changed(self, settings: Record) -> dict[str, Any]:
+        """Return what of the settings is not the scale's, by name: of a trial."""
+        usual = dict(self.resolve(scale=settings.scale))
+        return {name: value for name, value in settings if value != usual[name]}
 
     def stages(self, settings: Record) -> list[Spec]:
         """Return the last stages that the chapter's tables are made of."""
@@ -95,9 +103,11 @@ class Chapter(NamedTuple):
     ) -> list[Path]:
         """Write a drawn figure, its table and where both come from; return the files.
 
-        settings: those that the table was made with; `scale` among them says where.
+        settings: those that the table was made with; they say where. What is not the
+        scale's goes to a folder of its own, see `export.figures_folder`.
         """
-        return export.export(self.figure(figure_id), drawing, table, settings)
+        figure, changed = self.figure(figure_id), self.changed(settings)
+        return export.export(figure, drawing, table, settings, changed)
 
     def judge(self, figure_id: str, table: pd.DataFrame) -> list[Verdict]:
         """Return the verdicts on the claims that a figure's table decides."""

@@ -6,26 +6,31 @@ from pydantic import Field, model_validator
 
 from gsmlib.data import check_problem_counts
 from gsmlib.records import Count, Dataset, ModelName, Precision, Rate, Record
-from gsmlib.settings import Counts, Models, Rates, Seeds
+from gsmlib.settings import Counts, Models, Rates, ScaleName, Seeds
 
 
 class StudySettings(Record):
-    """What every notebook that trains a model has.
+    """What every notebook that trains a model has."""
 
-    `precision` is that of training and scoring, as mixed precision;
-    `sampling_precision` that of the weights while sampling.
-    """
-
-    scale: str
+    scale: ScaleName
     dataset: Dataset
+    """minigsm or gsm8k"""
     epochs: Count
+    """of finetuning"""
     batch_tokens: Count
+    """tokens of a batch of finetuning"""
     dropout: float = Field(ge=0, lt=1)
+    """rate of residual dropout in training"""
     test_problems: Count
+    """how many test problems are answered"""
     max_length: Count
+    """tokens of a question and its solution, at most"""
     seeds: Seeds
+    """one run of everything each"""
     precision: Precision
+    """of training and scoring, as mixed precision: fp32 or bf16"""
     sampling_precision: Precision
+    """of the weights while sampling: fp32 or bf16"""
 
     @model_validator(mode="after")
     def _enough_problems(self) -> Self:
@@ -38,23 +43,28 @@ class SampledSettings(StudySettings):
     """What every notebook that samples completions has."""
 
     test_completions: Count
+    """how many completions of each test problem are drawn"""
     temperature: float = Field(gt=0)
+    """of sampling"""
 
 
 class VerifierSettings(SampledSettings):
-    """What every notebook that trains a verifier has.
-
-    At most `completed_problems` training problems get `completions` each for it to
-    learn from; `verifier_group_size` of them share a batch, and so their question.
-    """
+    """What every notebook that trains a verifier has."""
 
     generator_epochs: Count
+    """of finetuning the generator that a verifier learns from"""
     completed_problems: Count
+    """training problems, at most, that get completions for a verifier to learn from"""
     completions: Count
+    """of each of these training problems"""
     verifier_epochs: Count
+    """of training a verifier"""
     verifier_learning_rate: Rate
+    """of training a verifier"""
     verifier_batch_tokens: Count
+    """tokens of a batch of training a verifier"""
     verifier_group_size: Count
+    """completions of one problem that share a batch, and so their question"""
 
     @model_validator(mode="after")
     def _enough_completions(self) -> Self:
@@ -71,16 +81,22 @@ class OneModel(Record):
     """One finetuned model per seed."""
 
     model: ModelName
+    """a mini-GPT or any causal language model: of the hub, or a folder"""
     n_train: Count
+    """training problems"""
     learning_rate: Rate
+    """of finetuning; the model's own, unless it is given"""
 
 
 class ModelGrid(Record):
     """Models, small to large, on training sets of several sizes; one rate per model."""
 
     models: Models
+    """small to large"""
     sizes: Counts
+    """numbers of training problems"""
     learning_rates: Rates
+    """of finetuning, one per model; the models' own, unless they are given"""
 
     @model_validator(mode="after")
     def _a_rate_per_model(self) -> Self:

@@ -30,6 +30,7 @@ MINI_SIZES = {
     "mini-4m": (192, 8),
 }
 SECOND_LAYERS = 8
+HUB_SECONDS = 10  # that the hub has to answer in
 WEIGHTS = Path(__file__).parents[1] / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
 MINI_VOCABULARY = 1400  # about
@@ -81,12 +82,36 @@ def check_model(model: str) -> None:
         _read_size(model)
 
 
+def _ask_hub(model: str) -> None:
+    """Raise OSError where no config of a model can be had; the hub is asked but once.
+
+    Its client would ask again and again, for minutes where there is no network.
+    """
+    import huggingface_hub as hub
+    from huggingface_hub.utils import OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
+        return
+    try:
+        url = hub.hf_hub_url(model, "config.json")
+        hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
+    except RepositoryNotFoundError:
+        raise OSError("the hub has no model of this name") from None
+    except OfflineModeIsEnabled:
+        raise OSError("it is not in the cache, and HF_HUB_OFFLINE is set") from None
+    except Exception as error:  # the network's, whose kinds differ between versions
+        raise OSError(f"the hub was asked in vain: {error}") from None
+
+
 @cache
 def _read_size(model: str) -> Size:
-    from accelerate import init_empty_weights  # here: both import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     try:
+        if not Path(model).is_dir():
+            _ask_hub(model)
+        # here: both import torch, which a name that nobody knows need not wait for
+        from accelerate import init_empty_weights
+        from transformers import AutoConfig, AutoModelForCausalLM
+
         config = AutoConfig.from_pretrained(model)
         with init_empty_weights():
             empty = AutoModelForCausalLM.from_config(config)

@@ -8,6 +8,7 @@ process that executes notebooks starts at once.
 import json
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,9 +70,7 @@ def write_index(
     costs: by notebook, the rows of `pool.cost_table`; exported: the folder of the
     scale's figures, and of its ledger, if there is one.
     """
-    ledger = exported / LEDGER
-    rows = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else []
-    made = provenance({})
+    rows, made = read_rows(exported), provenance({})
     shown = [_section(each, exported, folder, rows) for each in sections]
     names = {figure["name"] for section in shown for figure in section["figures"]}
     values = {
@@ -89,6 +88,19 @@ def write_index(
     }
     write_file(folder / "index.html", render("index.html", values))
     return folder / "index.html"
+
+
+def read_rows(exported: Path) -> list[dict[str, Any]]:
+    """Return the rows of the ledger in a folder of figures, none where it has none."""
+    ledger = exported / LEDGER
+    return json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else []
+
+
+def count_verdicts(rows: Sequence[dict[str, Any]]) -> str:
+    """Return how many claims got which verdict: "3 reproduced, 14 inconclusive"."""
+    counts = Counter(row["verdict"] for row in rows)
+    told = [f"{counts[verdict]} {verdict}" for verdict in WORDS if counts[verdict]]
+    return ", ".join(told)
 
 
 def _section(

@@ -17,20 +17,28 @@ import nbformat
 import pandas as pd
 
 from gsmlib.chapters import CHAPTERS, find, resolve
-from gsmlib.chapters.export import figures_folder
+from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
 from gsmlib.records import SettingsError
 from gsmlib.report.execute import execute
-from gsmlib.report.page import Outcome, Section, write_index
+from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
 from gsmlib.settings import PARAMETER
 from gsmlib.study import pool
-from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE
-from gsmlib.study.pool import cost_table, list_tasks, needed_tasks, plan_table, prepare
+from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, in_words
+from gsmlib.study.pool import (
+    cost_table,
+    describe_work,
+    list_tasks,
+    needed_tasks,
+    plan_table,
+    prepare,
+)
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.store import Store
 
+MANY_TIMES = 100  # a run of so many times its scale's cost is asked about first
 NEW_PROCESS = "fork" if sys.platform == "linux" else "spawn"
 
 
@@ -40,11 +48,6 @@ def notebook_path(notebook: str) -> Path:
     if not path.is_file():
         raise SettingsError(f"{path} does not exist; run this in a checkout of gsmlib.")
     return path
-
-
-def run_folder(scale: str) -> Path:
-    """Return where a scale's executed notebooks and its page go."""
-    return project_root() / "runs" / scale
 
 
 def shown_parameters(path: Path) -> list[str]:
@@ -78,24 +81,49 @@ def notebook_parameters(
 def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     """Compute what one notebook needs, then execute it, showing its output as it comes.
 
-    Raises SettingsError before anything runs where a parameter is refused.
+    What a trial gives goes to a folder of its own. Raises SettingsError before anything
+    runs where a parameter is refused.
     """
-    parameters, chapter = notebook_parameters(notebook, scale, given), find(notebook)
-    prepare(chapter.stages(chapter.resolve(**{**given, "scale": scale})), Store())
-    return _execute_aloud(notebook, scale, parameters)
+    chapter = find(notebook)
+    parameters = notebook_parameters(chapter.name, scale, given)
+    settings = chapter.resolve(**{**given, "scale": scale})
+    prepare(chapter.stages(settings), Store())
+    folder = run_folder(scale, chapter.changed(settings))
+    outcome = _execute_aloud(chapter.name, scale, parameters, folder)
+    print((folder / f"{chapter.name}.html").resolve().as_uri())
+    return outcome
 
 
-def _execute_aloud(notebook: str, scale: str, parameters: dict[str, Any]) -> Outcome:
+def warn_of_cost(notebook: str, scale: str, given: dict[str, str]) -> str:
+    """Return what a run costs where that is MANY_TIMES its scale's cost, else ""."""
+    chapter, store = find(notebook), Store()
+
+    def tasks(given: dict[str, str]) -> list[pool.Task]:
+        settings = chapter.resolve(**{**given, "scale": scale})
+        return list_tasks(chapter.stages(settings), store)
+
+    usual = sum(task.seconds for task in tasks({}))
+    left = sum(task.seconds for task in needed_tasks(tasks(given)).values())
+    if left <= MANY_TIMES * usual:
+        return ""
+    return (
+        f"{chapter.name} would compute for {in_words(left)} on one core, "
+        f"{left / usual:,.0f} times as long as at scale {scale} ({in_words(usual)})"
+    )
+
+
+def _execute_aloud(
+    notebook: str, scale: str, parameters: dict[str, Any], folder: Path
+) -> Outcome:
     print(f"\n== {notebook} at scale {scale}", flush=True)
-    path = notebook_path(notebook)
-    outcome = execute(path, run_folder(scale), parameters, quiet=False)
+    outcome = execute(notebook_path(notebook), folder, parameters, quiet=False)
     _say(outcome)
     return outcome
 
 
 def _say(outcome: Outcome) -> None:
     ended = outcome.error or f"{outcome.notebook} done"
-    print(f"{ended} ({outcome.seconds:.0f} s)", flush=True)
+    print(f"{ended} ({in_words(outcome.seconds)})", flush=True)
 
 
 def run_report(scale: str) -> list[Outcome]:
@@ -108,10 +136,16 @@ def run_report(scale: str) -> list[Outcome]:
         )
     start, store = time.perf_counter(), Store()
     print(f"The report at scale {scale}: {len(there)} notebooks", flush=True)
-    prepare(_report_stages(scale, there), store)
+    stages = _report_stages(scale, there)
+    if not needed_tasks(list_tasks(stages, store)):
+        print("Nothing to compute: the store has all stages", flush=True)
+    prepare(stages, store)
     outcomes = run_notebooks(there, scale)
     page = write_report_page(scale, outcomes, store)
-    print(f"\nThe report took {time.perf_counter() - start:.0f} s: {page}")
+    print(f"\nThe report took {in_words(time.perf_counter() - start)}.")
+    if rows := read_rows(figures_folder(scale)):
+        print(f"{len(rows)} claims at scale {scale}: {count_verdicts(rows)}.")
+    print(page.resolve().as_uri())
     failed = [outcome.notebook for outcome in outcomes if outcome.error]
     if failed:
         print(f"{len(failed)} of {len(there)} notebooks failed: {', '.join(failed)}.")
@@ -142,20 +176,32 @@ def _report_stages(scale: str, chapters: Sequence[Chapter] = CHAPTERS) -> list[S
     ]
 
 
-def print_plan(scale: str) -> None:
+def print_plan(
+    scale: str, notebook: str = "", given: dict[str, str] | None = None
+) -> None:
     """Print the stages of a report, which the store has, and what is left to do.
 
-    Everything is estimated. GPU hours are told where the models are for a GPU.
+    notebook: of this one alone, with the `given` settings. Everything is estimated. GPU
+    hours are told where the models are for a GPU.
     """
-    table = plan_table(list_tasks(_report_stages(scale), Store()))
+    specs = _report_stages(scale)
+    if notebook:
+        chapter = find(notebook)
+        specs = chapter.stages(chapter.resolve(**{**(given or {}), "scale": scale}))
+    tasks = list_tasks(specs, Store())
+    if not tasks:
+        print("No stage is needed: there is nothing to train or to sample.")
+        return
+    table = plan_table(tasks)
     hidden = [] if scale == "gpt2" else ["gpu_hours"]
-    print(table.drop(columns=hidden).round(2).to_string(index=False))
-    minutes, workers = table["core_minutes"].sum(), pool.count_workers()
+    shown = table.drop(columns=["core_minutes", *hidden]).round(2)
+    shown.insert(4, "one core", [in_words(60 * n) for n in table["core_minutes"]])
+    print(shown.to_string(index=False))
+    alone = in_words(60 * table["core_minutes"].sum())
     memory, disk = table["memory_gb"].max(), table["disk_gb"].sum()
     print(
-        f"Left, estimated: {minutes:.0f} core minutes, about {minutes / workers:.0f} "
-        f"minutes by {workers} processes here, of up to {memory:.1f} GB memory each; "
-        f"{disk:.1f} GB of disk."
+        f"Left, estimated: {describe_work(needed_tasks(tasks))} here, of up to "
+        f"{memory:.1f} GB memory each; {alone} on one core; {disk:.1f} GB of disk."
     )
     if scale == "gpt2":
         print(
@@ -176,7 +222,8 @@ def run_notebooks(chapters: Sequence[Chapter], scale: str) -> list[Outcome]:
     workers = min(pool.count_workers(), len(names))
     ended = _execute_together(workers, names, scale, parameters) if workers > 1 else {}
     return [
-        ended.get(name) or _execute_aloud(name, scale, parameters[name])
+        ended.get(name)
+        or _execute_aloud(name, scale, parameters[name], run_folder(scale))
         for name in [*names, *(c.name for c in chapters if c.reads_others)]
     ]
 

@@ -92,6 +92,26 @@ def _read(completions: specs.SampleSpec) -> float:
     return completions.n_problems * (completions.n * solution + question)
 
 
+def in_words(seconds: float) -> str:
+    """Return a duration as it is said, in days, hours and minutes.
+
+    >>> [in_words(seconds) for seconds in (0, 80, 780, 3_600, 7_500)]
+    ['0 seconds', '80 seconds', '13 minutes', '1 hour', '2 hours 5 minutes']
+    >>> [in_words(86_400 * days) for days in (4.63, 40.3, 4906)]
+    ['4 days 15 hours', '40 days', '4,906 days']
+    """
+    minutes = round(seconds / 60)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    if seconds < 90:
+        parts = {"second": round(seconds)}
+    elif not days:
+        parts = {"hour": hours, "minute": minutes % 60}
+    else:
+        parts = {"day": days, "hour": hours if days < 10 else 0}
+    said = [f"{n:,} {unit}{'s' * (n != 1)}" for unit, n in parts.items() if n]
+    return " ".join(said) or "0 seconds"
+
+
 def estimate_seconds(work: Work) -> float:
     """Return about how long one core takes."""
     cost = COSTS[work.kind]

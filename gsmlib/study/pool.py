@@ -9,6 +9,7 @@ import io
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,13 +22,13 @@ from typing import NamedTuple
 
 import pandas as pd
 import psutil
+from tqdm import tqdm
 
 from gsmlib import progress
 from gsmlib.environment import count_from, has_gpu, is_launched
 from gsmlib.method.sizes import check_model
-from gsmlib.progress import duration
 from gsmlib.study import estimates
-from gsmlib.study.estimates import Work, estimate_seconds
+from gsmlib.study.estimates import Work, estimate_seconds, in_words
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.stages import locate, work_of
@@ -146,6 +147,18 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
+def describe_work(needed: dict[Spec, Task]) -> str:
+    """Return how many stages are to be computed here, and about how long that takes."""
+    if not needed:
+        return "nothing to compute"
+    workers = min(count_workers(), len(needed))
+    seconds = sum(task.seconds for task in needed.values()) / workers
+    stages, processes = f"{len(needed)} stage", f"{workers} process"
+    stages += "s" * (len(needed) > 1)
+    processes += "es" * (workers > 1)
+    return f"{stages} to compute, about {in_words(seconds)} by {processes}"
+
+
 def prepare(specs: Sequence[Spec], store: Store) -> None:
     """Compute what `specs` need and the store lacks, under one bar.
 
@@ -161,7 +174,7 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
         check_model(model)
     workers = min(count_workers(), len(needed))
     seconds = sum(task.seconds for task in needed.values())
-    progress.say(_announce(tasks, needed, seconds / max(1, workers), store))
+    progress.say(_announce(tasks, needed, store))
     if is_launched():
         return  # all processes compute each stage together, where it is asked for
     began = time.monotonic()
@@ -170,22 +183,18 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
     else:
         _work_off_in_processes(needed, store, workers)
     if needed:
-        progress.say(f"Computed in {duration(time.monotonic() - began)}.")
+        progress.say(f"Computed in {in_words(time.monotonic() - began)}.")
 
 
-def _announce(
-    tasks: Sequence[Task], needed: dict[Spec, Task], seconds: float, store: Store
-) -> str:
-    """One line: what is computed and about how long that takes, what is there."""
+def _announce(tasks: Sequence[Task], needed: dict[Spec, Task], store: Store) -> str:
+    """One line: what is to be computed, and what is there."""
+    parts = [describe_work(needed)] if needed else []
     done = [task for task in tasks if task.done]
-    spent = sum(store.seconds(task.place) for task in done)
-    there = f"{_stages(len(done))} from the store (computed once in {duration(spent)})"
-    missing = f"{_stages(len(needed))} to compute, about {duration(seconds)}"
-    return ", ".join([missing] * bool(needed) + [there] * bool(done)) + "."
-
-
-def _stages(n: int) -> str:
-    return f"{n} stage" if n == 1 else f"{n} stages"
+    if done:
+        took = in_words(sum(store.seconds(task.place) for task in done))
+        stages = f"{len(done)} stage" + "s" * (len(done) > 1)
+        parts.append(f"{stages} from the store (computed once, in {took})")
+    return ", ".join(parts) + "."
 
 
 def _work_off_here(needed: dict[Spec, Task], store: Store) -> None:
@@ -304,7 +313,8 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
     start: "fork" is quicker, for processes that do not compute with torch.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(start))
+    context = multiprocessing.get_context(start)
+    pool = ProcessPoolExecutor(workers, context, initializer=_lock_bars_alone)
     before = {name: os.environ[name] for name in [THREADS] if name in os.environ}
     os.environ[THREADS] = str(max(1, count_cores() // workers))  # inherited
     try:
@@ -321,6 +331,15 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
         pool.shutdown(cancel_futures=True)
         del os.environ[THREADS]
         os.environ |= before
+
+
+def _lock_bars_alone() -> None:
+    """Give a worker's progress bars a lock of its own threads.
+
+    By default tqdm makes a semaphore for all processes, which a worker that is ended
+    leaves behind, and Python then warns of.
+    """
+    tqdm.set_lock(threading.RLock())
 
 
 def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:

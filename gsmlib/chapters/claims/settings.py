@@ -1,9 +1,10 @@
 """The settings of 10_claims."""
 
 from gsmlib.records import Record
+from gsmlib.settings import ScaleName
 
 
 class ClaimSettings(Record):
     """The ledger of a scale, from its exported tables."""
 
-    scale: str
+    scale: ScaleName

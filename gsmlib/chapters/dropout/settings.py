@@ -14,19 +14,24 @@ FIG8C, GENERAL = (paper.HYPERPARAMETERS[name] for name in ("fig8c", "general"))
 class DropoutSettings(OneModel, VerifierSettings):
     """Residual dropout in finetuning and in verifiers (Fig 8).
 
-    With dropout the model is first pretrained further on `pretraining_texts` at
-    `pretraining_learning_rate` (section 5.2). Verifiers learn from the first
-    `ablation_completions` of each problem; those of Fig 8c from `large_completions`, in
-    batches `large_batch_factor` times as large (Appendix B: 4 times, and 300).
+    With dropout the model is first pretrained further (section 5.2). Appendix B: the
+    batches of Fig 8c's verifiers are 4 times as large, their completions 300.
     """
 
     sizes: Counts
+    """numbers of training problems"""
     dropout_rate: float = Field(paper.DROPOUT, gt=0, lt=1)
+    """of the arms with dropout: share of a residual branch that is dropped"""
     pretraining_texts: Count
+    """of the additional pretraining"""
     pretraining_learning_rate: Rate = 1e-3
+    """of the additional pretraining"""
     ablation_completions: Count
+    """the first of each problem, which verifiers learn from"""
     large_batch_factor: Count = FIG8C["batch_tokens"] // GENERAL["batch_tokens"]
+    """how many times as large the batches of Fig 8c's verifiers are"""
     large_completions: Count
+    """the first of each problem, which Fig 8c's verifiers learn from"""
 
 
 SMALL = dict(QUICK_TEST, model="mini-0.3m", sizes=(600, 1500))

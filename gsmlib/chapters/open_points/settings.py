@@ -8,14 +8,12 @@ from gsmlib.scales import QUICK_TEST
 
 
 class OpenPointSettings(OneModel, VerifierSettings):
-    """What the paper leaves open, one change at a time.
-
-    Verifiers learn from the first `ablation_completions` of each problem; those of
-    point 5 from completions at `other_temperature`.
-    """
+    """What the paper leaves open, one change at a time."""
 
     ablation_completions: Count
+    """the first of each problem, which verifiers learn from"""
     other_temperature: float = Field(1.0, gt=0)
+    """of the completions that the verifiers of point 5 learn from"""
 
 
 SCALES = {

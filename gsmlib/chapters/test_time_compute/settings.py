@@ -9,12 +9,10 @@ from gsmlib.settings import Counts
 
 
 class MoreCompletionsSettings(OneModel, VerifierSettings):
-    """Accuracy over completions and voters (Fig 7).
-
-    `counts` are the numbers of completions that Fig 7b has a curve for.
-    """
+    """Accuracy over completions and voters (Fig 7)."""
 
     counts: Counts
+    """numbers of completions that Fig 7b has a curve for"""
 
     @model_validator(mode="after")
     def _as_many_as_counted(self) -> Self:

@@ -5,10 +5,7 @@ from gsmlib.scales import QUICK_TEST
 
 
 class VerificationSettings(ModelGrid, VerifierSettings):
-    """Finetuning against verification (Fig 5).
-
-    `sizes` are numbers of training problems; `learning_rates` has one rate per model.
-    """
+    """Finetuning against verification (Fig 5)."""
 
 
 SCALES = {"quick": QUICK_TEST}

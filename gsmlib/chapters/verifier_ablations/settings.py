@@ -12,15 +12,16 @@ from gsmlib.scales import QUICK_TEST
 class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
     """Level, objective and the two models' sizes (Fig 6).
 
-    Verifiers of Fig 6a and 6b are looked at `checkpoints` times during
-    `ablation_epochs` over the first `ablation_completions` of each problem. Fig 6c
-    crosses the two `models`, small then large, at the training-set `sizes`; with one
-    model there is no such figure.
+    Fig 6a and 6b are of one `model`. Fig 6c crosses the two `models`, small then large,
+    at the training-set `sizes`; with one model there is no such figure.
     """
 
     ablation_epochs: Count
+    """of the verifiers of Fig 6a and 6b"""
     ablation_completions: Count
+    """the first of each problem, which these verifiers learn from"""
     checkpoints: Count
+    """how often these verifiers are looked at while they are trained"""
 
     @model_validator(mode="after")
     def _two_models_at_most(self) -> Self:
