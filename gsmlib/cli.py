@@ -94,8 +94,15 @@ def prepare(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
 
 
 @app.command()
-def report(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
+def report(
+    scale: Scale = DEFAULT_SCALE,
+    ray: Ray = "",
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Then replace the pages in docs/report.")
+    ] = False,
+) -> None:
     """Run all notebooks; write them, the figures and one page to runs/<scale>/."""
+    from gsmlib.report.publish import publish as publish_pages
     from gsmlib.report.run import run_report  # not needed to redraw figures
 
     if ray:
@@ -103,6 +110,8 @@ def report(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
     outcomes = run_report(check_scale(scale))
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
+    if publish:
+        print(f"Published: {publish_pages(scale)}")
 
 
 @app.command()

@@ -77,7 +77,7 @@ def verdicts(rows: list[Row]) -> str:
 
 def notebooks(rows: list[Row]) -> str:
     """Return a table of the notebooks: question, figures, verdicts."""
-    lines = ["| notebook | question | figures | verdicts |", "|---|---|---|---|"]
+    lines = ["| notebook | as run | question | figures | verdicts |", "|---" * 5 + "|"]
     for chapter in CHAPTERS:
         link = f"[{chapter.name}]({notebook_link(chapter.name)})"
         shown = [
@@ -86,7 +86,9 @@ def notebooks(rows: list[Row]) -> str:
         ]
         judged = said_of(rows, [claim.id for claim in chapter.claims])
         judged = "all of them" if chapter.reads_others else judged or "no claim"
-        cells = (link, read_title(chapter.name), ", ".join(shown), judged)
+        page = f"docs/report/{chapter.name}"
+        run = f"[notebook]({page}.ipynb), [page]({page}.html)"
+        cells = (link, run, read_title(chapter.name), ", ".join(shown), judged)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

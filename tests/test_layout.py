@@ -29,7 +29,7 @@ ORDER = """
     chapters.shown chapters.study_settings chapters.shared chapters.*.settings
     chapters.*.grid chapters.*.verdicts chapters.*.figures chapters.* chapters
     chapters.ledger
-    report report.page report.execute report.run
+    report report.page report.execute report.run report.publish
     cli
 """.split()
 ROOT = project_root()

@@ -163,7 +163,8 @@ def test_runs_through_papermill(name, smoke_environment):
     images = [o for o in outputs if "image/png" in o.get("data", {})]
     assert len(images) == len(drawn) > 0, "every figure is seen under its cell, once"
     errors = [o.text for o in outputs if o.get("name") == "stderr"]
-    assert not errors, "no bar and no warning is left in the page"
+    left = [text for text in errors if "rows were cut at the maximum" not in text]
+    assert not left, "no bar is left in the page, and no warning but smoke's own"
     assert not any("<progress" in str(o.get("data", "")) for o in outputs)
 
 

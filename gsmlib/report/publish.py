@@ -1,0 +1,52 @@
+"""A scale's report as static pages of the repository, for who computes nothing.
+
+They stand in docs/report/, ready for GitHub Pages, and ask for nothing of the network;
+beside each page is the executed notebook, which GitHub shows by itself.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from gsmlib.chapters import CHAPTERS
+from gsmlib.chapters.export import figures_folder, run_folder
+from gsmlib.environment import project_root
+from gsmlib.files import write_file
+from gsmlib.records import SettingsError
+from gsmlib.report.page import FIGURES
+
+KINDS = ("png", "csv")  # of a figure's files; the others are in figures/
+LEFT_OUT = re.compile(r'\s*<a href="figures/\w+\.(pdf|svg)">[^<]*</a>')
+
+
+def pages_folder() -> Path:
+    """Return where the published pages stand."""
+    return project_root() / "docs" / "report"
+
+
+def publish(scale: str) -> Path:
+    """Replace the published pages by those of a scale's last report; return the first.
+
+    Raises SettingsError where that report is not complete.
+    """
+    source, target = run_folder(scale), pages_folder()
+    pages = [source / f"{name}.html" for name in ("index", *(c.name for c in CHAPTERS))]
+    missing = [page.name for page in pages if not page.is_file()]
+    if missing:
+        raise SettingsError(
+            f"The report at scale {scale} lacks {', '.join(missing)}; run "
+            f"`gsmlib report --scale {scale}` first."
+        )
+    shutil.rmtree(target, ignore_errors=True)
+    (target / FIGURES).mkdir(parents=True)
+    for page in pages:
+        text = LEFT_OUT.sub("", page.read_text(encoding="utf-8"))
+        write_file(target / page.name, text)
+        if page.stem != "index":
+            notebook = page.with_suffix(".ipynb").name
+            shutil.copy(source / notebook, target / notebook)
+    for kind in KINDS:
+        for file in figures_folder(scale).glob(f"*.{kind}"):
+            shutil.copy(file, target / FIGURES / file.name)
+    write_file(target / ".nojekyll", "")  # GitHub is to take the files as they are
+    return target / "index.html"

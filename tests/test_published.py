@@ -1,0 +1,68 @@
+"""The pages in docs/report: complete, and what figures/ and its ledger say."""
+
+import json
+import re
+
+import nbformat
+import pytest
+
+from gsmlib.chapters import CHAPTERS
+from gsmlib.environment import project_root
+from gsmlib.records import SettingsError
+from gsmlib.report import publish
+from gsmlib.report.page import FIGURES
+
+PAGES = publish.pages_folder()
+INDEX = (PAGES / "index.html").read_text(encoding="utf-8")
+SCALE = re.search(r"reproduced at scale (\w+)", INDEX)[1]
+REPORTED = project_root() / "figures" / SCALE
+
+
+def test_every_notebook_has_its_page_and_no_link_is_dead():
+    names = {f"{chapter.name}.html" for chapter in CHAPTERS} | {"index.html"}
+    assert {page.name for page in PAGES.glob("*.html")} == names
+    for page in PAGES.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        places = set(re.findall(r' id="([^"]+)"', text))
+        for link in re.findall(r'(?:href|src)="([^"]+)"', text):
+            if link.startswith(("https://", "data:", "mailto:")):
+                continue
+            file, _, place = link.partition("#")
+            assert not file or (PAGES / file).is_file(), (page.name, link)
+            assert file or place in places, (page.name, link)
+
+
+def test_figures_are_those_of_the_repository():
+    shown = {file.name for file in (PAGES / FIGURES).iterdir()}
+    there = {f.name for kind in publish.KINDS for f in REPORTED.glob(f"*.{kind}")}
+    assert shown == there
+    for name in shown:
+        assert (PAGES / FIGURES / name).read_bytes() == (REPORTED / name).read_bytes()
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_executed_notebooks_show_every_figure(chapter):
+    notebook = nbformat.read(PAGES / f"{chapter.name}.ipynb", as_version=4)
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    images = [o for o in outputs if "image/png" in o.get("data", {})]
+    there = [f for f in chapter.figures if (REPORTED / f"{f.name}.csv").is_file()]
+    assert len(images) == len(there)
+    assert not [o for o in outputs if o.get("name") == "stderr"]
+
+
+def test_verdicts_are_those_of_the_ledger():
+    for row in json.loads((REPORTED / "claims.json").read_text(encoding="utf-8")):
+        start = INDEX.index(f'<tr id="{row["id"]}">')
+        said = INDEX[start : INDEX.index("</tr>", start)]
+        assert f"</span> {row['verdict']}</span>" in said
+
+
+def test_pages_are_small():
+    assert sum(f.stat().st_size for f in PAGES.rglob("*") if f.is_file()) < 10e6
+
+
+def test_a_report_that_is_not_complete_is_not_published(monkeypatch, tmp_path):
+    monkeypatch.setattr(publish, "run_folder", lambda scale: tmp_path)
+    with pytest.raises(SettingsError, match="lacks index.html, 00_dataset.html"):
+        publish.publish("smoke")
+    assert (PAGES / "index.html").is_file()
