@@ -41,7 +41,9 @@ def test_every_claim_and_every_notebook_has_its_row():
     table = re.findall(r"^\| \[(C\d+)\]\(\S+\) \| .+ \| \*\*(.+)\*\* \|", README, re.M)
     assert table == [(row["id"], row["verdict"]) for row in ROWS]
     for chapter in CHAPTERS:
+        page = f"docs/report/{chapter.name}"
         row = f"[{chapter.name}](notebooks/{chapter.name}.ipynb) | "
+        row += f"[notebook]({page}.ipynb), [page]({page}.html) | "
         assert row + read_title(chapter.name) in README
 
 

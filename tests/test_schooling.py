@@ -27,6 +27,7 @@ def test_rows_are_the_passages_in_order_whatever_is_read_first():
     for index in (0, 30, 11, 12, 39):
         text = make_passage(schooling.TEXT_SEED, index).text
         assert tokenizer.decode(rows[index].tokens) == text + tokenizer.eos_token
+    assert len(list(rows)) == 40
 
 
 def test_a_run_learns_and_leaves_weights_and_their_record(tmp_path):

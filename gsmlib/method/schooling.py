@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from accelerate import Accelerator
 from transformers import PreTrainedTokenizerFast
 
@@ -57,6 +58,8 @@ class Passages(Sequence[Row]):
         return self.n
 
     def __getitem__(self, index: int) -> Row:
+        if not 0 <= index < self.n:
+            raise IndexError(f"There are {self.n} passages, not one of number {index}.")
         number, place = divmod(int(index), BLOCK)
         if number != self.number:
             self.number, self.block = number, self._make(number * BLOCK)
@@ -94,8 +97,7 @@ def pretrain(
     training.load_checkpoint(run, checkpoint)
     _take_steps(run, checkpoint)
     save_half(run.model, work / f"{name}.safetensors")
-    history = training.history_of(run)
-    record = describe(name, run.model, run.settings, history)
+    record = describe(name, run.model, run.settings, pd.DataFrame(run.history))
     record["texts"] = len(run.rows)
     record["minutes"] = round((time.time() - began) / 60, 1)
     (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -113,7 +113,7 @@ def train(
     if not run.accelerator.is_main_process:
         calls, checkpoint, progress = _Calls(None, None, []), None, False
     _take_steps(run, calls, checkpoint, save_every_seconds, progress)
-    return history_of(run)
+    return _history(run)
 
 
 def new_run(
@@ -280,8 +280,7 @@ def _random_numbers(seed: int, step: int, process: int) -> Iterator[None]:
         yield
 
 
-def history_of(run: Run) -> pd.DataFrame:
-    """A row for every step taken (see `train`)."""
+def _history(run: Run) -> pd.DataFrame:
     history = pd.DataFrame(run.history)
     history.attrs = _count_cut(run.rows)
     return history
@@ -301,7 +300,7 @@ class _Calls(NamedTuple):
         if epoch_due or share_due:
             run.model.eval()
         if epoch_due:
-            entries = history_of(run)
+            entries = _history(run)
             epoch = int(entries["epoch"].iloc[-1])
             means = entries.loc[entries["epoch"] == epoch].filter(like="loss").mean()
             self.on_epoch(epoch, means.to_dict())

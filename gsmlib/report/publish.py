@@ -8,6 +8,8 @@ import re
 import shutil
 from pathlib import Path
 
+import nbformat
+
 from gsmlib.chapters import CHAPTERS
 from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.environment import project_root
@@ -44,9 +46,18 @@ def publish(scale: str) -> Path:
         write_file(target / page.name, text)
         if page.stem != "index":
             notebook = page.with_suffix(".ipynb").name
-            shutil.copy(source / notebook, target / notebook)
+            write_file(target / notebook, _without_places(source / notebook))
     for kind in KINDS:
         for file in figures_folder(scale).glob(f"*.{kind}"):
             shutil.copy(file, target / FIGURES / file.name)
     write_file(target / ".nojekyll", "")  # GitHub is to take the files as they are
     return target / "index.html"
+
+
+def _without_places(path: Path) -> str:
+    """Return an executed notebook without notes of where and when it ran."""
+    notebook = nbformat.read(path, as_version=4)
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("papermill", None)
+        part.metadata.pop("execution", None)
+    return nbformat.writes(notebook) + "\n"

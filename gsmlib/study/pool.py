@@ -175,15 +175,14 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
     workers = min(count_workers(), len(needed))
     seconds = sum(task.seconds for task in needed.values())
     progress.say(_announce(tasks, needed, store))
-    if is_launched():
-        return  # all processes compute each stage together, where it is asked for
+    if not needed or is_launched():
+        return  # a launch's processes compute a stage together, where it is asked for
     began = time.monotonic()
     if workers < 2 or seconds < FEW_SECONDS:
         _work_off_here(needed, store)
     else:
         _work_off_in_processes(needed, store, workers)
-    if needed:
-        progress.say(f"Computed in {in_words(time.monotonic() - began)}.")
+    progress.say(f"Computed in {in_words(time.monotonic() - began)}.")
 
 
 def _announce(tasks: Sequence[Task], needed: dict[Spec, Task], store: Store) -> str:
