@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gsmlib import progress as bars
 from gsmlib.chapters import (
     CHAPTERS,
     calculator,
@@ -274,11 +275,39 @@ def test_several_processes_make_the_same_rows_as_one(prepared, store):
 def test_little_work_and_one_worker_start_no_processes(store, monkeypatch):
     monkeypatch.setattr(pool, "processes", lambda workers: pytest.fail("started"))
     monkeypatch.setenv("GSMLIB_WORKERS", "2")
-    prepare(last_stages("02_test_at_n", test_problems=1), store)
+    few = last_stages("02_test_at_n", test_problems=1)
+    prepare(few, store)
+    assert all(store.has(locate(spec)) for spec in few)
     monkeypatch.setattr(pool, "FEW_SECONDS", 0)
     monkeypatch.setenv("GSMLIB_WORKERS", "1")
     prepare(last_stages(), store)
-    assert not made(store)
+    assert all(store.has(locate(spec)) for spec in last_stages())
+
+
+def test_a_stage_that_fails_here_stops_what_rests_on_it_alone(
+    store, monkeypatch, capsys
+):
+    """In this process as in several: the others are computed, and one bar moves."""
+    specs, asked = last_stages(), []
+    tasks = pool.needed_tasks(list_tasks(specs, store))
+    first = next(iter(tasks))
+
+    def obtain(spec, store):
+        asked.append(spec)
+        bars.bar(10).update(5)
+        if spec == first:
+            raise ValueError("it is broken")
+
+    monkeypatch.setattr(pool, "obtain", obtain)
+    pool._work_off_here(tasks, store)
+    rests = {spec for spec in tasks if first in ancestors(spec)}
+    assert set(asked) == set(tasks) - rests and rests
+    assert "A stage failed: it is broken" in capsys.readouterr().out
+
+
+def ancestors(spec):
+    parents = set(locate(spec).parents)
+    return parents.union(*map(ancestors, parents))
 
 
 def submit_to(results):

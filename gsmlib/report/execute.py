@@ -21,6 +21,7 @@ from papermill.exceptions import PapermillExecutionError
 from gsmlib.files import write_file
 from gsmlib.report.page import Outcome, render
 
+START_SECONDS = 300  # that a kernel may take where the machine is busy
 # $$...$$ and $...$ as Jupyter reads them; code is passed over.
 FORMULA = re.compile(
     r"(?P<code>```.*?```|`[^`\n]*`)"
@@ -48,6 +49,7 @@ def execute(
             kernel_name="python3",
             extra_arguments=["--log-level=CRITICAL"],  # the kernel's own messages
             progress_bar=False,
+            start_timeout=START_SECONDS,
             stdout_file=None if quiet else sys.stdout,
             stderr_file=None if quiet else sys.stderr,
         )
