@@ -35,7 +35,7 @@ from gsmlib.study.stages import locate, work_of
 from gsmlib.study.store import Place, Store
 
 THREADS = "OMP_NUM_THREADS"
-FEW_SECONDS = 45  # less work than this is not worth starting processes for
+FEW_SECONDS = 20  # less work than this is not worth starting processes for
 WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
 
