@@ -46,7 +46,7 @@ def grid(settings):
 
 def table(settings, store):
     rows = []
-    for point in computed(grid(settings), store, "ends"):
+    for point in computed(grid(settings), store):
         solutions = sample(point.specs["greedy"], store)
         share = solutions["finished"].mean()
         rows.append(point.about | {"ended": share, "n_problems": len(solutions)})
