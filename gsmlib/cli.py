@@ -150,13 +150,18 @@ def redraw_figures(
         known = ", ".join(VENUES)
         raise SettingsError(f"There is no venue {venue!r}; there are {known}.")
     folder = folder or environment.project_root() / "figures"
-    found = {csv: chapters.find_figure(csv) for csv in sorted(folder.rglob("*.csv"))}
+    found = {csv: chapters.find_figure(csv) for csv in _tables_in(folder)}
     if not any(found.values()):
         raise SettingsError(f"There are no figures' CSVs in {folder}.")
     for csv, figure in found.items():
         if figure is not None:
             files = export.redraw(figure, csv, csv.parent / venue, venue)
             print(", ".join(path.name for path in files))
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Return the CSVs in a folder, and in the folders right below it."""
+    return sorted([*folder.glob("*.csv"), *folder.glob("*/*.csv")])
 
 
 @app.command()
@@ -233,6 +238,11 @@ def pretrain(
     from gsmlib.method import pretraining, schooling  # torch: not for figures alone
 
     folder, precision = cache_folder() / "pretrained", best_precision()
+    known = [*pretraining.RECIPES, *schooling.RECIPES]
+    if name not in known:
+        raise SettingsError(
+            f"No mini-GPT is named {name!r}; choose {', '.join(known)}."
+        )
     if name in schooling.RECIPES:
         record = schooling.pretrain(name, folder, precision=precision)
     else:

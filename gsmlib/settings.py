@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from gsmlib.environment import best_precision, describe_setup
 from gsmlib.records import Count, ModelName, Rate, Record, Seed, SettingsError
@@ -31,11 +31,20 @@ def split_text(value: Any) -> Any:
     return [value] if isinstance(value, int | float) else value
 
 
+def refuse_twice(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return values that all differ; one that stands twice would count twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value} stands there twice")
+    return values
+
+
 _LISTED = BeforeValidator(split_text), Field(min_length=1)
-Counts = Annotated[tuple[Count, ...], *_LISTED]
-Seeds = Annotated[tuple[Seed, ...], *_LISTED]
+_ONCE = AfterValidator(refuse_twice)
+Counts = Annotated[tuple[Count, ...], *_LISTED, _ONCE]
+Seeds = Annotated[tuple[Seed, ...], *_LISTED, _ONCE]
 Rates = Annotated[tuple[Rate, ...], *_LISTED]
-Models = Annotated[tuple[ModelName, ...], *_LISTED]
+Models = Annotated[tuple[ModelName, ...], *_LISTED, _ONCE]
 ScaleName = Annotated[str, Field(description=f"one of {', '.join(SCALES)}")]
 
 

@@ -259,7 +259,7 @@ def test_verdicts_on_the_place_of_a_peak_carry_its_limits():
     peak = c11(completions_table())
     assert peak[2:5] == (400, 200, 800)
     assert "peaks at 400 of 1,600 completions (200 to 800)" in peak.sentence
-    assert "falls by +5.0 points" in peak.sentence and "paper's" in peak.sentence
+    assert "falls by 5.0 points" in peak.sentence and "paper's" in peak.sentence
     rising = c11(completions_table(RISING))
     assert "nothing was drawn beyond" in rising.sentence
     voters = c12(voters_table())

@@ -144,6 +144,10 @@ def test_every_reference_solution_is_right(knobs):
         ("#### 43", "#### 23", "wrong question step", 3),
         ("\n#### 43", "", "wrong question step", 2),
         ("So Ada has", "Perhaps Ada has", "wrong expression", 0),
+        ("23 pears.", "23 plums.", "wrong expression", 1),
+        ("43>>43 pears", "43>>43 plums", "wrong question step", 2),
+        ("of 5 pears each", "of 5 plums each", "misquote", 0),
+        ("of 5 pears each", "of 05 pears each", "misquote", 0),
     ],
 )
 def test_the_first_error_is_named(old, new, error, line):
@@ -179,6 +183,10 @@ def test_another_phrasing_of_the_same_fact_is_no_misquote():
 def test_what_is_no_question_of_ours_is_refused():
     with pytest.raises(ValueError, match="No question of MiniGSM's second edition"):
         checker.read_question("Janet's ducks lay 16 eggs per day.")
+    with pytest.raises(ValueError, match="No question"):
+        checker.read_question(
+            "Ada has 3 more pears than Bob. How many pears does Ada have?"
+        )
 
 
 def test_a_wrong_answer_has_an_error_and_most_right_ones_none():
@@ -220,7 +228,8 @@ def test_marks_say_what_the_lines_are():
 def _holds(line, facts, known):
     """What the checker says of a line of work, its expression annotated."""
     annotated = re.sub(r"([0-9*/+-]+)=([0-9]+)", r"<<\1=\2>>\2", line)
-    told = checker.Told(facts, None, frozenset(facts))
+    (thing,) = checker._things(line)
+    told = checker.Told(facts, thing, None, frozenset(facts))
     return checker._check_line(told, known, annotated)
 
 
@@ -279,3 +288,31 @@ def test_answers_are_those_of_the_worlds():
             last,
             *re.findall(r"\d+", lines[-2]),
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (dict(steps=()), "steps is"),
+        (dict(kinds=("foo",)), "kinds is"),
+        (dict(kinds=("sum",)), "kinds is"),
+        (dict(phrasings=0), "phrasings is 0"),
+        (dict(decoys=(5, 2)), "decoys is"),
+        (dict(decoys=(30, 30)), "decoys is"),
+        (dict(roots=2), "roots is 2"),
+        (dict(names=99), "names is 99"),
+        (dict(largest=0), "was found in"),
+        (dict(steps=(0,) * 10 + (1,)), "was found in"),
+    ],
+)
+def test_knobs_that_no_problem_can_have_are_refused(change, sentence, monkeypatch):
+    monkeypatch.setattr(worlds, "TRIES", 50)
+    with pytest.raises(ValueError, match=sentence):
+        make_problem("train", 0, 0, Knobs(**change))
+
+
+def test_other_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="split is 'valid'"):
+        make_problem("valid", 0)
+    with pytest.raises(ValueError, match="people is"):
+        make_passage(1, 0, DEFAULT, TextKnobs(people=(2, 40)))

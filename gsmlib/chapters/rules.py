@@ -182,10 +182,13 @@ def require_learning(table: pd.DataFrame, best: float) -> None:
     require(int(table["n_problems"].max()), MIN_PROBLEMS, "test problems")
     if best < MIN_ACCURACY:
         share = f"{100 * MIN_ACCURACY:.0f} %"
-        raise NotTestable(f"no model solves {share} of the test problems")
+        raise NotTestable(f"the answers compared are right in less than {share}")
 
 
-def in_points(interval: Interval) -> str:
-    """Write a difference of accuracies in percentage points, with its limits."""
-    mean, low, high = (100 * number for number in interval)
-    return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
+def in_points(interval: Interval, sign: str = "+") -> str:
+    """Write a difference of accuracies in percentage points, with its limits.
+
+    sign: "-" where the words say the direction, so that only negative numbers have one.
+    """
+    mean, low, high = (round(100 * number, 1) + 0.0 for number in interval)  # no -0.0
+    return f"{mean:{sign}.1f} points ({low:{sign}.1f} to {high:{sign}.1f})"

@@ -9,12 +9,13 @@ from functools import cache
 from typing import NamedTuple
 
 from gsmlib.data import worlds
-from gsmlib.data.kinds import KINDS, LINES, QUESTIONS
+from gsmlib.data.kinds import KINDS, LINES, QUESTIONS, THINGS
 from gsmlib.data.worlds import Fact, Question
 
 SENTENCE_END = re.compile(r"(?<=\.) ")
 SLOTS = {"a": r"[A-Z]\w*", "b": r"[A-Z]\w*", "c": r"[A-Z]\w*", "t": r"[a-z]+"}
-SLOTS |= {"k": r"\d+", "m": r"\d+", "e": r".+", "v": r".+"}
+NUMBER = r"(?:0|[1-9][0-9]{0,5})"
+SLOTS |= {"k": NUMBER, "m": NUMBER, "e": r".+", "v": r".+"}
 ANNOTATION = re.compile(r"<<([^<>=]+)=([^<>]*)>>(.*)")
 # The checker's names of a first error; those of PLANNING are about what to do next.
 ERRORS = (
@@ -33,6 +34,7 @@ class Told(NamedTuple):
     """What a question tells, by person, and what it asks."""
 
     facts: dict[str, Fact]  # without values and expressions
+    thing: str
     asked: Question
     needed: frozenset[str]  # the people that the answer rests on
 
@@ -81,16 +83,24 @@ def read_question(question: str) -> Told:
         facts.append(fact)
         sentences.pop(0)
     asked = _read_asked(" ".join(sentences))
-    if asked is None or not facts:
-        raise ValueError(f"No question of MiniGSM's second edition: {question!r}")
+    things = _things(question)
     by_person = {fact.a: fact for fact in facts}
+    people = {name for fact in facts for name in (fact.b, fact.c) if name}
+    people.update(asked.people if asked else ("nobody asked about",))
+    if len(things) != 1 or not people <= set(by_person):
+        raise ValueError(f"No question of MiniGSM's second edition: {question!r}")
     needed, wanted = set(), list(asked.people)
     while wanted:
         name = wanted.pop()
         if name and name not in needed:
             needed.add(name)
             wanted += [by_person[name].b, by_person[name].c]
-    return Told(by_person, asked, frozenset(needed))
+    return Told(by_person, *things, asked, frozenset(needed))
+
+
+def _things(text: str) -> set[str]:
+    """All things that a text is about."""
+    return set(THINGS).intersection(re.findall("[a-z]+", text))
 
 
 def _read_asked(text: str) -> Question | None:
@@ -129,7 +139,7 @@ def _check_line(told: Told, known: dict[str, int], line: str) -> str:
         fact, rest = told.facts.get(person[0]), [line]
         if fact is None:
             return "unreadable"
-    elif fact != told.facts.get(fact.a):
+    elif fact != told.facts.get(fact.a) or _things(quote) - {told.thing}:
         return "misquote"
     if not {fact.b, fact.c} <= {"", *known}:
         return "not ready"
@@ -137,7 +147,8 @@ def _check_line(told: Told, known: dict[str, int], line: str) -> str:
         known.get(fact.b, 0), known.get(fact.c, 0), fact.k, fact.m
     )
     expected = [] if fact.kind == "count" else [(fact.a, expression, str(value))]
-    if [_read_worked(text) for text in rest] != expected:
+    right = [_read_worked(text) for text in rest] == expected
+    if not right or _things(line) - {told.thing}:
         return "wrong expression"
     if fact.a not in told.needed or fact.a in known:
         return "not needed"
@@ -178,7 +189,8 @@ def _check_ending(
         worked = match and ANNOTATION.fullmatch(match["v"])
         said = match and match.groupdict().get("a", people[0])
         right = (expression, str(value), str(value))
-        if not worked or worked.groups() != right or said != people[0]:
+        other = _things(lines[number]) - {told.thing}
+        if not worked or worked.groups() != right or said != people[0] or other:
             return Verdict("wrong question step", number)
         number += 1
     if lines[number:] != [f"#### {value}"]:

@@ -199,6 +199,10 @@ def make_passage(
     text: TextKnobs = DEFAULT,
 ) -> Passage:
     """Passage number `index` of the running text: a pure function of its arguments."""
+    worlds.check_knobs(knobs)
+    fewest, most = text.people
+    if not 1 <= fewest <= most <= knobs.names:
+        raise ValueError(f"people is {text.people!r}, of {knobs.names} names.")
     rng = random.Random(f"schoolwork/{seed}/{index}")
     facts = worlds.draw_facts(rng, rng.randint(*text.people), knobs)
     homework = Homework(rng, facts, knobs)

@@ -10,6 +10,7 @@ question decides its split, so none is shared. Nothing here is GSM8K.
 
 import random
 import zlib
+from functools import cache
 from typing import Literal, NamedTuple
 
 from gsmlib.data import Problem
@@ -19,6 +20,7 @@ Split = Literal["train", "dev", "test"]
 # A question belongs to the split in which crc32(question) % 4 lies.
 SPLITS: dict[str, tuple[int, ...]] = {"train": (0, 1), "dev": (2,), "test": (3,)}
 MOST_PEOPLE = 12
+TRIES = 10_000  # after which knobs count as impossible
 
 
 class Knobs(NamedTuple):
@@ -78,7 +80,7 @@ class World(NamedTuple):
 def _draw_fact(rng: random.Random, a: str, known: list[Fact], knobs: Knobs) -> Fact:
     """A fact about `a`: a relation to people known, or (a root) none."""
     root = not known or rng.random() < knobs.roots
-    while True:
+    for _ in range(TRIES):
         kind = rng.choice(knobs.kinds)
         people = KINDS[kind].people
         if (people == 0) != root or people > len(known):
@@ -90,6 +92,7 @@ def _draw_fact(rng: random.Random, a: str, known: list[Fact], knobs: Knobs) -> F
         if value is not None and 1 < value <= knobs.largest:
             names = (b.a if b else "", c.a if c else "")
             return Fact(a, kind, *names, k, m, value, expression)
+    raise ValueError(f"No fact was found in {TRIES} tries with these knobs.")
 
 
 def _draw_people(
@@ -134,7 +137,7 @@ def build_world(rng: random.Random, steps: int, knobs: Knobs) -> World:
     refers to leave again until as many are left as drawn.
     """
     decoys = rng.randint(*knobs.decoys)
-    while True:
+    for _ in range(TRIES):
         facts = draw_facts(rng, min(knobs.names, MOST_PEOPLE), knobs)
         for target in facts:
             needed = find_needed(facts, (target.a,))
@@ -142,6 +145,10 @@ def build_world(rng: random.Random, steps: int, knobs: Knobs) -> World:
                 others = [fact for fact in facts if fact not in needed]
                 _thin_out(rng, others, decoys)
                 return World(rng.choice(THINGS[: knobs.things]), needed, others)
+    raise ValueError(
+        f"No world with {steps} steps and {decoys} decoys was found in {TRIES} tries "
+        "with these knobs."
+    )
 
 
 def _thin_out(rng: random.Random, facts: list[Fact], n: int) -> None:
@@ -266,10 +273,37 @@ def _draw_problem(rng: random.Random, knobs: Knobs) -> Problem:
             return _write_problem(rng, world, question, knobs)
 
 
+@cache
+def check_knobs(knobs: Knobs) -> None:
+    """Raise ValueError, in one sentence, for knobs that no problem can have."""
+    fewest, most = knobs.decoys
+    right = {
+        "steps": sum(knobs.steps) > 0 and min(knobs.steps) >= 0,
+        "decoys": 0 <= fewest <= most < min(knobs.names, MOST_PEOPLE),
+        "roots": 0 <= knobs.roots <= 1,
+        "kinds": set(knobs.kinds) <= set(KINDS) and any(map(_is_root, knobs.kinds)),
+        "questions": knobs.questions and set(knobs.questions) <= set(QUESTIONS),
+        "phrasings": knobs.phrasings >= 1,
+        "names": 2 <= knobs.names <= len(NAMES),
+        "things": 1 <= knobs.things <= len(THINGS),
+    }
+    for name, fits in right.items():
+        if not fits:
+            value = getattr(knobs, name)
+            raise ValueError(f"{name} is {value!r}: no problem can have that.")
+
+
+def _is_root(kind: str) -> bool:
+    return KINDS[kind].people == 0
+
+
 def make_problem(
     split: Split, index: int, seed: int = 0, knobs: Knobs = DEFAULT
 ) -> Problem:
     """Problem number `index` of a split: a pure function of its arguments."""
+    check_knobs(knobs)
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
     attempt = 0
     while True:
         rng = random.Random(f"worlds/{seed}/{split}/{index}/{attempt}")

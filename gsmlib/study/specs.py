@@ -136,9 +136,10 @@ class SampleSpec(Spec):
 
     def describe(self) -> str:
         generator = self.generator
+        drawn = f"{self.n} completion" + "s" * (self.n > 1)
         return (
             f"{generator.model} ({generator.data.n_train} problems, epoch "
-            f"{self.epoch}): {self.n} completions of {self.n_problems} {self.split} "
+            f"{self.epoch}): {drawn} of each of {self.n_problems} {self.split} "
             f"problems, T {self.temperature:g}"
         )
 

@@ -52,8 +52,8 @@ def c3(table: pd.DataFrame) -> rules.Finding:
     early = peak <= rules.EARLY * last
     sentence = (
         f"test@{int(table['n'].max())} peaks at epoch {peak} of {last} and then falls "
-        f"by {in_points(fall)}; test@1 falls by {100 * greedy_fall:.1f} from its own "
-        f"peak"
+        f"by {in_points(fall, '-')}; test@1 falls by {100 * greedy_fall:.1f} from its "
+        f"own peak"
     )
     word = rules.decide(surely and early, fall.high < NEGLIGIBLE)
     return rules.Finding(word, fall, sentence, f"a fall of {AT_LEAST}")

@@ -32,7 +32,7 @@ def c11(table: pd.DataFrame) -> rules.Finding:
     never_rises = all(rises[n].high < NEGLIGIBLE for n in rises if n > first)
     never_falls = all(falls[n].high < NEGLIGIBLE for n in falls if n < last)
     far = last >= rules.BEYOND * paper.BEST_COMPLETIONS
-    after = f"from there to the end it falls by {in_points(fall)}"
+    after = f"from there to the end it falls by {in_points(fall, '-')}"
     if peak.mean == last:
         after = "nothing was drawn beyond"
     sentence = (
@@ -70,6 +70,8 @@ def c12(table: pd.DataFrame) -> rules.Finding:
     useless = all(gain.high < NEGLIGIBLE for k, gain in gains.items() if 1 < k <= most)
     bests = table.drop_duplicates("n").sort_values("n")
     places = ", ".join(f"{row.peak:,.0f} of {row.n:,}" for row in bests.itertuples())
+    if (bests["peak"] == bests["n"]).all():
+        places = f"all of them, of {bests['n'].min():,} to {last:,}"
     sentence = (
         f"the best number of voters is {places}; of {last:,} ({best.low:,.0f} to "
         f"{best.high:,.0f} voters) it gains {in_points(gain)} over the best-scored "
