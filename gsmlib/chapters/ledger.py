@@ -198,7 +198,7 @@ def _number(unit: str, number: float | None) -> str:
     if number is None:
         return "no limit"
     if unit == "points":
-        return f"{100 * number:+.1f}"
+        return f"{round(100 * number, 1) + 0.0:+.1f}"  # no -0.0
     if unit == "ratio" and number < 10:
         return f"{number:.2f}"
     if number < 1e6:
