@@ -47,7 +47,7 @@ class PageBar(tqdm):
 
         self.html = HTML
         self.place = display(HTML(""), display_id=True)
-        super().__init__(*arguments, file=io.StringIO(), ncols=10, **look)
+        super().__init__(*arguments, file=io.StringIO(), **look)
 
     def display(self, *_: Any, **__: Any) -> bool:
         """Replace what the page shows."""

@@ -278,7 +278,7 @@ class _Progress:
         left = "{percentage:3.0f} % done, {elapsed} so far, {remaining} left: {desc}"
         total = sum(stage.seconds for stage in needed.values())
         # a log, unlike a terminal, keeps every line: one in half a minute is enough
-        pause = 1 if sys.stderr.isatty() else 30
+        pause = 1 if sys.stderr.isatty() or progress.in_jupyter() else 30
         look = dict(bar_format=left, smoothing=0, mininterval=pause, maxinterval=pause)
         look |= dict(miniters=0)  # the clock goes on when a stage takes longer
         self.bar = progress.bar(total, **look)

@@ -340,7 +340,7 @@ MISTAKES = [
         CLI, "an option without its value", command("report", "--scale"), ("--scale",)
     ),
     Mistake(CLI, "no notebook", command("run"), ("notebook",)),
-    Mistake(CLI, "a notebook's number alone", command("run", "02"), ("'02'", N2)),
+    Mistake(CLI, "a number of no notebook", command("run", "99"), ("'99'", N2)),
     Mistake(
         CLI, "a misspelt setting", command("run", N2, "-p", "epoch", "3"), ("'epoch'",)
     ),
