@@ -102,7 +102,6 @@ def report(
     ] = False,
 ) -> None:
     """Run all notebooks; write them, the figures and one page to runs/<scale>/."""
-    from gsmlib.report.publish import publish as publish_pages
     from gsmlib.report.run import run_report  # not needed to redraw figures
 
     if ray:
@@ -111,6 +110,8 @@ def report(
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
     if publish:
+        from gsmlib.report.publish import publish as publish_pages
+
         print(f"Published: {publish_pages(scale)}")
 
 

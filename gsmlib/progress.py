@@ -27,7 +27,7 @@ class Share:
     def update(self, n: float = 1) -> None:
         """Count `n` more as done."""
         self.n += n
-        self.report(self.n / max(1, self.total))
+        self.report(min(1.0, self.n / max(1, self.total)))
 
     def set_postfix(self, **_: Any) -> None:
         """Nothing: there is no place for it."""

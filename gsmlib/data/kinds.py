@@ -10,15 +10,9 @@ phrasing of one kind, and says how the quantity of `{a}` follows from the others
 from collections.abc import Callable
 from typing import NamedTuple
 
-NAMES = (
-    "Ada Ben Cara Dan Eva Finn Gina Hugo Iris Jack Kim Leo Mia Noah Olga Paul Quinn "
-    "Rosa Sam Tina Uma Vera Will Xena Yara Zoe Amir Bella Carl Dora Emil Flora"
-).split()
-THINGS = (
-    "apples plums candles shells stamps marbles books pencils coins cards stickers "
-    "beads buttons cookies muffins pears ribbons stones tickets balloons eggs badges "
-    "crayons acorns"
-).split()
+from gsmlib.data.grammar import NAMES, THINGS
+
+__all__ = ["KINDS", "LINES", "NAMES", "QUESTIONS", "THINGS", "Asked", "Kind"]
 
 
 class Kind(NamedTuple):

@@ -120,10 +120,16 @@ def pretrain(
         pad_token=tokenizer.pad_token_id,
         checkpoint=work / f"{name}.resume",
     )
-    save_half(lm.model, work / f"{name}.safetensors")
-    record = describe(name, lm.model, settings, history)
-    record["texts"], record["minutes"] = len(rows), round((time.time() - began) / 60, 1)
-    (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    record = describe(name, lm.model, settings, history) | {"texts": len(rows)}
+    return leave(lm.model, record, work, began)
+
+
+def leave(model: nn.Module, record: dict, work: Path, began: float) -> dict:
+    """Write weights and record of a run that `began` then; return the record."""
+    record = record | {"minutes": round((time.time() - began) / 60, 1)}
+    file = work / f"{record['model']}.safetensors"
+    save_half(model, file)
+    file.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 

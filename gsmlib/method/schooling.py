@@ -6,7 +6,6 @@ by side, with the step as one CUDA graph; `gsmlib pretrain` takes the same steps
 the loop that finetunes (the same text, order, rates and sums, in another float order).
 """
 
-import json
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -23,7 +22,7 @@ from gsmlib.data.schoolwork import make_passage
 from gsmlib.method import training
 from gsmlib.method.batching import Row
 from gsmlib.method.models import POSITIONS, keep_freed_memory, new_mini_gpt
-from gsmlib.method.pretraining import describe, save_half
+from gsmlib.method.pretraining import COMMON, describe, leave
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.tokenizer import load_tokenizer
 
@@ -96,12 +95,10 @@ def pretrain(
     checkpoint = work / f"{name}.resume"
     training.load_checkpoint(run, checkpoint)
     _take_steps(run, checkpoint)
-    save_half(run.model, work / f"{name}.safetensors")
     record = describe(name, run.model, run.settings, pd.DataFrame(run.history))
-    record["texts"] = len(run.rows)
-    record["minutes"] = round((time.time() - began) / 60, 1)
-    (work / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    return record
+    del record["settings"]["batch_tokens"]  # a step is so many passages instead
+    record["settings"] |= {"steps": len(run.plan), "passages_a_step": PASSAGES}
+    return leave(run.model, record | {"texts": len(run.rows)}, work, began)
 
 
 def _new_run(
@@ -109,10 +106,8 @@ def _new_run(
 ) -> Schooling:
     tokenizer = load_tokenizer()
     settings = TrainSettings(
-        epochs=1,
+        **COMMON,
         learning_rate=rate,
-        warmup=0.03,
-        weight_decay=0.01,
         precision=precision,
         optimizer="muon",
         seed=seed,

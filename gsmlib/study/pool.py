@@ -147,11 +147,17 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _count_workers_for(needed: dict[Spec, Task]) -> int:
+    """Return how many processes compute these stages; little work is not shared out."""
+    little = sum(task.seconds for task in needed.values()) < FEW_SECONDS
+    return 1 if little else min(count_workers(), len(needed))
+
+
 def describe_work(needed: dict[Spec, Task]) -> str:
     """Return how many stages are to be computed here, and about how long that takes."""
     if not needed:
         return "nothing to compute"
-    workers = min(count_workers(), len(needed))
+    workers = _count_workers_for(needed)
     seconds = sum(task.seconds for task in needed.values()) / workers
     stages, processes = f"{len(needed)} stage", f"{workers} process"
     stages += "s" * (len(needed) > 1)
@@ -172,13 +178,13 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
     needed = needed_tasks(tasks)
     for model in {task.work.model for task in needed.values()}:
         check_model(model)
-    workers = min(count_workers(), len(needed))
-    seconds = sum(task.seconds for task in needed.values())
+    if is_launched():
+        return  # its processes compute each stage together, where it is asked for
     progress.say(_announce(tasks, needed, store))
-    if not needed or is_launched():
-        return  # a launch's processes compute a stage together, where it is asked for
-    began = time.monotonic()
-    if workers < 2 or seconds < FEW_SECONDS:
+    if not needed:
+        return
+    began, workers = time.monotonic(), _count_workers_for(needed)
+    if workers < 2:
         _work_off_here(needed, store)
     else:
         _work_off_in_processes(needed, store, workers)
