@@ -1,7 +1,8 @@
 """Final answers: take them out of a solution's text and compare them.
 
 The paper compares answers as strings, so that `18.0` is not `18`; readers complained.
-Here numbers are compared by default, and the paper's way is a switch.
+Here numbers are compared by default, and the paper's way is a switch. A number is read
+whole or not at all: `3/4` is not 3, and of `18 or 19` nothing is taken.
 """
 
 import re
@@ -12,8 +13,17 @@ INVALID = "[invalid]"
 MAX_DIGITS = 100  # an answer longer than this is noise of a model, not a number
 
 _PAPER_ANSWER = re.compile(r"#### (-?[0-9.,]+)")
-_ANSWER = re.compile(r"#### (-?\$?-?[0-9.,]+)")
-_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+_AROUND = r"* \t\r$\u00a2-\u00a5\u20a0-\u20cf"  # stars, spaces, signs of currencies
+_MINUS = "-\u2212\u2013"  # a hyphen, a minus, a dash
+_BEFORE = rf"[{_AROUND}]*(?P<sign>[{_MINUS}+]?)[{_AROUND}]*"
+_ANSWER = re.compile(rf"#### ({_BEFORE}[0-9.,].*)")
+# a thousands comma has three digits behind it: `1,00` and `1,2` are no numbers
+DIGITS = r"(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
+_DECIMAL = rf"(?:{DIGITS}(?:\.[0-9]+)?|\.[0-9]+)"
+_NUMBER = re.compile(
+    rf"{_BEFORE}(?:(?P<whole>{DIGITS}) (?=[0-9]+/))?"  # the 3 of `3 1/2`
+    rf"(?P<top>{_DECIMAL})(?: ?/ ?(?P<bottom>{_DECIMAL}))?[{_AROUND}.]*"
+)
 
 
 def extract_answer(solution: str) -> str:
@@ -27,12 +37,22 @@ def extract_answer(solution: str) -> str:
 
 
 def to_number(answer: str) -> Fraction | None:
-    """Read `18.0`, `1,000`, `$29.00`, `10.`, `.5` or `-5` exactly; else None."""
-    text = answer.strip().replace(",", "").replace("$", "")
-    if len(text) > MAX_DIGITS or not _NUMBER.fullmatch(text):
+    """Read a text that is one number exactly; anything else is None.
+
+    Dropped: stars (Markdown) and currency signs around it, full stops behind it, commas
+    between thousands. Beside `18.0`, `.5` and `-5` (also with a Unicode minus) a
+    fraction is read as its value, `3/4` and `3 1/2`. None, for example: `18 or 19`,
+    `18 dollars`, `18%`, `1,00`, `1e3`, `1/0`, other digits than 0 to 9.
+    """
+    text = answer.strip()
+    match = _NUMBER.fullmatch(text) if len(text) <= MAX_DIGITS else None
+    if match is None:
         return None
-    whole, _, decimals = text.partition(".")
-    return Fraction(int(whole + decimals), 10 ** len(decimals))
+    parts = (match["whole"] or "0", match["top"], match["bottom"] or "1")
+    whole, top, bottom = (Fraction(part.replace(",", "")) for part in parts)
+    if bottom == 0:
+        return None
+    return (whole + top / bottom) * (-1 if match["sign"] in tuple(_MINUS) else 1)
 
 
 def is_correct(
@@ -43,8 +63,8 @@ def is_correct(
     """Whether a solution ends in the reference's answer; only the answers count.
 
     Both are whole solution texts with a `####` line. "string" is the paper's test,
-    "number" takes `18.0` for `18` and also reads `#### $18`. A solution without an
-    answer is wrong. Raises ValueError when the reference has no answer.
+    "number" takes `18.0` for `18` and reads what `to_number` does, `#### $18` too. A
+    solution without an answer is wrong. Raises ValueError when the reference has none.
     """
     if compare not in ("number", "string"):
         raise ValueError(f"compare must be 'number' or 'string', not {compare!r}.")
@@ -58,11 +78,14 @@ def is_correct(
 def final_number(solution: str) -> str:
     """Return the answer in one canonical spelling (`18.0` -> `18`), or INVALID.
 
-    Equal answers have equal texts, so this is the key for voting.
+    It is all that stands on the first line whose `#### ` begins a number. Equal answers
+    have equal texts (`1/3` where decimals never end): this is the key for voting.
     """
     match = _ANSWER.search(solution)
     value = to_number(match.group(1)) if match else None
-    return INVALID if value is None else format_number(value)
+    if value is None:
+        return INVALID
+    return str(value) if decimal_places(value) is None else format_number(value)
 
 
 def format_number(value: Fraction) -> str:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from gsmlib.data import Problem
-from gsmlib.method.answers import decimal_places, format_number
+from gsmlib.method.answers import DIGITS, decimal_places, format_number
 
 MAX_LENGTH = 200  # characters of an expression; GSM8K's longest annotation has 36
 MAX_DEPTH = 20  # nested parentheses
@@ -18,8 +18,8 @@ MAX_SIZE = 10**24  # of every numerator and denominator on the way
 MAX_PLACES = 12  # decimals written out; longer ones are rounded
 ROUNDED_PLACES = 3  # the most decimals of any value in GSM8K's annotations
 
-_TOKEN = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+|//|[-+*/()]")
-_EXPRESSION = re.compile(r"[0-9+*/(). -]*[0-9][0-9+*/(). -]*")
+_TOKEN = re.compile(rf"{DIGITS}\.?[0-9]*|\.[0-9]+|//|[-+*/()]")
+_EXPRESSION = re.compile(r"[0-9+*/()., -]*[0-9][0-9+*/()., -]*")
 _ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
 
 
@@ -53,10 +53,11 @@ class _Refused(ValueError):
 def evaluate(expression: str) -> Fraction | None:
     """Return the exact value of an arithmetic expression, or None when refused.
 
-    Refused: anything but digits, decimals, + - * / ( ), signs before a factor and
-    spaces; division by zero; an expression over MAX_LENGTH, MAX_DEPTH or MAX_SIZE.
-    `//` counts as `/` where the result is whole, as in GSM8K's two uses (`**` and the
-    rest of Python are refused). Never raises.
+    Refused: anything but digits, decimals, thousands commas, + - * / ( ), signs before
+    a factor and spaces; division by zero; an expression over MAX_LENGTH, MAX_DEPTH or
+    MAX_SIZE. The released calculator drops every comma; `1,00` and `1,2`, which are no
+    numbers, are refused here. `//` counts as `/` where the result is whole, as in
+    GSM8K's two uses (`**` and the rest of Python are refused). Never raises.
     """
     if len(expression) > MAX_LENGTH or not _EXPRESSION.fullmatch(expression):
         return None
@@ -103,7 +104,7 @@ def _read_factor(tokens: list[str], depth: int) -> Fraction:
         return sign * value
     if not token or token[0] not in "0123456789.":
         raise _Refused("a number is missing")
-    whole, _, decimals = token.partition(".")
+    whole, _, decimals = token.replace(",", "").partition(".")
     return _bounded(Fraction(sign * int(whole + decimals), 10 ** len(decimals)))
 
 
