@@ -82,6 +82,25 @@ def settings(notebook: Notebook, scale: Scale = DEFAULT_SCALE) -> None:
         print(f"{name:{name_width}}  {values[name]:{width}}  {meaning}".rstrip())
 
 
+@app.command(name="data")
+def check_data(
+    file: Annotated[str, typer.Argument(help="A file or folder of your own problems.")],
+) -> None:
+    """Check problems of your own: rows, train and test part, lengths, every fault."""
+    from gsmlib.data.own import read_own
+    from gsmlib.method.inspection import describe, find_faults
+
+    own = read_own(file)
+    print(describe(own))
+    faults = [*own.faults, *find_faults(own.name)]
+    for fault in sorted(faults, key=lambda fault: fault.place):
+        print(f"{fault.row}: {fault.what}" + f" ({fault.detail})" * bool(fault.detail))
+    if faults:
+        print(f"{len(faults):,} faults; `-p dataset` takes it when there are none.")
+        raise typer.Exit(1)
+    print(f"No faults: use it with -p dataset '{file}'")
+
+
 @app.command()
 def prepare(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
     """Compute all that a report needs, and run no notebook."""

@@ -8,7 +8,6 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["fp32", "bf16"]
-Dataset = Literal["minigsm", "gsm8k"]
 ModelName = Annotated[str, Field(min_length=1)]
 
 

@@ -181,5 +181,5 @@ def _sentence(error: ValidationError) -> str:
     what = first["msg"].removeprefix("Value error, ")
     if not where:
         return what[0].upper() + what[1:] + "."
-    what = what[0].lower() + what[1:]
+    what = what[0].lower() + what[1:].removesuffix(".")
     return f"{where} = {first['input']!r} is refused: {what}."

@@ -4,6 +4,7 @@ Specs: a `Base` is finetuned, samples completions of the training problems, from
 verifier is trained, which scores completions of the test problems.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from gsmlib.chapters.study_settings import (
     StudySettings,
     VerifierSettings,
 )
+from gsmlib.data import count_problems
 from gsmlib.method import metrics, selection
 from gsmlib.method.answers import final_number
 from gsmlib.method.recipe import TrainSettings
@@ -75,7 +77,7 @@ def finetuned(
         data=specs.DataSpec(
             dataset=settings.dataset,
             n_train=base.n_train,
-            n_test=TEST_LOSS_PROBLEMS,
+            n_test=_test_loss_problems(settings.dataset),
             seed=base.seed,
         ),
         training=TrainSettings(
@@ -89,6 +91,11 @@ def finetuned(
         keep_epochs=tuple(range(1, epochs + 1)) if keep_all else (epochs,),
         max_length=settings.max_length,
     )
+
+
+def _test_loss_problems(dataset: str) -> int:
+    """How many test problems the test loss is of: all, where there are only a few."""
+    return min(TEST_LOSS_PROBLEMS, count_problems(dataset).get("test", math.inf))
 
 
 def answers(

@@ -11,7 +11,7 @@ from pandas.io.formats.style import Styler
 
 from gsmlib import paper
 from gsmlib.chapters.rules import WORDS, Verdict
-from gsmlib.chapters.style import DATASETS
+from gsmlib.data import call
 from gsmlib.records import Record
 
 LONGEST = 60  # letters of a text in a table's cell
@@ -95,7 +95,7 @@ def _about(settings: Record) -> str:
     """The scale, and of settings that have them the data set and the seeds."""
     parts = [f"scale {settings.scale}"]
     if dataset := getattr(settings, "dataset", None):
-        parts.append(DATASETS[dataset])
+        parts.append(call(dataset))
     if seeds := getattr(settings, "seeds", ()):
         parts.append(count(len(seeds), "seed"))
     return ", ".join(parts)

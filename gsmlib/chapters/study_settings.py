@@ -4,9 +4,15 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from gsmlib.data import check_problem_counts
-from gsmlib.records import Count, Dataset, ModelName, Precision, Rate, Record
+from gsmlib.data import call, count_problems
+from gsmlib.data.own import Dataset
+from gsmlib.method.inspection import check_rows
+from gsmlib.records import Count, ModelName, Precision, Rate, Record
 from gsmlib.settings import Counts, Models, Rates, ScaleName, Seeds
+
+# The settings that ask for so many problems, and the split that these are of.
+ASKED = dict.fromkeys(["n_train", "sizes", "pretraining_texts"], "train")
+ASKED |= {"test_problems": "test"}
 
 
 class StudySettings(Record):
@@ -14,7 +20,7 @@ class StudySettings(Record):
 
     scale: ScaleName
     dataset: Dataset
-    """minigsm or gsm8k"""
+    """minigsm, gsm8k, or a file or folder of your own problems"""
     epochs: Count
     """of finetuning"""
     batch_tokens: Count
@@ -34,8 +40,20 @@ class StudySettings(Record):
 
     @model_validator(mode="after")
     def _enough_problems(self) -> Self:
-        sizes = [getattr(self, "n_train", 1), *getattr(self, "sizes", ())]
-        check_problem_counts(self.dataset, max(sizes), self.test_problems)
+        check_rows(self.dataset)
+        there, asked, remedy = count_problems(self.dataset), [], []
+        for name, split in ASKED.items():
+            value = getattr(self, name, 0)
+            most = max(value) if isinstance(value, tuple) else value
+            if most > there.get(split, most):
+                asked.append(f"{name} asks for {most}")
+                remedy.append(f"{name} {there[split]}")
+        if asked:
+            raise ValueError(
+                f"{call(self.dataset)} has {there['train']} training and "
+                f"{there['test']} test problems, but {', '.join(asked)}; give at "
+                f"most -p {' -p '.join(remedy)}"
+            )
         return self
 
 

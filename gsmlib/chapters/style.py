@@ -26,6 +26,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
 from tueplots import figsizes, fontsizes
 
+from gsmlib.data import call
+
 COLUMN_WIDTH = 3.3  # inches, one column of the paper
 BLACK, GREEN, YELLOW = "#000000", "#009E73", "#F0E442"
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#767676"
@@ -110,7 +112,6 @@ styled = _in_style()  # as a decorator: each call gets the style, none leaks it
 
 SOLVED = "problems solved (%)"
 APART = 1.05  # the factor by which neighbouring curves are moved apart
-DATASETS = {"minigsm": "MiniGSM", "gsm8k": "GSM8K"}
 
 
 class Line(NamedTuple):
@@ -283,7 +284,7 @@ def measured_on(table: pd.DataFrame) -> str:
     """
     if not {"dataset", "n_problems"} <= set(table):
         return ""
-    where = f"{DATASETS[table['dataset'].iloc[0]]}, {_span(table['n_problems'])} test"
+    where = f"{call(table['dataset'].iloc[0])}, {_span(table['n_problems'])} test"
     parts = []
     by = "parameters" if "parameters" in table else "model"
     if "model" in table:

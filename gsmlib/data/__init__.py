@@ -1,11 +1,12 @@
-"""Problems to train and test on: GSM8K as released, or our own MiniGSM."""
+"""Problems to train and test on: GSM8K as released, our MiniGSM, or a user's own."""
 
 import hashlib
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
 
-# How many problems there are to draw from; MiniGSM makes as many as one asks for.
+NAMES = {"minigsm": "MiniGSM", "gsm8k": "GSM8K"}
 GSM8K_PROBLEMS = {"train": TRAIN_PROBLEMS, "test": TEST_PROBLEMS}
 DEV_PROBLEMS = 500  # held out of GSM8K's training set, which has no dev set
 
@@ -17,43 +18,64 @@ class Problem(NamedTuple):
     solution: str
 
 
+def call(dataset: str) -> str:
+    """Return what a data set is called: MiniGSM, GSM8K, or a file's or folder's name.
+
+    >>> call("minigsm"), call("/data/my.jsonl#1a2b3c4d5e6f")
+    ('MiniGSM', 'my.jsonl')
+    """
+    return NAMES.get(dataset) or Path(dataset.rpartition("#")[0] or dataset).name
+
+
 def load_problems(
-    dataset: Literal["minigsm", "gsm8k"],
-    split: Literal["train", "dev", "test"],
-    n: int,
-    seed: int = 0,
+    dataset: str, split: Literal["train", "dev", "test"], n: int, seed: int = 0
 ) -> list[Problem]:
     """Return `n` problems in a seeded order; fewer problems are a prefix of more.
 
-    GSM8K's dev problems are 500 training problems, the same for every seed. They come
-    last in every order of the training set: up to 6,973 training problems leave them
-    out, the full 7,473 take them in. Raises ValueError when there are not `n`.
+    dataset: minigsm, gsm8k, or a file or folder of one's own (`own`). GSM8K's dev
+    problems are 500 training problems, the same for every seed. They come last in every
+    order of the training set: up to 6,973 training problems leave them out, the full
+    7,473 take them in. So it is with one's own, a tenth of the training problems.
+    Raises ValueError when there are not `n`.
     """
-    # Imported here because both modules build the Problem defined above.
-    from gsmlib.data import gsm8k, minigsm
+    # Imported here because these modules build the Problem defined above.
+    from gsmlib.data import minigsm
 
-    if dataset not in ("minigsm", "gsm8k"):
-        raise ValueError(f"dataset must be 'minigsm' or 'gsm8k', not {dataset!r}.")
     if split not in ("train", "dev", "test"):
         raise ValueError(f"split must be 'train', 'dev' or 'test', not {split!r}.")
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}.")
     if dataset == "minigsm":
         return minigsm.make_problems(split, n, seed)
-    problems = gsm8k.load_gsm8k("test" if split == "test" else "train")
-    order = _order(split, len(problems), seed)
+    problems = _load_part(dataset, "test" if split == "test" else "train")
+    order = _order(split, len(problems), _count_dev(dataset, len(problems)), seed)
     if n > len(order):
-        raise ValueError(f"GSM8K's {split} split has {len(order)} problems, not {n}.")
+        has = f"{call(dataset)}'s {split} split has {len(order)} problems"
+        raise ValueError(f"{has}, not {n}.")
     return [problems[index] for index in order[:n]]
 
 
-def _order(split: str, size: int, seed: int) -> list[int]:
+def _load_part(dataset: str, part: Literal["train", "test"]) -> list[Problem]:
+    from gsmlib.data import gsm8k, own
+
+    if dataset == "gsm8k":
+        return gsm8k.load_gsm8k(part)
+    read = own.read_own(dataset)
+    own.require_sound(read)
+    return [row.problem for row in read.rows[part]]
+
+
+def _order(split: str, size: int, n_dev: int, seed: int) -> list[int]:
     if split == "test":
         return _shuffled(range(size), f"test {seed}")
     everyone = _shuffled(range(size), "dev")  # the same for every seed
-    train, dev = everyone[:-DEV_PROBLEMS], everyone[-DEV_PROBLEMS:]
+    train, dev = everyone[: size - n_dev], everyone[size - n_dev :]
     dev = _shuffled(dev, f"dev {seed}")
     return dev if split == "dev" else _shuffled(train, f"train {seed}") + dev
+
+
+def _count_dev(dataset: str, size: int) -> int:
+    return DEV_PROBLEMS if dataset == "gsm8k" else min(DEV_PROBLEMS, size // 10)
 
 
 def _shuffled(indices: range | list[int], key: str) -> list[int]:
@@ -63,12 +85,23 @@ def _shuffled(indices: range | list[int], key: str) -> list[int]:
     )
 
 
-def check_problem_counts(dataset: str, n_train: int, n_test: int) -> None:
-    """Raise ValueError when GSM8K has fewer problems than asked for."""
+def count_problems(dataset: str) -> dict[str, int]:
+    """Return how many problems each split has; nothing for MiniGSM, which makes them.
+
+    GSM8K's are known without its files.
+    """
+    if dataset == "minigsm":
+        return {}
+    counts = GSM8K_PROBLEMS
     if dataset != "gsm8k":
-        return
-    for split, asked in (("train", n_train), ("test", n_test)):
-        if asked > GSM8K_PROBLEMS[split]:
+        counts = {part: len(_load_part(dataset, part)) for part in ("train", "test")}
+    return counts | {"dev": _count_dev(dataset, counts["train"])}
+
+
+def check_problem_counts(dataset: str, **asked: int) -> None:
+    """Raise ValueError where a split (train, dev, test) has fewer than asked for."""
+    for split, most in count_problems(dataset).items():
+        if asked.get(split, 0) > most:
             raise ValueError(
-                f"{asked} {split} problems asked for, GSM8K has {GSM8K_PROBLEMS[split]}"
+                f"{asked[split]} {split} problems asked for, {call(dataset)} has {most}"
             )

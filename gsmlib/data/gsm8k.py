@@ -4,7 +4,6 @@ The folder is GSM8K_DIR; without it, files come from the public repository's pin
 commit into the cache. Their bytes are checked against known sums in both cases.
 """
 
-import codecs
 import hashlib
 import http.client
 import json
@@ -12,6 +11,7 @@ import os
 import re
 import urllib.request
 from pathlib import Path
+from shlex import quote
 from typing import Literal, NamedTuple
 from urllib.error import URLError
 
@@ -19,6 +19,7 @@ import pandas as pd
 
 from gsmlib import progress
 from gsmlib.data import Problem
+from gsmlib.data.own import other_format, parse_json
 from gsmlib.environment import cache_folder
 from gsmlib.files import write_file
 
@@ -110,8 +111,12 @@ def _load_rows(name: str) -> list[dict]:
     """Read a released file out of GSM8K_DIR or the cache, downloading it if need be."""
     folder = os.environ.get("GSM8K_DIR")
     if folder:
-        remedy = f"copy it from {SOURCE}/{name}, or unset GSM8K_DIR to download it"
         path = Path(folder).expanduser() / name
+        remedy = f"copy it from {SOURCE}/{name}, or unset GSM8K_DIR to download it"
+        if FILES[name].keys == _PROBLEM_KEYS:
+            remedy += (
+                f"; for problems of your own: -p dataset {quote(str(path.parent))}"
+            )
         return _parse(name, _read(path, remedy), str(path), remedy)
     path = cache_folder() / "gsm8k" / name
     if path.exists():
@@ -136,35 +141,33 @@ def _read(path: Path, remedy: str) -> bytes:
 
 
 def _parse(name: str, data: bytes, where: str, remedy: str) -> list[dict]:
-    """Turn a file's bytes into rows; broken lines are named before sums are compared.
+    """Turn a file's bytes, which must be the released ones, into rows.
 
     `where` and `remedy` begin and end the message.
     """
     expected = FILES[name]
-    if data.startswith(codecs.BOM_UTF8):
-        raise ValueError(f"{where} begins with a byte order mark; {remedy}.")
-    lines = data.removesuffix(b"\n").split(b"\n")
+    if _digest(data, expected.digest) != expected.digest:
+        raise ValueError(f"{where}{_explain_difference(data, expected)}; {remedy}.")
+    return [json.loads(line) for line in data.removesuffix(b"\n").split(b"\n")]
+
+
+def _explain_difference(data: bytes, expected: DataFile) -> str:
+    """Say why a file is not the released one: its format, its lines, or its bytes."""
+    if form := other_format(data):
+        return f" is not the released file: it is {form}"
     rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        fault = _fault(row, expected.keys)
-        if fault:
-            raise ValueError(f"{where}: line {number} {fault}; {remedy}.")
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
+        row = parse_json(line)
+        if fault := _fault(row, expected.keys):
+            return f": line {number} {fault}"
         rows.append(row)
     if len(rows) != expected.rows:
-        counts = f"{len(rows):,} rows where the release has {expected.rows:,}"
-        raise ValueError(f"{where} has {counts}; {remedy}.")
-    if _digest(data, expected.digest) != expected.digest:
-        difference = f"differs from the released file ({expected.digest})"
-        difference += _explain_difference(data, rows)
-        raise ValueError(f"{where} {difference}; {remedy}.")
-    return rows
+        return f" has {len(rows):,} rows where the release has {expected.rows:,}"
+    differs = f" differs from the released file ({expected.digest})"
+    return differs + _explain_bytes(data, rows)
 
 
-def _explain_difference(data: bytes, rows: list[dict]) -> str:
+def _explain_bytes(data: bytes, rows: list[dict]) -> str:
     """Say what an editor or a merge may have done to a file, or nothing."""
     if b"\r\n" in data:
         return ": its lines end in CRLF, as on Windows"

@@ -61,7 +61,7 @@ def pretrain_work(spec: specs.PretrainSpec) -> Work:
 
 def finetune_work(spec: specs.FinetuneSpec) -> Work:
     """Return what a finetuning has to do."""
-    tokens = spec.data.n_train * spec.training.epochs * sum(TOKENS[spec.data.dataset])
+    tokens = spec.data.n_train * spec.training.epochs * sum(_tokens(spec.data.dataset))
     return Work("train", spec.model, tokens, models=len(spec.keep_epochs))
 
 
@@ -73,7 +73,7 @@ def sample_work(spec: specs.SampleSpec) -> Work:
 
 def verifier_work(spec: specs.VerifierSpec) -> Work:
     """Return what a verifier's training has to do."""
-    question, solution = TOKENS[spec.completions.generator.data.dataset]
+    question, solution = _tokens(spec.completions.generator.data.dataset)
     each = spec.per_problem or spec.completions.n
     once = 2 * question + solution  # of a group: its question, its language row
     tokens = solution + once / min(spec.training.group_size, each)
@@ -88,8 +88,13 @@ def score_work(spec: specs.ScoreSpec) -> Work:
 
 def _read(completions: specs.SampleSpec) -> float:
     """Tokens of completions and, once each, of their questions."""
-    question, solution = TOKENS[completions.generator.data.dataset]
+    question, solution = _tokens(completions.generator.data.dataset)
     return completions.n_problems * (completions.n * solution + question)
+
+
+def _tokens(dataset: str) -> tuple[int, int]:
+    """Mean tokens of a question and of a solution; one's own count as GSM8K's."""
+    return TOKENS.get(dataset, TOKENS["gsm8k"])
 
 
 def in_words(seconds: float) -> str:

@@ -8,9 +8,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gsmlib.data import check_problem_counts
+from gsmlib.data import call, check_problem_counts
+from gsmlib.data.own import Dataset
 from gsmlib.method.recipe import TrainSettings
-from gsmlib.records import Count, Dataset, ModelName, Precision, Record, Seed
+from gsmlib.records import Count, ModelName, Precision, Record, Seed
 
 
 class Spec(Record):
@@ -44,14 +45,14 @@ class DataSpec(Spec):
     answers_only: bool = False
 
     def check(self) -> None:
-        check_problem_counts(self.dataset, self.n_train, self.n_test)
+        check_problem_counts(self.dataset, train=self.n_train, test=self.n_test)
 
 
 class PretrainSpec(Spec):
     """Additional pretraining of a model on `n_texts` of running text (section 5.2).
 
-    The text is MiniGSM's, or GSM8K's training problems without annotations. It goes
-    before finetuning with dropout, for which the model was not pretrained.
+    The text is MiniGSM's, or of other data the training problems without annotations.
+    It goes before finetuning with dropout, for which the model was not pretrained.
     """
 
     model: ModelName
@@ -60,7 +61,7 @@ class PretrainSpec(Spec):
     training: TrainSettings
 
     def check(self) -> None:
-        check_problem_counts(self.dataset, self.n_texts, 1)
+        check_problem_counts(self.dataset, train=self.n_texts)
 
     def describe(self) -> str:
         rate = self.training.dropout
@@ -95,7 +96,7 @@ class FinetuneSpec(Spec):
     def describe(self) -> str:
         data, training = self.data, self.training
         return (
-            f"{self.model} on {data.n_train} {data.dataset} problems, "
+            f"{self.model} on {data.n_train} {call(data.dataset)} problems, "
             f"{training.epochs} epochs, seed {training.seed}"
         )
 
@@ -131,8 +132,9 @@ class SampleSpec(Spec):
             raise ValueError(
                 f"{self.n_problems} training problems asked for, {drawn} were drawn"
             )
-        if self.split == "test":
-            check_problem_counts(self.generator.data.dataset, 1, self.n_problems)
+        if self.split != "train":
+            dataset = self.generator.data.dataset
+            check_problem_counts(dataset, **{self.split: self.n_problems})
 
     def describe(self) -> str:
         generator = self.generator

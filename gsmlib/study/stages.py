@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gsmlib.data import Problem, load_problems
+from gsmlib.data import NAMES, Problem, load_problems
 from gsmlib.files import file_sha256
 from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
 from gsmlib.records import Record
@@ -71,8 +71,8 @@ def identity(spec: Record, stage: str = "") -> dict[str, Any]:
 
     A field that has its default is left out, so that a new one changes no key. The
     default is the one of the stage's version (defaults.json): a changed one is another
-    setting. What a name stands for counts too: local weights and MiniGSM's problems are
-    fingerprinted, so a changed file is never mistaken for its predecessor.
+    setting. What a name stands for counts too: local weights, MiniGSM's problems and
+    a user's are fingerprinted, so a changed file is never taken for its predecessor.
     """
     row = STAGES.get(type(spec))
     stage = row.name if row else stage
@@ -86,9 +86,9 @@ def identity(spec: Record, stage: str = "") -> dict[str, Any]:
             )
     if isinstance(spec, FinetuneSpec | specs.PretrainSpec):
         values["weights"] = weights_fingerprint(spec.model)
-    if isinstance(spec, DataSpec | specs.PretrainSpec) and spec.dataset == "minigsm":
+    if isinstance(spec, DataSpec | specs.PretrainSpec):
         seed = spec.seed if isinstance(spec, DataSpec) else spec.training.seed
-        values["problems"] = problems_fingerprint(seed)
+        values |= _problems_identity(spec.dataset, seed)
     return values | ({"stage": row.name, "version": row.version} if row else {})
 
 
@@ -101,6 +101,15 @@ def weights_fingerprint(model: str) -> str:
     files += sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
     sums = [file_sha256(path) for path in files if path.is_file()]
     return hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
+
+
+def _problems_identity(dataset: str, seed: int) -> dict[str, str]:
+    """Say which problems a data set has; of one's own, wherever their file lies."""
+    if dataset == "minigsm":
+        return {"problems": problems_fingerprint(seed)}
+    if dataset in NAMES:
+        return {}
+    return {"dataset": "own", "problems": dataset.rpartition("#")[2]}
 
 
 @cache

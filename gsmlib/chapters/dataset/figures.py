@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from gsmlib.chapters import style
 from gsmlib.chapters.style import Line
 from gsmlib.chapters.textpage import Lines, Span, break_lines, write_page
+from gsmlib.data import call
 from gsmlib.method.calculator import find_annotations
 
 LETTERS = 11  # of an axis title to the inch
@@ -21,7 +22,7 @@ def fig1(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 1: example problems; table: dataset, question, solution."""
     lines: Lines = []
     for row in table.itertuples():
-        head = Span(f"{style.DATASETS[row.dataset]} problem: ", "head")
+        head = Span(f"{call(row.dataset)} problem: ", "head")
         lines += break_lines([head, Span(row.question)])
         lines += break_lines([Span("Solution: ", "head"), *_annotated(row.solution)])
         lines += [[]]
@@ -54,7 +55,7 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         for name, line in lines.items():
             rows = table[(table["quantity"] == quantity) & (table["dataset"] == name)]
             if len(rows):
-                look = dict(label=style.DATASETS[name], markersize=3) | line.look
+                look = dict(label=call(name), markersize=3) | line.look
                 at = rows["value"] + (0 if quantity == "steps" else 5)
                 panel.plot(at, 100 * rows["share"], **look)
         panel.set(xlabel=label, ylim=(0, None), xlim=(0, None))

@@ -7,8 +7,8 @@ import pandas as pd
 
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.style import DATASETS
 from gsmlib.chapters.verification.settings import VerificationSettings
+from gsmlib.data import call
 from gsmlib.method import metrics
 from gsmlib.study.pool import prepare
 from gsmlib.study.results import parameter_count, sample
@@ -83,7 +83,7 @@ def pipeline_boxes(settings: VerificationSettings) -> pd.DataFrame:
 
     Columns: id, column (0 or 1), row, title, feeds (ids, separated by spaces), detail.
     """
-    name = DATASETS[settings.dataset]
+    name = call(settings.dataset)
     completed = min(max(settings.sizes), settings.completed_problems)
     heat = settings.temperature
     details = {
