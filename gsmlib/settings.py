@@ -178,8 +178,8 @@ def _sentence(error: ValidationError) -> str:
     """The first complaint of pydantic as one sentence that names the setting."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
+    what = first["msg"].removeprefix("Value error, ").removesuffix(".")
     if not where:
         return what[0].upper() + what[1:] + "."
-    what = what[0].lower() + what[1:].removesuffix(".")
+    what = what[0].lower() + what[1:]
     return f"{where} = {first['input']!r} is refused: {what}."

@@ -15,6 +15,8 @@ from gsmlib import paper
 from gsmlib.chapters import export
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.rules import Verdict
+from gsmlib.data import NAMES
+from gsmlib.method.inspection import tell
 from gsmlib.records import Record
 from gsmlib.settings import Values, announce, resolve
 from gsmlib.study.specs import ScoreSpec, Spec
@@ -72,6 +74,8 @@ class Chapter(NamedTuple):
         """`resolve`, printed: versions, device, every value, and a trial's folder."""
         resolved = self.resolve(more, **parameters)
         announce(self.name, resolved)
+        if (dataset := getattr(resolved, "dataset", "minigsm")) not in NAMES:
+            print(tell(dataset))
         if changed := self.changed(resolved):
             folder = export.figures_folder(resolved.scale, changed)
             print(f"A trial ({', '.join(changed)} changed): its figures go to {folder}")

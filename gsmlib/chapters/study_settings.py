@@ -50,7 +50,7 @@ class StudySettings(Record):
                 remedy.append(f"{name} {there[split]}")
         if asked:
             raise ValueError(
-                f"{call(self.dataset)} has {there['train']} training and "
+                f"dataset {call(self.dataset)} has {there['train']} training and "
                 f"{there['test']} test problems, but {', '.join(asked)}; give at "
                 f"most -p {' -p '.join(remedy)}"
             )

@@ -114,9 +114,8 @@ def _load_rows(name: str) -> list[dict]:
         path = Path(folder).expanduser() / name
         remedy = f"copy it from {SOURCE}/{name}, or unset GSM8K_DIR to download it"
         if FILES[name].keys == _PROBLEM_KEYS:
-            remedy += (
-                f"; for problems of your own: -p dataset {quote(str(path.parent))}"
-            )
+            own = quote(str(path.parent))
+            remedy += f", or give -p dataset {own} if its problems are your own"
         return _parse(name, _read(path, remedy), str(path), remedy)
     path = cache_folder() / "gsm8k" / name
     if path.exists():

@@ -109,9 +109,9 @@ def _read_now(dataset: str) -> Own:
         kept = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in stamps)
         return _read_files(path, files, kept)
     except FileNotFoundError:
-        known = " nor ".join(NAMES)
+        known = " and ".join(NAMES)
         raise SettingsError(
-            f"dataset {dataset!r} is neither {known}, and there is no file {path}."
+            f"no dataset has this name ({known} have one), and there is no file {path}."
         ) from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}).") from None

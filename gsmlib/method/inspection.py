@@ -30,6 +30,13 @@ def check_rows(dataset: str) -> None:
         require_sound(read_own(dataset), find_faults(read_own(dataset).name))
 
 
+def tell(dataset: str) -> str:
+    """Say how many problems of one's own there are, and how they are divided."""
+    own = read_own(dataset)
+    train, test = (len(rows) for rows in own.rows.values())
+    return f"{own.path}: {train:,} problems to train, {test:,} to test: {own.divided}"
+
+
 def describe(own: Own) -> str:
     """Return how train and test are told apart, and a table of what they hold.
 
