@@ -1,5 +1,6 @@
 """GSM8K's loader: the right rows, and one clear sentence for everything else."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -150,6 +151,27 @@ def test_a_broken_file_is_named(folder, release, data, fault):
     message = message_of(ValueError, load_gsm8k, "test")
     assert fault in message and str(path) in message
     assert gsm8k.SOURCE in message and "unset GSM8K_DIR" in message
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (gzip.compress(as_lines(NATALIA)), "it is gzipped"),
+        (as_lines(NATALIA).decode().encode("utf-16"), "it is text in UTF-16"),
+        (as_lines(NATALIA).decode().encode("utf-8-sig"), "a byte order mark"),
+        (json.dumps([NATALIA], indent=1).encode(), "it is one JSON list"),
+        (b"PAR1 and so on", "it is parquet"),
+        (as_lines(NATALIA).replace(b"\n", b"\r\n"), "lines end in CRLF"),
+    ],
+)
+def test_problems_of_ones_own_are_not_called_gsm8k(folder, release, data, what):
+    (folder / "train.jsonl").write_bytes(data)
+    release("train.jsonl", as_lines(NATALIA))
+    message = message_of(ValueError, load_gsm8k, "train")
+    assert what in message and f"-p dataset {folder}" in message
+    (folder / "train.jsonl").unlink()
+    message = message_of(FileNotFoundError, load_gsm8k, "train")
+    assert f"-p dataset {folder}" in message
 
 
 def test_unknown_names():

@@ -194,7 +194,10 @@ def _read_files(
     faults: list[Fault] = []
     parts: dict[str, list[Row]] = {}
     for part, file in files:
-        for place, values in read_rows(file):
+        found = list(read_rows(file))
+        if not found:
+            raise SettingsError(f"{file} has no rows; {FORMATS}.")
+        for place, values in found:
             name = f"{file.name} {place}" if part else place
             if fault := _find_fault(values):
                 faults.append(Fault(fault, name))
@@ -311,9 +314,9 @@ def _json_rows(text: str, file: Path) -> Iterator[tuple[str, Any]]:
         raise SettingsError(f"{file} is a Git LFS pointer: `git lfs pull` fetches it.")
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows = [(f"line {number}", parse_json(line)) for number, line in lines]
-    if not any(isinstance(row, dict) for _, row in rows):
-        began = f": it begins with {lines[0][1].strip()[:40]!r}" if lines else ""
-        raise SettingsError(f"{file} has no rows{began}; {FORMATS}.")
+    if lines and not any(isinstance(row, dict) for _, row in rows):
+        began = repr(lines[0][1].strip()[:40])
+        raise SettingsError(f"{file} has no rows, it begins with {began}; {FORMATS}.")
     yield from rows
 
 
