@@ -284,7 +284,8 @@ def measured_on(table: pd.DataFrame) -> str:
     """
     if not {"dataset", "n_problems"} <= set(table):
         return ""
-    where = f"{call(table['dataset'].iloc[0])}, {_span(table['n_problems'])} test"
+    name = call(table["dataset"].iloc[0]).replace("$", r"\$")  # no formula
+    where = f"{name}, {_span(table['n_problems'])} test"
     parts = []
     by = "parameters" if "parameters" in table else "model"
     if "model" in table:

@@ -120,22 +120,26 @@ def _read_now(dataset: str) -> Own:
 def require_sound(own: Own, faults: Sequence[Fault] = ()) -> None:
     """Raise SettingsError, in one sentence, where rows have these faults or their own.
 
-    It names all kinds of faults, and of each the first rows.
+    It names all kinds of faults, and of each the first rows. So for an empty part.
     """
     by_kind: dict[str, list[Fault]] = {}
     for fault in [*own.faults, *faults]:
         by_kind.setdefault(fault.what, []).append(fault)
-    if not by_kind:
-        return
+    empty = [part for part in PARTS if not own.rows[part]]
+    if empty and not by_kind:
+        raise SettingsError(
+            f"{own.path} has no {empty[0]} problem: to train and to test it takes two."
+        )
     said = []
     for what, found in by_kind.items():
         rows = [f.row + f" ({f.detail})" * bool(f.detail) for f in found[:SHOWN]]
         more = [f"{len(found) - SHOWN:,} more"] * (len(found) > SHOWN)
         said.append(f"{what}: {', '.join([*rows, *more])}")
-    raise SettingsError(
-        f"{own.path} has rows that cannot be used: {'; '.join(said)}; mend them or "
-        f"leave them out (`gsmlib data` lists all of them)."
-    )
+    if said:
+        raise SettingsError(
+            f"{own.path} has rows that cannot be used: {'; '.join(said)}; mend them or "
+            "leave them out (`gsmlib data` lists all of them)."
+        )
 
 
 # ---------------------------------------------------------------------- files and parts
@@ -357,6 +361,6 @@ def _find_repeats(rows: list[Row]) -> Iterator[Fault]:
     """Find questions that stand twice: a test would ask what was learnt."""
     seen: dict[str, str] = {}
     for problem, name in rows:
-        first = seen.setdefault(" ".join(problem.question.split()), name)
+        first = seen.setdefault(" ".join(problem.question.casefold().split()), name)
         if first != name:
             yield Fault("a question that stands twice", name, f"as in {first}")

@@ -8,8 +8,9 @@ import pandas as pd
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.verification.settings import VerificationSettings
-from gsmlib.data import call
+from gsmlib.data import call, count_problems
 from gsmlib.method import metrics
+from gsmlib.records import SettingsError
 from gsmlib.study.pool import prepare
 from gsmlib.study.results import parameter_count, sample
 from gsmlib.study.specs import SampleSpec, ScoreSpec
@@ -110,6 +111,7 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     training set and the first seed. Columns: quantity, value, low and high (95 % over
     problems) and the goal that was set beforehand.
     """
+    _check_dev_problems(settings)
     specs = smallest, largest, scored = _regime_specs(settings)
     prepare(specs, store)
     spec = scored.completions
@@ -132,6 +134,20 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     ]
     pooled = metrics.pooled_auc(scores, correct)
     return pd.DataFrame([*rows, {"quantity": "pooled AUC", "value": pooled}])
+
+
+def _check_dev_problems(settings: VerificationSettings) -> None:
+    """Refuse more problems than there are beside each other to train and to develop."""
+    counts = count_problems(settings.dataset)
+    if not counts:
+        return
+    dev, train = counts["dev"], counts["train"] - counts["dev"]
+    if settings.test_problems > dev or max(settings.sizes) > train:
+        raise SettingsError(
+            f"Dataset {call(settings.dataset)} has {dev} development problems beside "
+            f"{train} to train on; give at most -p test_problems {dev} -p sizes "
+            f"{train}."
+        )
 
 
 def _regime_specs(
