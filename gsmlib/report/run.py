@@ -13,7 +13,6 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 
 from gsmlib.chapters import CHAPTERS, find, resolve
@@ -21,9 +20,8 @@ from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
 from gsmlib.records import SettingsError
-from gsmlib.report.execute import execute
+from gsmlib.report.execute import execute, read_notebook, shown_parameters
 from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
-from gsmlib.settings import PARAMETER
 from gsmlib.study import pool
 from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, in_words
 from gsmlib.study.pool import (
@@ -48,14 +46,6 @@ def notebook_path(notebook: str) -> Path:
     if not path.is_file():
         raise SettingsError(f"{path} does not exist; run this in a checkout of gsmlib.")
     return path
-
-
-def shown_parameters(path: Path) -> list[str]:
-    """Return the names in a notebook's parameters cell (the first tagged one)."""
-    for cell in nbformat.read(path, 4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            return PARAMETER.findall(cell.source)
-    raise SettingsError(f"{path.name} has no cell tagged parameters.")
 
 
 def notebook_parameters(
@@ -217,25 +207,24 @@ def run_notebooks(chapters: Sequence[Chapter], scale: str) -> list[Outcome]:
     One by one are also those that a died process leaves, and at the end those that read
     what the others exported.
     """
-    parameters = {c.name: notebook_parameters(c.name, scale, {}) for c in chapters}
     names = [c.name for c in chapters if not c.reads_others]
     workers = min(pool.count_workers(), len(names))
-    ended = _execute_together(workers, names, scale, parameters) if workers > 1 else {}
+    ended = _execute_together(workers, names, scale) if workers > 1 else {}
     return [
         ended.get(name)
-        or _execute_aloud(name, scale, parameters[name], run_folder(scale))
+        or _execute_aloud(name, scale, {"scale": scale}, run_folder(scale))
         for name in [*names, *(c.name for c in chapters if c.reads_others)]
     ]
 
 
 def _execute_together(
-    workers: int, names: list[str], scale: str, parameters: dict[str, dict[str, Any]]
+    workers: int, names: list[str], scale: str
 ) -> dict[str, Outcome]:
     """Execute notebooks by several processes; return how those that ended did."""
     folder, ended = run_folder(scale), {}
     with pool.processes(workers, NEW_PROCESS) as executor:
         running = [
-            executor.submit(execute, notebook_path(name), folder, parameters[name])
+            executor.submit(execute, notebook_path(name), folder, {"scale": scale})
             for name in names
         ]
         for future in as_completed(running):
@@ -269,8 +258,11 @@ def _costs_by_notebook(
 
 
 def read_title(notebook: str) -> str:
-    """Return a notebook's first heading, its question."""
-    cells = nbformat.read(notebook_path(notebook), 4).cells
+    """Return a notebook's first heading, its question; its name where it has none."""
+    try:
+        cells = read_notebook(notebook_path(notebook)).cells
+    except (OSError, ValueError):  # said where it is executed
+        return notebook
     source = "\n".join(cell.source for cell in cells)
     title = re.search(r"^# (.+)$", source, re.MULTILINE)
     return title[1] if title else notebook
