@@ -26,18 +26,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def in_words(error: OSError, path: Path | None = None, setting: str = "") -> str:
+def in_words(
+    error: OSError, path: Path | None = None, setting: str = "", use: str = "used"
+) -> str:
     """Return an error of the file system as a sentence: where, why, the remedy.
 
     path: where it was, if the error does not say; setting: the variable that says where
-    such files go.
+    such files go; use: what cannot be done there.
     """
     where = error.filename or path
     if error.strerror is None or error.errno not in REMEDIES or where is None:
         return str(error)  # a sentence already, or not of the file system
     remedy = REMEDIES[error.errno]
     remedy += f", or set {setting} to another folder" if setting else ""
-    return f"{where} cannot be used ({error.strerror}); {remedy}."
+    return f"{where} cannot be {use} ({error.strerror}); {remedy}."
 
 
 def check_folder(folder: Path, setting: str) -> None:
@@ -48,7 +50,7 @@ def check_folder(folder: Path, setting: str) -> None:
         number = errno.EACCES
     if number:
         error = OSError(number, os.strerror(number), str(there))
-        raise OSError(in_words(error, setting=setting))
+        raise OSError(in_words(error, setting=setting, use="written"))
 
 
 def write_file(path: Path, data: str | bytes, setting: str = "") -> None:
@@ -63,8 +65,8 @@ def write_file(path: Path, data: str | bytes, setting: str = "") -> None:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
         part.replace(path)
     except OSError as error:
-        about = OSError(error.errno, error.strerror or str(error), str(path))
-        refused = OSError(in_words(about, path, setting))
+        about = OSError(error.errno, error.strerror, str(path))  # not the part's name
+        refused = OSError(in_words(about, setting=setting, use="written"))
         refused.errno = error.errno  # the store tells full from read-only by it
         raise refused from None
     finally:

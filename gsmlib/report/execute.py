@@ -138,8 +138,9 @@ def write_notebook(path: Path, title: str) -> Path:
         'alt="Figure drawn by the code above"',
     )
     values = {"title": title, "source": path.name, "body": Markup(body)}
-    write_file(path.with_suffix(".html"), render("notebook.html", values))
-    return path.with_suffix(".html")
+    page = path.with_suffix(".html")
+    write_file(page, render("notebook.html", values), "GSMLIB_RUNS")
+    return page
 
 
 def _take_formulas(notebook: nbformat.NotebookNode) -> list[str]:

@@ -87,7 +87,7 @@ def write_index(
         "setup": describe_setup(),
         "written": datetime.now(UTC),
     }
-    write_file(folder / "index.html", render("index.html", values))
+    write_file(folder / "index.html", render("index.html", values), "GSMLIB_RUNS")
     return folder / "index.html"
 
 

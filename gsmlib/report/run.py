@@ -19,6 +19,7 @@ from gsmlib.chapters import CHAPTERS, find, resolve
 from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
+from gsmlib.files import check_folder
 from gsmlib.records import SettingsError
 from gsmlib.report.execute import execute, read_notebook, shown_parameters
 from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
@@ -77,8 +78,9 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     chapter = find(notebook)
     parameters = notebook_parameters(chapter.name, scale, given)
     settings = chapter.resolve(**{**given, "scale": scale})
+    changed = chapter.changed(settings)
+    folder = _check_places(scale, changed)
     prepare(chapter.stages(settings), Store())
-    folder = run_folder(scale, chapter.changed(settings))
     outcome = _execute_aloud(chapter.name, scale, parameters, folder)
     print((folder / f"{chapter.name}.html").resolve().as_uri())
     return outcome
@@ -100,6 +102,13 @@ def warn_of_cost(notebook: str, scale: str, given: dict[str, str]) -> str:
         f"{chapter.name} would compute for {in_words(left)} on one core, "
         f"{left / usual:,.0f} times as long as at scale {scale} ({in_words(usual)})"
     )
+
+
+def _check_places(scale: str, changed: dict[str, Any] | None = None) -> Path:
+    """Return the folder of a run; OSError where it or the figures cannot be written."""
+    check_folder(figures_folder(scale, changed), "GSMLIB_FIGURES")
+    check_folder(run_folder(scale, changed), "GSMLIB_RUNS")
+    return run_folder(scale, changed)
 
 
 def _execute_aloud(
@@ -124,6 +133,7 @@ def run_report(scale: str) -> list[Outcome]:
         raise SettingsError(
             f"There are no notebooks in {folder}; run this in a checkout of gsmlib."
         )
+    _check_places(scale)
     start, store = time.perf_counter(), Store()
     print(f"The report at scale {scale}: {len(there)} notebooks", flush=True)
     stages = _report_stages(scale, there)
