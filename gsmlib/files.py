@@ -43,7 +43,7 @@ def in_words(
 
 
 def check_folder(folder: Path, setting: str) -> None:
-    """Raise OSError, in one sentence, where a folder could not be made or written to."""
+    """Raise OSError, in a sentence, where a folder cannot be made or written to."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     number = 0 if there.is_dir() else errno.ENOTDIR
     if not number and not os.access(there, os.W_OK | os.X_OK):

@@ -68,7 +68,9 @@ def draw(figure: Figure, table: pd.DataFrame) -> Drawing:
 def run_folder(scale: str, changed: dict[str, Any] | None = None) -> Path:
     """Return where executed notebooks go: `runs/<scale>`, a folder for each trial.
 
-    GSMLIB_RUNS names another folder than the project's `runs`. changed: the settings of a trial that are not its scale's. They name its folder,
+    GSMLIB_RUNS names another folder than the project's `runs`.
+
+    changed: the settings of a trial that are not its scale's. They name its folder,
     such as `runs/trials/quick-epochs=3`; a name that is too long, or has letters that
     a file's may not have, is mended and ends in a digest of the whole.
     """

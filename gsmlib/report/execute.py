@@ -81,14 +81,14 @@ def _attempt(step: Callable[[], None], output: Path) -> str:
     except PapermillExecutionError as failure:
         return f"{failure.ename}: {failure.evalue}"
     except DeadKernelError:
-        return "its kernel died (was memory short?); what was computed is kept, " + AGAIN
+        return f"its kernel died (was memory short?); what it computed is kept, {AGAIN}"
     except OSError as failure:
         return in_words(failure, output, "GSMLIB_RUNS")
     except ValueError as failure:
         return str(failure)
     except Exception as failure:
         if isinstance(failure, RuntimeError) and "ernel" in str(failure):  # Jupyter's
-            return f"its kernel did not start ({failure}); is the machine busy? " + AGAIN
+            return f"its kernel did not start ({failure}, a busy machine?); {AGAIN}"
         return f"{type(failure).__name__}: {failure}"
     return ""
 

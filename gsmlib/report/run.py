@@ -106,9 +106,10 @@ def warn_of_cost(notebook: str, scale: str, given: dict[str, str]) -> str:
 
 def _check_places(scale: str, changed: dict[str, Any] | None = None) -> Path:
     """Return the folder of a run; OSError where it or the figures cannot be written."""
+    folder = run_folder(scale, changed)
+    check_folder(folder, "GSMLIB_RUNS (GSMLIB_FIGURES for figures)")
     check_folder(figures_folder(scale, changed), "GSMLIB_FIGURES")
-    check_folder(run_folder(scale, changed), "GSMLIB_RUNS")
-    return run_folder(scale, changed)
+    return folder
 
 
 def _execute_aloud(
