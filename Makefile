@@ -1,11 +1,37 @@
 # Two targets do everything: `make report` and `make test`. Both set up .venv first,
-# which needs Python >= 3.11 with venv and pip, and nothing else.
+# which needs Python 3.11 to 3.14 with venv and pip, and nothing else.
 
 PYTHON ?= python3
 SCALE ?= quick
 MINUTES ?= 60
 BIN := .venv/bin
 STAMP := .venv/installed
+export PIP_USER := no
+
+define CHECK
+import sys
+version = "%d.%d" % sys.version_info[:2]
+if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+    end = "3.11 to 3.14; install one and name it: make PYTHON=python3.11"
+    sys.exit("gsmlib: %s is Python %s, needed is " % (sys.executable, version) + end)
+try:
+    import ensurepip, venv
+    ensurepip.version()
+except (ImportError, AttributeError, OSError):
+    end = "install python%s-venv (or python3-venv) and run make again" % version
+    sys.exit("gsmlib: %s lacks venv and pip; " % sys.executable + end)
+endef
+export CHECK
+
+# A .venv is made anew if it was half made or moved, has lost its Python, or is of another
+# Python than the one that is asked for.
+ifneq ($(origin PYTHON),file)
+WANTED := $(or $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),none)
+endif
+SOUND := $(shell (grep -sF '$(CURDIR)/.venv' .venv/bin/activate && ls -d .venv/lib/python$(WANTED)* && $(BIN)/python -m pip --version) >/dev/null 2>&1 && echo yes)
+ifndef SOUND
+.PHONY: $(STAMP)
+endif
 
 .PHONY: report test torture versions readme lint format lock clean
 
@@ -36,15 +62,20 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("gsmlib needs Python 3.11 or later; set PYTHON=" if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@command -v $(PYTHON) >/dev/null || { echo "gsmlib: there is no $(PYTHON); install Python 3.11 to 3.14, or name one: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c "$$CHECK"
+	$(if $(SOUND),,$(PYTHON) -m venv --clear .venv || { echo "gsmlib: $(PYTHON) could not make .venv, see above; mend that and run make again"; exit 1; })
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
-# The versions of this .venv, torch's without the name of its build.
+# For every Python that is promised; keeps what versions it can. What torch brings for GPUs
+# is left to the torch that is installed: its build for CPUs needs none of it.
 lock: $(STAMP)
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11.0 --extra dev \
+		--no-header --no-annotate --output-file requirements.lock pyproject.toml
+	sed -i.old '/^\(cuda\|nvidia\|triton\)/d' requirements.lock && rm requirements.lock.old
 	touch $(STAMP)
 
 clean:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from gsmlib import chapters, environment
 from gsmlib.chapters import export
 from gsmlib.chapters.style import VENUES
 from gsmlib.environment import best_precision, cache_folder
+from gsmlib.files import in_words
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
 from gsmlib.settings import as_text, check_scale, parse_more
@@ -59,6 +61,7 @@ Version = Annotated[
 @app.callback()
 def _options(version: Version = False) -> None:
     """GSM8K's verifier paper, figure by figure; `gsmlib notebooks` lists its parts."""
+    environment.give_home()
 
 
 @app.command()
@@ -307,7 +310,9 @@ def _read_parameters(p: list[str]) -> dict[str, str]:
 
 def _sentence(error: Exception) -> str | None:
     """Return what to tell a user, or None where only a traceback can help."""
-    if isinstance(error, ValueError | OSError | StoreError):
+    if isinstance(error, OSError):
+        return in_words(error)
+    if isinstance(error, ValueError | StoreError):
         return str(error)
     # typer's own errors (a missing argument), whose classes it does not export
     usage = getattr(error, "format_message", None)
@@ -316,6 +321,9 @@ def _sentence(error: Exception) -> str | None:
 
 def main() -> None:
     """Run the command; an error is one sentence and exit code 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may know ASCII alone
     try:
         arguments = _join_parameters(sys.argv[1:]) or ["--help"]
         code = app(arguments, prog_name="gsmlib", standalone_mode=False)

@@ -1,8 +1,11 @@
 """Where this process runs: folders, devices, processes, versions, the checkout."""
 
+import atexit
 import os
 import platform
+import shutil
 import subprocess
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,42 @@ from gsmlib.records import Precision, SettingsError
 PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
 
+def folder_of(variable: str, usual: Path | str) -> Path:
+    """Return the folder that an environment variable names, `~` read, else the usual.
+
+    Raises SettingsError for a `~` where there is no home folder.
+    """
+    named = Path(os.environ.get(variable) or usual)
+    try:
+        return named.expanduser()
+    except RuntimeError:
+        raise SettingsError(
+            f"{named} has no meaning, as this user has no home folder; set {variable} "
+            "to a folder, or HOME."
+        ) from None
+
+
 def cache_folder() -> Path:
     """Where downloads and the store live: GSMLIB_CACHE, else ~/.cache/gsmlib."""
-    return Path(os.environ.get("GSMLIB_CACHE") or "~/.cache/gsmlib").expanduser()
+    return folder_of("GSMLIB_CACHE", "~/.cache/gsmlib")
+
+
+def give_home() -> None:
+    """Where the home folder is missing or cannot be written, let a temporary one serve.
+
+    Jupyter, IPython and matplotlib keep files of the moment there; what is computed
+    needs a cache that lasts. Raises SettingsError where there would be none.
+    """
+    home = Path(os.path.expanduser("~"))
+    if home.is_absolute() and os.access(home, os.W_OK):
+        return
+    cache_folder()
+    folder = tempfile.mkdtemp(prefix="gsmlib-home-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if not home.is_absolute():
+        os.environ["HOME"] = folder
+    for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"):
+        os.environ.setdefault(name, str(Path(folder) / name.lower()))
 
 
 def project_root() -> Path:

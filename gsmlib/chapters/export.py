@@ -19,7 +19,7 @@ from pandas.errors import EmptyDataError, ParserError
 
 from gsmlib import paper
 from gsmlib.chapters.style import OURS, VENUES, drawn_for, fit_page, new_drawing, styled
-from gsmlib.environment import project_root, provenance
+from gsmlib.environment import folder_of, project_root, provenance
 from gsmlib.files import write_file
 from gsmlib.records import Record
 from gsmlib.settings import as_text
@@ -68,11 +68,13 @@ def draw(figure: Figure, table: pd.DataFrame) -> Drawing:
 def run_folder(scale: str, changed: dict[str, Any] | None = None) -> Path:
     """Return where executed notebooks go: `runs/<scale>`, a folder for each trial.
 
+    GSMLIB_RUNS names another folder than the project's `runs`.
+
     changed: the settings of a trial that are not its scale's. They name its folder,
     such as `runs/trials/quick-epochs=3`; a name that is too long, or has letters that
     a file's may not have, is mended and ends in a digest of the whole.
     """
-    runs = project_root() / "runs"
+    runs = folder_of("GSMLIB_RUNS", project_root() / "runs")
     if not changed:
         return runs / scale
     told = [f"{name}={as_text(value)}" for name, value in changed.items()]
@@ -89,11 +91,10 @@ def figures_folder(scale: str, changed: dict[str, Any] | None = None) -> Path:
     By default `figures/<scale>` of the project. Those of smoke and of trials, whose
     settings have `changed`, are never reported: they go to their `run_folder`.
     """
-    if root := os.environ.get("GSMLIB_FIGURES"):
-        return Path(root) / scale
-    if changed or scale == "smoke":
+    usual = project_root() / "figures"
+    if not os.environ.get("GSMLIB_FIGURES") and (changed or scale == "smoke"):
         return run_folder(scale, changed) / "figures"
-    return project_root() / "figures" / scale
+    return folder_of("GSMLIB_FIGURES", usual) / scale
 
 
 def export(
@@ -116,7 +117,7 @@ def export(
     files = _save(drawing, folder, name)
     for suffix, text in (("csv", csv), ("json", about)):
         files.append(folder / f"{name}.{suffix}")
-        write_file(files[-1], text)
+        write_file(files[-1], text, "GSMLIB_FIGURES")
     return files
 
 
@@ -129,7 +130,7 @@ def _save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
         drawn = BytesIO()
         drawing.savefig(drawn, format=kind, dpi=300, metadata={changing: None})
         files.append(folder / f"{name}.{kind}")
-        write_file(files[-1], drawn.getvalue())
+        write_file(files[-1], drawn.getvalue(), "GSMLIB_FIGURES")
     return files
 
 

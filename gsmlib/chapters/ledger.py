@@ -89,7 +89,7 @@ def write_ledger(rows: list[dict[str, Any]], folder: Path) -> Path:
     """Write the ledger as claims.json beside the figures it was read from."""
     path = folder / LEDGER
     text = json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(path, text)
+    write_file(path, text, "GSMLIB_FIGURES")
     return path
 
 

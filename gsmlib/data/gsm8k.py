@@ -123,8 +123,7 @@ def _load_rows(name: str) -> list[dict]:
         return _parse(name, _read(path, remedy), str(path), remedy)
     data = _download(name)
     rows = _parse(name, data, f"The download of {name}", "run again")
-    remedy = "free some space there, or set GSMLIB_CACHE to another folder"
-    write_file(path, data, remedy)
+    write_file(path, data, "GSMLIB_CACHE")
     return rows
 
 

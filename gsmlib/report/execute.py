@@ -6,6 +6,7 @@ Formulas are MathML, which browsers draw without a script.
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
-from gsmlib.files import write_file
+from gsmlib.files import in_words, write_file
+from gsmlib.records import SettingsError
 from gsmlib.report.page import Outcome, render
+from gsmlib.settings import PARAMETER
 
-START_SECONDS = 300  # that a kernel may take where the machine is busy
+START_SECONDS = 600  # that a kernel may take where the machine is busy
+AGAIN = "run it again."
 # $$...$$ and $...$ as Jupyter reads them; code is passed over.
 FORMULA = re.compile(
     r"(?P<code>```.*?```|`[^`\n]*`)"
@@ -36,12 +40,16 @@ def execute(
 ) -> Outcome:
     """Execute a notebook into `folder`, with its page; `quiet` shows nothing meanwhile.
 
-    A cell's error is returned as a sentence, not raised.
+    Whatever goes wrong is returned as a sentence, not raised; a page from before goes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     notebook, output = path.stem, folder / path.name
-    start, error = time.perf_counter(), ""
-    try:
+    start = time.perf_counter()
+
+    def run() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (output, output.with_suffix(".html")):
+            old.unlink(missing_ok=True)
+        shown_parameters(path)
         papermill.execute_notebook(
             path,
             output,
@@ -53,29 +61,71 @@ def execute(
             stdout_file=None if quiet else sys.stdout,
             stderr_file=None if quiet else sys.stderr,
         )
+
+    def show() -> None:
+        write_notebook(output, title=notebook)
+        if not quiet:
+            print(read_conclusion(output))
+
+    error = _attempt(run, output)
+    if output.is_file():
+        error = error or _attempt(show, output)
+    ended = f"{notebook} failed: {error}" if error else ""
+    return Outcome(notebook, time.perf_counter() - start, ended)
+
+
+def _attempt(step: Callable[[], None], output: Path) -> str:
+    """Do a step; return why it failed, in a sentence, "" where it went well."""
+    try:
+        step()
     except PapermillExecutionError as failure:
-        error = f"{notebook} failed: {failure.ename}: {failure.evalue}"
+        return f"{failure.ename}: {failure.evalue}"
     except DeadKernelError:
-        error = (
-            f"{notebook} failed: its kernel died (was memory short?); what was "
-            "computed is kept, run it again."
-        )
-    write_notebook(output, title=notebook)
-    if not quiet:
-        print(read_conclusion(output))
-    return Outcome(notebook, time.perf_counter() - start, error)
+        return f"its kernel died (was memory short?); what it computed is kept, {AGAIN}"
+    except OSError as failure:
+        return in_words(failure, output, "GSMLIB_RUNS")
+    except ValueError as failure:
+        return str(failure)
+    except Exception as failure:
+        if isinstance(failure, RuntimeError) and "ernel" in str(failure):  # Jupyter's
+            return f"its kernel did not start ({failure}, a busy machine?); {AGAIN}"
+        return f"{type(failure).__name__}: {failure}"
+    return ""
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Return a notebook; ValueError, in a sentence, where the file is none."""
+    try:
+        notebook = nbformat.read(path, 4)
+        [(cell.source, cell.metadata) for cell in notebook.cells]
+    except OSError:
+        raise
+    except Exception as error:  # nbformat has many
+        raise ValueError(
+            f"{path} is no notebook ({type(error).__name__}); restore it, as by "
+            "git checkout."
+        ) from error
+    return notebook
+
+
+def shown_parameters(path: Path) -> list[str]:
+    """Return the names in a notebook's parameters cell (the first tagged one)."""
+    for cell in read_notebook(path).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return PARAMETER.findall(cell.source)
+    raise SettingsError(f"{path.name} has no cell tagged parameters.")
 
 
 def read_conclusion(path: Path) -> str:
     """Return the Markdown that an executed notebook ends with, "" where it has none."""
-    outputs = nbformat.read(path, 4).cells[-1].get("outputs", [])
+    outputs = read_notebook(path).cells[-1].get("outputs", [])
     texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
     return "".join(texts)
 
 
 def write_notebook(path: Path, title: str) -> Path:
     """Write an executed notebook as a page beside it; return the page."""
-    notebook = nbformat.read(path, 4)
+    notebook = read_notebook(path)
     formulas = _take_formulas(notebook)
     exporter = HTMLExporter(template_name="basic")
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
@@ -88,8 +138,9 @@ def write_notebook(path: Path, title: str) -> Path:
         'alt="Figure drawn by the code above"',
     )
     values = {"title": title, "source": path.name, "body": Markup(body)}
-    write_file(path.with_suffix(".html"), render("notebook.html", values))
-    return path.with_suffix(".html")
+    page = path.with_suffix(".html")
+    write_file(page, render("notebook.html", values), "GSMLIB_RUNS")
+    return page
 
 
 def _take_formulas(notebook: nbformat.NotebookNode) -> list[str]:

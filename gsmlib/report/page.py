@@ -77,16 +77,17 @@ def write_index(
         "title": f"Training verifiers, reproduced at scale {scale}",
         "signs": SIGNS,
         "meanings": meanings(rows),
-        "claims": [_claim(row, folder, names) for row in rows],
+        "claims": [_claim(row, names) for row in rows],
         "sections": [section for section in shown if section["figures"]],
         "notebooks": [_notebook(outcome, costs) for outcome in outcomes],
+        "pages": [page.stem for page in folder.glob("*.html")],
         "stages": _by_stage(costs),
         "commit": made["commit"],
         "versions": made["versions"],
         "setup": describe_setup(),
         "written": datetime.now(UTC),
     }
-    write_file(folder / "index.html", render("index.html", values))
+    write_file(folder / "index.html", render("index.html", values), "GSMLIB_RUNS")
     return folder / "index.html"
 
 
@@ -126,7 +127,7 @@ def _copy_figure(image: Path, folder: Path) -> None:
             shutil.copy(file, folder / file.name)
 
 
-def _claim(row: dict[str, Any], folder: Path, names: set[str]) -> dict[str, Any]:
+def _claim(row: dict[str, Any], names: set[str]) -> dict[str, Any]:
     """Return a row of the ledger with what its table says beyond it.
 
     names: the figures that are shown, to which the row can lead.
@@ -140,7 +141,6 @@ def _claim(row: dict[str, Any], folder: Path, names: set[str]) -> dict[str, Any]
         "stated": stated,
         "figure": figure.name if figure.name in names else "",
         "label": _label(figure) or "Its figure",
-        "ran": (folder / f"{row['notebook']}.html").is_file(),
     }
 
 

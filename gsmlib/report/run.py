@@ -13,17 +13,16 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 
 from gsmlib.chapters import CHAPTERS, find, resolve
 from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
+from gsmlib.files import check_folder
 from gsmlib.records import SettingsError
-from gsmlib.report.execute import execute
+from gsmlib.report.execute import execute, read_notebook, shown_parameters
 from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
-from gsmlib.settings import PARAMETER
 from gsmlib.study import pool
 from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, in_words
 from gsmlib.study.pool import (
@@ -48,14 +47,6 @@ def notebook_path(notebook: str) -> Path:
     if not path.is_file():
         raise SettingsError(f"{path} does not exist; run this in a checkout of gsmlib.")
     return path
-
-
-def shown_parameters(path: Path) -> list[str]:
-    """Return the names in a notebook's parameters cell (the first tagged one)."""
-    for cell in nbformat.read(path, 4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            return PARAMETER.findall(cell.source)
-    raise SettingsError(f"{path.name} has no cell tagged parameters.")
 
 
 def notebook_parameters(
@@ -87,8 +78,9 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     chapter = find(notebook)
     parameters = notebook_parameters(chapter.name, scale, given)
     settings = chapter.resolve(**{**given, "scale": scale})
+    changed = chapter.changed(settings)
+    folder = _check_places(scale, changed)
     prepare(chapter.stages(settings), Store())
-    folder = run_folder(scale, chapter.changed(settings))
     outcome = _execute_aloud(chapter.name, scale, parameters, folder)
     print((folder / f"{chapter.name}.html").resolve().as_uri())
     return outcome
@@ -110,6 +102,14 @@ def warn_of_cost(notebook: str, scale: str, given: dict[str, str]) -> str:
         f"{chapter.name} would compute for {in_words(left)} on one core, "
         f"{left / usual:,.0f} times as long as at scale {scale} ({in_words(usual)})"
     )
+
+
+def _check_places(scale: str, changed: dict[str, Any] | None = None) -> Path:
+    """Return the folder of a run; OSError where it or the figures cannot be written."""
+    folder = run_folder(scale, changed)
+    check_folder(folder, "GSMLIB_RUNS (GSMLIB_FIGURES for figures)")
+    check_folder(figures_folder(scale, changed), "GSMLIB_FIGURES")
+    return folder
 
 
 def _execute_aloud(
@@ -134,6 +134,7 @@ def run_report(scale: str) -> list[Outcome]:
         raise SettingsError(
             f"There are no notebooks in {folder}; run this in a checkout of gsmlib."
         )
+    _check_places(scale)
     start, store = time.perf_counter(), Store()
     print(f"The report at scale {scale}: {len(there)} notebooks", flush=True)
     stages = _report_stages(scale, there)
@@ -217,25 +218,24 @@ def run_notebooks(chapters: Sequence[Chapter], scale: str) -> list[Outcome]:
     One by one are also those that a died process leaves, and at the end those that read
     what the others exported.
     """
-    parameters = {c.name: notebook_parameters(c.name, scale, {}) for c in chapters}
     names = [c.name for c in chapters if not c.reads_others]
     workers = min(pool.count_workers(), len(names))
-    ended = _execute_together(workers, names, scale, parameters) if workers > 1 else {}
+    ended = _execute_together(workers, names, scale) if workers > 1 else {}
     return [
         ended.get(name)
-        or _execute_aloud(name, scale, parameters[name], run_folder(scale))
+        or _execute_aloud(name, scale, {"scale": scale}, run_folder(scale))
         for name in [*names, *(c.name for c in chapters if c.reads_others)]
     ]
 
 
 def _execute_together(
-    workers: int, names: list[str], scale: str, parameters: dict[str, dict[str, Any]]
+    workers: int, names: list[str], scale: str
 ) -> dict[str, Outcome]:
     """Execute notebooks by several processes; return how those that ended did."""
     folder, ended = run_folder(scale), {}
     with pool.processes(workers, NEW_PROCESS) as executor:
         running = [
-            executor.submit(execute, notebook_path(name), folder, parameters[name])
+            executor.submit(execute, notebook_path(name), folder, {"scale": scale})
             for name in names
         ]
         for future in as_completed(running):
@@ -269,8 +269,11 @@ def _costs_by_notebook(
 
 
 def read_title(notebook: str) -> str:
-    """Return a notebook's first heading, its question."""
-    cells = nbformat.read(notebook_path(notebook), 4).cells
+    """Return a notebook's first heading, its question; its name where it has none."""
+    try:
+        cells = read_notebook(notebook_path(notebook)).cells
+    except (OSError, ValueError):  # said where it is executed
+        return notebook
     source = "\n".join(cell.source for cell in cells)
     title = re.search(r"^# (.+)$", source, re.MULTILINE)
     return title[1] if title else notebook

@@ -23,14 +23,12 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from gsmlib.environment import cache_folder
-from gsmlib.files import file_sha256, write_file
+from gsmlib.files import FULL, READ_ONLY, file_sha256, write_file
 
 MANIFEST = "manifest.json"
 RESUME = "resume"  # a work folder's checkpoints; dropped when the artifact is done
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("No space left", "File too large", "quota exceeded")  # of Rust's errors
 ENTRIES = ["identity", "files", "seconds", "created"]  # of a manifest, then sha256
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class StoreError(RuntimeError):
@@ -94,7 +92,7 @@ class Store:
         """Return the artifact, built by `make(work folder)` unless it is there intact.
 
         `make` may find an interrupted predecessor's files in the folder. Raises
-        StoreError on a full disk or a store that cannot be written.
+        StoreError on a full disk or a store that cannot be written or read.
         """
         start = time.perf_counter()
         folder = self.folder(place)
@@ -135,9 +133,12 @@ class Store:
         """Compare the files with the manifest; with `repair`, say so and clear away."""
         if folder in self._checked:
             return True
-        if not folder.exists():
-            return False
-        fault = find_fault(folder)
+        try:
+            if not folder.exists():
+                return False
+            fault = find_fault(folder)
+        except PermissionError as error:
+            raise StoreError(cannot_read(error, self.root)) from error
         if fault is None:
             self._checked.add(folder)
         elif repair:
@@ -199,6 +200,17 @@ def cannot_write(root: Path) -> str:
     return f"The store {root} cannot be written; set GSMLIB_CACHE to a folder that can."
 
 
+def cannot_read(error: PermissionError, root: Path) -> str:
+    """Return the sentence about what another user, or another umask, keeps for itself.
+
+    It is never taken for damaged, which would be cleared away.
+    """
+    return (
+        f"The store's {error.filename} is there but may not be read; let its owner run "
+        f"chmod -R a+rX {root}, or set GSMLIB_CACHE to a folder of your own."
+    )
+
+
 def find_fault(folder: Path) -> str | None:
     """Return what is wrong with an artifact's folder as a sentence, or None."""
     path = folder / MANIFEST
@@ -248,5 +260,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
             return None
         canonical_json(manifest["identity"]), dict(manifest["files"])
         return manifest if list(manifest) == ENTRIES else None
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
