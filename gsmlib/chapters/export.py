@@ -90,7 +90,7 @@ def figures_folder(scale: str, changed: dict[str, Any] | None = None) -> Path:
     settings have `changed`, are never reported: they go to their `run_folder`.
     """
     if root := os.environ.get("GSMLIB_FIGURES"):
-        return Path(root) / scale
+        return Path(os.path.expanduser(root)) / scale
     if changed or scale == "smoke":
         return run_folder(scale, changed) / "figures"
     return project_root() / "figures" / scale

@@ -5,8 +5,8 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from gsmlib.data import check_problem_counts
-from gsmlib.records import Count, Dataset, ModelName, Precision, Rate, Record
-from gsmlib.settings import Counts, Models, Rates, ScaleName, Seeds
+from gsmlib.records import Count, Dataset, Precision, Rate, Record
+from gsmlib.settings import Counts, Model, Models, Rates, ScaleName, Seeds
 
 
 class StudySettings(Record):
@@ -80,7 +80,7 @@ class VerifierSettings(SampledSettings):
 class OneModel(Record):
     """One finetuned model per seed."""
 
-    model: ModelName
+    model: Model
     """a mini-GPT or any causal language model: of the hub, or a folder"""
     n_train: Count
     """training problems"""
