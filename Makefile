@@ -2,7 +2,7 @@
 # which needs Python 3.11 to 3.14 with venv and pip, and nothing else.
 
 PYTHON ?= python3
-SCALE ?= quick
+SCALE ?= $(or $(GSMLIB_SCALE),quick)
 MINUTES ?= 60
 BIN := .venv/bin
 STAMP := .venv/installed

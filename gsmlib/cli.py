@@ -1,5 +1,6 @@
 """The command line: `gsmlib report | prepare | run | plan | figures | claims | ...`."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from gsmlib.environment import best_precision, cache_folder
 from gsmlib.files import in_words
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
-from gsmlib.settings import as_text, check_scale, parse_more
+from gsmlib.settings import as_text, check_scale, write_more
 from gsmlib.study.store import StoreError
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
@@ -30,7 +31,9 @@ def _names() -> list[str]:
 Scale = Annotated[
     str,
     typer.Option(
-        help=f"One of {', '.join(SCALES)}.", autocompletion=lambda: list(SCALES)
+        help=f"One of {', '.join(SCALES)}.",
+        envvar="GSMLIB_SCALE",  # where the command line says nothing
+        autocompletion=lambda: list(SCALES),
     ),
 ]
 Notebook = Annotated[
@@ -172,7 +175,7 @@ def redraw_figures(
     if venue not in ("", *VENUES):
         known = ", ".join(VENUES)
         raise SettingsError(f"There is no venue {venue!r}; there are {known}.")
-    folder = folder or environment.project_root() / "figures"
+    folder = Path(os.path.expanduser(folder or environment.project_root() / "figures"))
     found = {csv: chapters.find_figure(csv) for csv in _tables_in(folder)}
     if not any(found.values()):
         raise SettingsError(f"There are no figures' CSVs in {folder}.")
@@ -218,8 +221,9 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
     from gsmlib.chapters import verification
     from gsmlib.study.store import Store
 
-    given = {**_read_parameters(p), "scale": scale}
-    settings = verification.CHAPTER.settings(**given)
+    given = _read_parameters(p)
+    more = f"{given.pop('more', '')} {write_more(given)}"
+    settings = verification.CHAPTER.settings(more, scale=scale)
     table = verification.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
 
@@ -298,14 +302,13 @@ def _join_parameters(arguments: list[str]) -> list[str]:
 
 
 def _read_parameters(p: list[str]) -> dict[str, str]:
-    """Return settings by name; those in the text of `more` become settings as well."""
+    """Return what -p gives by name; `more` is one of them, as it is for papermill."""
     if any("=" not in item for item in p):
         raise SettingsError("-p needs a name and a value.")
     given = dict(item.split("=", 1) for item in p)
     if "scale" in given:
         raise SettingsError("The scale is no -p: give it as --scale.")
-    more = parse_more(given.pop("more", ""))
-    return given | more
+    return given
 
 
 def _sentence(error: Exception) -> str | None:

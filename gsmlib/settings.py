@@ -1,16 +1,16 @@
 """The dial: a notebook's settings from its scale, filled in, checked and printed.
 
 A notebook takes `scale` and a few more names; the scale's values (scales.py, and the
-chapter's own) fill in the rest. A value of 0, "" or [] means "the scale's value".
+chapter's own) fill in the rest. A value of "", [], None, or 0 for a number, means "the
+scale's value". The same text means the same in a cell, to papermill and `gsmlib run`.
 """
 
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
@@ -20,15 +20,73 @@ from gsmlib.scales import DEFAULT_SCALE, SCALES, learning_rate_of
 
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)  # in a notebook's cell
 INJECTED = "# Parameters\n"  # how the cell begins that papermill adds
+PAPERMILLS = "PAPERMILL_"  # its own names in there, of --inject-paths
+QUOTED = r"""(?:"[^"]*"|'[^']*')"""
+# An item of a list in text: what is in quotes, or up to the next comma.
+ITEM = re.compile(rf"\s*{QUOTED}\s*(?=,|$)|[^,]+")
+# A setting in `more`: up to the next `name=` that is not in quotes.
+PAIR = re.compile(rf"(?:(?<=[=,[(\s]){QUOTED}|(?!\s+\w+\s*=).)+", re.DOTALL)
 
 Values = dict[str, dict[str, Any]]  # by scale, then by the setting's name
 
 
+def plain(value: Any) -> Any:
+    """Return a value as plain Python, whoever gave it.
+
+    Text loses quotes around it, `1e3` is 1000 and `None` None, as papermill reads them;
+    True is no number; what numpy and pathlib have becomes lists, numbers and text.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return _read_text(value) if isinstance(value, str) else value
+
+
+def _read_text(text: str) -> Any:
+    text = text.strip()
+    if re.fullmatch(QUOTED, text):
+        return text[1:-1]
+    try:
+        whole = not re.fullmatch(r"[+-]?\d+", text) and float(text).is_integer()
+    except ValueError:
+        return None if text == "None" else text
+    return int(float(text)) if whole else text
+
+
 def split_text(value: Any) -> Any:
-    """Return a list: `-p sizes 250,1000` and `-p seeds 0` come as text or a number."""
-    if isinstance(value, str):
-        return [item for item in value.strip("[]() ").replace(",", " ").split() if item]
-    return [value] if isinstance(value, int | float) else value
+    """Return a list of what text has between commas, in brackets or without them.
+
+    `-p models a,b`, `-p models '["a", "b"]'` and `-p seeds 0` come as text or a number.
+    """
+    if isinstance(value, int | float):
+        return [value]
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text[:1] + text[-1:] in ("[]", "()"):
+        text = text[1:-1]
+    items = (plain(item[0]) for item in ITEM.finditer(text) if item[0].strip())
+    return [item for item in items if item != ""]
+
+
+def split_numbers(value: Any) -> Any:
+    """Return `split_text`'s list; numbers may have spaces between them too."""
+    words = ",".join(value.split()) if isinstance(value, str) else value
+    return split_text(words)
+
+
+def name_model(value: Any) -> Any:
+    """Return a model's name or its folder's: a number as text, and `~` as the home."""
+    if isinstance(value, int | float):
+        return str(value)
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def refuse_twice(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -39,18 +97,24 @@ def refuse_twice(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-_LISTED = BeforeValidator(split_text), Field(min_length=1)
+_NUMBERS = BeforeValidator(split_numbers), Field(min_length=1)
 _ONCE = AfterValidator(refuse_twice)
-Counts = Annotated[tuple[Count, ...], *_LISTED, _ONCE]
-Seeds = Annotated[tuple[Seed, ...], *_LISTED, _ONCE]
-Rates = Annotated[tuple[Rate, ...], *_LISTED]
-Models = Annotated[tuple[ModelName, ...], *_LISTED, _ONCE]
+Counts = Annotated[tuple[Count, ...], *_NUMBERS, _ONCE]
+Seeds = Annotated[tuple[Seed, ...], *_NUMBERS, _ONCE]
+Rates = Annotated[tuple[Rate, ...], *_NUMBERS]
+Model = Annotated[ModelName, BeforeValidator(name_model)]
+Models = Annotated[
+    tuple[Model, ...], BeforeValidator(split_text), Field(min_length=1), _ONCE
+]
 ScaleName = Annotated[str, Field(description=f"one of {', '.join(SCALES)}")]
 
 
 def as_text(value: Any) -> str:
     """Return a setting's value as `-p` and `more` take it: "250,1000"."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        items = map(str, value)
+        return ",".join(f'"{item}"' if "," in item else item for item in items)
+    return str(value)
 
 
 def name_known(name: str, known: Iterable[str]) -> str:
@@ -67,18 +131,32 @@ def name_known(name: str, known: Iterable[str]) -> str:
 
 def parse_more(more: str) -> dict[str, str]:
     """Read "dropout=0.2 max_length=300", the settings a notebook does not show."""
-    if not isinstance(more, str):
+    more = plain(more)
+    if not isinstance(more, str | None):
         raise SettingsError(f'more = {more!r} is refused: give text, "name=value".')
-    pairs = [item.partition("=") for item in more.split()]
-    bad = [name for name, equals, value in pairs if not (name and equals and value)]
+    pairs = [item.partition("=") for item in PAIR.findall(more or "")]
+    given = {name.strip(): value.strip() for name, _, value in pairs}
+    bad = [name for name, value in given.items() if not (name and value)]
     if bad:
         raise SettingsError(f'"{bad[0]}" is not of the form name=value.')
-    return {name: value for name, _, value in pairs}
+    if "scale" in given:
+        raise SettingsError("The scale is no part of more: give it as scale.")
+    return given
+
+
+def write_more(settings: Mapping[str, str]) -> str:
+    """Write settings as the text that `parse_more` reads."""
+
+    def quoted(text: str) -> str:
+        mark = "'" if '"' in text else '"'
+        return mark + text + mark if re.search(r"\s\w+\s*=", text) else text
+
+    return " ".join(f"{name}={quoted(text)}" for name, text in settings.items())
 
 
 def check_scale(scale: str) -> str:
     """Return a scale's name, or raise a sentence listing what exists."""
-    if scale not in SCALES:
+    if not isinstance(scale, str) or scale not in SCALES:
         known = ", ".join(SCALES)
         raise SettingsError(f"There is no scale {scale!r}; there are {known}.")
     return scale
@@ -90,18 +168,22 @@ def resolve(
     """Return a notebook's full settings; raise SettingsError with one sentence.
 
     kind: the record they become; own: the notebook's own values of each scale. A
-    parameter of 0, "" or [] means the scale's value; `more` holds further settings as
-    text ("dropout=0.2 max_length=300"). GSMLIB_SCALE replaces the default scale.
+    parameter of "", [], None, or 0 for a number, means the scale's value; `more` holds
+    further settings as text ("dropout=0 max_length=300"), where 0 is 0. Without a scale
+    it is GSMLIB_SCALE, or the default one.
     """
-    given = {**parameters, **parse_more(more)}
-    unknown = [name for name in given if name not in kind.model_fields]
-    if unknown:
-        known = name_known(unknown[0], kind.model_fields)
-        raise SettingsError(f"{notebook} has no setting {known}.")
-    given = {name: value for name, value in given.items() if not _is_empty(value)}
-    scale = given.pop("scale", DEFAULT_SCALE)
-    if scale == DEFAULT_SCALE:
-        scale = os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE
+    further = parse_more(more)
+    for name in [*parameters, *further]:
+        if name not in kind.model_fields:
+            known = name_known(name, kind.model_fields)
+            raise SettingsError(f"{notebook} has no setting {known}.")
+    lists = [
+        n for n, f in kind.model_fields.items() if get_origin(f.annotation) is tuple
+    ]
+    given = {name: plain(value) for name, value in parameters.items()}
+    given = {n: v for n, v in given.items() if not _is_empty(v, n in lists)}
+    given |= {name: plain(text) for name, text in further.items()}
+    scale = given.pop("scale", os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE)
     check_scale(scale)
     _check_own(notebook, kind, own)
     values = {**SCALES[scale], **own.get(scale, {}), **given}
@@ -140,24 +222,56 @@ def announce(notebook: str, settings: Record) -> None:
     print(" · ".join(f"{name} {as_text(value)}" for name, value in settings))
 
 
+def chosen_scale(scale: str) -> str:
+    """Return the scale of a notebook's cell, "" where it was not chosen there.
+
+    Then it is the default one, which GSMLIB_SCALE replaces: the cell says so, and not
+    the cell that papermill adds.
+    """
+    cells = _cells_with_parameters()
+    chosen = not cells or "scale" in _injected(cells)
+    return scale if chosen or scale != DEFAULT_SCALE else ""
+
+
 def _check_injected(notebook: str) -> None:
-    """Refuse what papermill set and the parameters cell before it does not have."""
+    """Refuse what papermill set and no parameters cell of the notebook has."""
+    cells = _cells_with_parameters()
+    shown = [cell for cell in cells if not cell.startswith(INJECTED)]
+    known = list(dict.fromkeys(PARAMETER.findall("\n".join(shown))))
+    unknown = [name for name in _injected(cells) if name not in known]
+    if known and unknown:
+        raise SettingsError(
+            f"{notebook} has no parameter {name_known(unknown[0], known)}; "
+            "other settings go into more."
+        )
+
+
+def _injected(cells: list[str]) -> list[str]:
+    """Return the names that papermill set, unless a cell was run after its own."""
+    if not (cells and cells[-1].startswith(INJECTED)):
+        return []
+    names = PARAMETER.findall(cells[-1])
+    return [name for name in names if not name.startswith(PAPERMILLS)]
+
+
+def _cells_with_parameters() -> list[str]:
+    """Return the cells that set parameters, in the order they were run; [] elsewhere.
+
+    They may have been run in any order, and any number of times.
+    """
     ipython = sys.modules.get("IPython")  # there in a notebook
     shell = ipython.get_ipython() if ipython else None
-    cells = shell.user_ns["In"] if shell else []
-    for shown, injected in pairwise(cells):
-        if injected.startswith(INJECTED):
-            known = PARAMETER.findall(shown)
-            unknown = [n for n in PARAMETER.findall(injected) if n not in known]
-            if unknown:
-                raise SettingsError(
-                    f"{notebook} has no parameter {name_known(unknown[0], known)}; "
-                    "other settings go into more."
-                )
+    cells = shell.user_ns.get("In", []) if shell else []
+    set_scale = re.compile(r"^scale\s*(:[^=]+)?=", re.MULTILINE)
+    return [c for c in cells if c.startswith(INJECTED) or set_scale.search(c)]
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or (not isinstance(value, bool) and value in (0, "", [], ()))
+def _is_empty(value: Any, listed: bool) -> bool:
+    """Whether a value stands for the scale's; a list, such as seeds, may be of 0."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?0+", value):
+        value = 0
+    number = isinstance(value, int | float)
+    return not (value or listed) if number else not value or split_text(value) == []
 
 
 def _derived(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
@@ -167,10 +281,11 @@ def _derived(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
         name: best_precision() for name in missing if name.endswith("precision")
     }
     if "learning_rate" in kind.model_fields:
-        derived["learning_rate"] = learning_rate_of(values["model"])
+        derived["learning_rate"] = learning_rate_of(str(values["model"]))
     if "learning_rates" in kind.model_fields:
         names = split_text(values["models"])
-        derived["learning_rates"] = tuple(map(learning_rate_of, names))
+        names = names if isinstance(names, Iterable) else ()  # refused later
+        derived["learning_rates"] = tuple(learning_rate_of(str(n)) for n in names)
     return derived
 
 

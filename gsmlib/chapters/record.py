@@ -18,7 +18,7 @@ from gsmlib.chapters.rules import Verdict
 from gsmlib.data import NAMES
 from gsmlib.method.inspection import tell
 from gsmlib.records import Record
-from gsmlib.settings import Values, announce, resolve
+from gsmlib.settings import Values, announce, chosen_scale, resolve
 from gsmlib.study.specs import ScoreSpec, Spec
 
 
@@ -71,7 +71,12 @@ class Chapter(NamedTuple):
         return resolve(self.name, self.kind, self.scales, more, **parameters)
 
     def settings(self, more: str = "", **parameters: Any) -> Any:
-        """`resolve`, printed: versions, device, every value, and a trial's folder."""
+        """`resolve`, printed: versions, device, every value, and a trial's folder.
+
+        In a notebook, GSMLIB_SCALE replaces the scale that nobody chose.
+        """
+        if "scale" in parameters:
+            parameters["scale"] = chosen_scale(parameters["scale"])
         resolved = self.resolve(more, **parameters)
         announce(self.name, resolved)
         if (dataset := getattr(resolved, "dataset", "minigsm")) not in NAMES:

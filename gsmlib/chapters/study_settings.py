@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from gsmlib.data import call, count_problems
 from gsmlib.data.own import Dataset
 from gsmlib.method.inspection import check_rows
-from gsmlib.records import Count, ModelName, Precision, Rate, Record
-from gsmlib.settings import Counts, Models, Rates, ScaleName, Seeds
+from gsmlib.records import Count, Precision, Rate, Record
+from gsmlib.settings import Counts, Model, Models, Rates, ScaleName, Seeds
 
 # The settings that ask for so many problems, and the split that these are of.
 ASKED = dict.fromkeys(["n_train", "sizes", "pretraining_texts"], "train")
@@ -98,7 +98,7 @@ class VerifierSettings(SampledSettings):
 class OneModel(Record):
     """One finetuned model per seed."""
 
-    model: ModelName
+    model: Model
     """a mini-GPT or any causal language model: of the hub, or a folder"""
     n_train: Count
     """training problems"""

