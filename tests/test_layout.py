@@ -19,7 +19,8 @@ ORDER = """
     files progress records paper environment scales settings
     data data.grammar data.gsm8k data.minigsm data.webtext data.kinds data.worlds
     data.schoolwork data.checker
-    method method.recipe method.sizes method.answers method.calculator method.tokenizer
+    method method.recipe method.folders method.sizes method.answers method.calculator
+    method.tokenizer
     method.smollm2 method.models method.engine method.decoding method.attention
     method.batching method.losses method.training method.pretraining method.schooling
     method.verifier method.selection method.metrics

@@ -2,8 +2,9 @@
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gsmlib.method.folders import check_config, check_folder, state_of
 from gsmlib.records import SettingsError
 
 
@@ -34,6 +35,7 @@ HUB_SECONDS = 10  # that the hub has to answer in
 WEIGHTS = Path(__file__).parents[1] / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
 MINI_VOCABULARY = 1400  # about
+POSITIONS = 400  # of a mini-GPT: the paper's maximum sample length (appendix B)
 
 SIZES = {
     "tiny": Size(0.1, 2, 32, MINI_VOCABULARY),
@@ -68,18 +70,17 @@ def size_of(model: str) -> Size:
         raise SettingsError(f"No mini-GPT is named {name!r}; known: {known}.")
     if model in SIZES and model != "tiny":  # of the hub
         return SIZES[model]
-    return _read_size(model)
+    return _read_size(model, state_of(model))
 
 
 def check_model(model: str) -> None:
     """Raise SettingsError where a model cannot be had, before anything is computed."""
-    if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")):
-        raise SettingsError(
-            f"{model} holds no safetensors weights, the only kind read."
-        )
+    if model in known_names():
+        return
+    if Path(model).is_dir():
+        check_folder(Path(model))
     size_of(model)
-    if model not in known_names():  # a size that is known here says nothing of that
-        _read_size(model)
+    _read_size(model, state_of(model))  # a size that is known here says nothing of that
 
 
 def _ask_hub(model: str) -> None:
@@ -104,7 +105,8 @@ def _ask_hub(model: str) -> None:
 
 
 @cache
-def _read_size(model: str) -> Size:
+def _read_size(model: str, _: tuple[Any, ...]) -> Size:
+    """Read a config off the hub or a folder, of which `_` is the state."""
     try:
         if not Path(model).is_dir():
             _ask_hub(model)
@@ -112,9 +114,12 @@ def _read_size(model: str) -> Size:
         from accelerate import init_empty_weights
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        config = AutoConfig.from_pretrained(model)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        check_config(model, config.to_dict())
         with init_empty_weights():
             empty = AutoModelForCausalLM.from_config(config)
+    except SettingsError:
+        raise
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"No config of a model {model!r} could be read "
