@@ -21,7 +21,8 @@ ORDER = """
     data.schoolwork data.checker
     method method.recipe method.folders method.sizes method.answers method.calculator
     method.tokenizer
-    method.smollm2 method.models method.engine method.decoding method.attention
+    method.smollm2 method.pretrained method.models method.engine method.decoding
+    method.attention
     method.batching method.losses method.training method.pretraining method.schooling
     method.verifier method.selection method.metrics
     study study.specs study.store study.estimates study.stages study.making

@@ -1,13 +1,18 @@
 """Model folders of one's own: which of their files count, and which folders are none.
 
-No code of a folder is ever run, and nothing is asked on the terminal. Needs no torch.
+No code of a folder is ever run, and nothing is asked on the terminal.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsmlib.records import SettingsError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # The kinds of files that decide what a model computes, and how it reads and writes.
 READ = (".json", ".model", ".safetensors", ".tiktoken", ".txt")
@@ -18,6 +23,9 @@ POINTER = b"version https://git-lfs"  # how a file begins that was not fetched
 SMALL = 2**16  # bytes; a file of no more is compared by what it holds
 FLOATS = ("F64", "F32", "F16", "BF16")
 QUANTIZED = ("quantization_config", "quantization", "compression_config")
+UNQUANTIZED = (
+    "which cannot be trained; take the weights in 16 or 32 bits that they were made of"
+)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -43,30 +51,102 @@ def _state(file: Path) -> tuple[Any, ...]:
     return file.name, about.st_ino, about.st_size, *times, held
 
 
-def check_folder(folder: Path) -> None:
-    """Raise SettingsError, in one sentence, where a folder is no usable model.
+# ------------------------------------------------------------------------ its config
 
-    What takes loading it to see is `models`' to refuse.
+
+@contextmanager
+def refusing(model: str, what: str) -> Iterator[None]:
+    """Within, whatever transformers cannot read of a model is one sentence."""
+    import transformers
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is amiss is said here, and once
+    try:
+        yield
+    except Exception as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        if "custom code" in cause:
+            raise SettingsError(
+                f"{what} of {model} needs code of its own, which is never run here; "
+                "take a model of a kind that transformers knows."
+            ) from error
+        raise SettingsError(
+            f"{what} of {model!r} could not be read ({cause}); give a folder or a name "
+            f"of the hub whose files transformers {transformers.__version__} reads."
+        ) from error
+    finally:
+        logging.set_verbosity(before)
+
+
+def read_config(model: str) -> "PretrainedConfig":
+    """Return the config of a folder's model or the hub's, whatever its files hold.
+
+    Raises SettingsError where there is none, and where it is not that of a causal
+    language model whose weights are floats.
     """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    if Path(model).is_dir():
+        _check_config_file(Path(model))
+    with refusing(model, "The config"):
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    values = config.to_dict()
+    for name in QUANTIZED:
+        if values.get(name):
+            about = values[name]
+            method = about.get("quant_method") if isinstance(about, dict) else None
+            raise SettingsError(
+                f"The weights of {model} are quantized ({method or name} in its "
+                f"config), {UNQUANTIZED}."
+            )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise SettingsError(no_language_model(model, config))
+    return config
+
+
+def no_language_model(model: str, config: "PretrainedConfig") -> str:
+    """Return the sentence about a model that is of another kind than is needed."""
+    kind = (config.architectures or [config.model_type])[0]
+    return (
+        f"{model} is no causal language model (a {kind} is not): take one that "
+        "predicts each token from those before it, such as gpt2."
+    )
+
+
+def _check_config_file(folder: Path) -> None:
     if (folder / "adapter_config.json").is_file():
         raise SettingsError(
             f"{folder} holds a PEFT adapter, which is not a whole model; merge it into "
             "its model (merge_and_unload) and save that with its tokenizer."
         )
-    if not (folder / "config.json").is_file():
+    file = folder / "config.json"
+    if not file.is_file():
         raise SettingsError(
             f"{folder} holds no language model: config.json is missing."
         )
+    _refuse_pointer(file)
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"{file} is no JSON ({error}); save it again.") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{file} is no model's: it holds no names with values.")
+
+
+# ------------------------------------------------------------------- its other files
+
+
+def check_folder(folder: Path) -> None:
+    """Raise SettingsError, in one sentence, where a folder is no usable model.
+
+    What takes loading it to see is `pretrained`'s to refuse.
+    """
+    _check_config_file(folder)
     for file in files_of(folder):
-        with open(file, "rb") as opened:
-            if opened.read(len(POINTER)) == POINTER:
-                raise SettingsError(
-                    f"{file} is a Git LFS pointer and not the file itself; fetch it "
-                    f"with `git lfs pull` in {folder}."
-                )
+        _refuse_pointer(file)
     for file in _weight_files(folder):
         _check_weights(file)
-    check_config(str(folder), read_config(folder))
     if not any(file for kind in TOKENIZERS for file in folder.glob(kind)):
         raise SettingsError(
             f"{folder} holds no tokenizer (tokenizer.json is missing); save it there "
@@ -74,29 +154,14 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a folder's config.json; raises SettingsError where it is no such thing."""
-    file = folder / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SettingsError(f"{file} is no JSON ({error}); save it again.") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{file} is no model's: it holds no names with values.")
-    return values
-
-
-def check_config(model: str, values: dict[str, Any]) -> None:
-    """Raise SettingsError where a config is of quantized weights."""
-    for name in QUANTIZED:
-        about = values.get(name)
-        if about:
-            method = about.get("quant_method") if isinstance(about, dict) else None
-            raise SettingsError(
-                f"The weights of {model} are quantized ({method or name} in its "
-                "config), which cannot be trained; take those in 16 or 32 bits that "
-                "they were made from."
-            )
+def _refuse_pointer(file: Path) -> None:
+    with open(file, "rb") as opened:
+        begun = opened.read(len(POINTER))
+    if begun == POINTER:
+        raise SettingsError(
+            f"{file} is a Git LFS pointer and not the file itself; fetch it with "
+            f"`git lfs pull` in {file.parent}."
+        )
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -142,6 +207,5 @@ def _check_weights(file: Path) -> None:
     for name, kind in kinds.items():
         if kind not in FLOATS:
             raise SettingsError(
-                f"{name} in {file} is of type {kind}: quantized weights cannot be "
-                "trained; take those in 16 or 32 bits that they were made from."
+                f"{name} in {file} is quantized (type {kind}), {UNQUANTIZED}."
             )

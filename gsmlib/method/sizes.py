@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gsmlib.method.folders import check_config, check_folder, state_of
+from gsmlib.method.folders import check_folder, read_config, refusing, state_of
 from gsmlib.records import SettingsError
 
 
@@ -84,48 +84,45 @@ def check_model(model: str) -> None:
 
 
 def _ask_hub(model: str) -> None:
-    """Raise OSError where no config of a model can be had; the hub is asked but once.
+    """Refuse a model that no config can be had of; the hub is asked but once.
 
     Its client would ask again and again, for minutes where there is no network.
     """
     import huggingface_hub as hub
     from huggingface_hub.utils import OfflineModeIsEnabled, RepositoryNotFoundError
 
-    if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
-        return
     try:
+        if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
+            return
         url = hub.hf_hub_url(model, "config.json")
         hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
+        return
+    except hub.errors.HFValidationError:
+        cause = "there is no folder of this name, and the hub can have none"
     except RepositoryNotFoundError:
-        raise OSError("the hub has no model of this name") from None
+        cause = "the hub has no model of this name"
     except OfflineModeIsEnabled:
-        raise OSError("it is not in the cache, and HF_HUB_OFFLINE is set") from None
+        cause = "it is not in the cache, and HF_HUB_OFFLINE is set"
     except Exception as error:  # the network's, whose kinds differ between versions
-        raise OSError(f"the hub was asked in vain: {error}") from None
+        cause = f"the hub was asked in vain: {error}".splitlines()[0].rstrip(".")
+    raise SettingsError(
+        f"No config of a model {model!r} could be read ({cause}); known names: "
+        f"{', '.join(known_names())}, or a folder or a name of the hub."
+    )
 
 
 @cache
 def _read_size(model: str, _: tuple[Any, ...]) -> Size:
     """Read a config off the hub or a folder, of which `_` is the state."""
-    try:
-        if not Path(model).is_dir():
-            _ask_hub(model)
-        # here: both import torch, which a name that nobody knows need not wait for
-        from accelerate import init_empty_weights
-        from transformers import AutoConfig, AutoModelForCausalLM
+    if not Path(model).is_dir():
+        _ask_hub(model)
+    # here: both import torch, which a name that nobody knows need not wait for
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
 
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-        check_config(model, config.to_dict())
-        with init_empty_weights():
-            empty = AutoModelForCausalLM.from_config(config)
-    except SettingsError:
-        raise
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"No config of a model {model!r} could be read "
-            f"({str(error).splitlines()[0].rstrip('.')}); known names: "
-            f"{', '.join(known_names())}, or a folder or a name of the hub."
-        ) from error
-    text = config.get_text_config()
-    millions = empty.num_parameters() / 1e6
-    return Size(millions, text.num_hidden_layers, text.hidden_size, text.vocab_size)
+    config = read_config(model)
+    with refusing(model, "The config"), init_empty_weights():
+        empty = AutoModelForCausalLM.from_config(config)
+        text = config.get_text_config()
+        parts = text.num_hidden_layers, text.hidden_size, text.vocab_size
+    return Size(empty.num_parameters() / 1e6, *parts)
