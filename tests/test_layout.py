@@ -22,11 +22,10 @@ ORDER = """
     method method.recipe method.folders method.sizes method.answers method.calculator
     method.tokenizer
     method.smollm2 method.pretrained method.models method.engine method.decoding
-    method.attention
-    method.batching method.losses method.training method.pretraining method.schooling
-    method.verifier method.selection method.metrics
+    method.attention method.batching method.losses method.checks method.training
+    method.pretraining method.schooling method.verifier method.selection method.metrics
     study study.specs study.store study.estimates study.stages study.making
-    study.results study.pool study.cluster
+    study.results study.checks study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
     chapters.shown chapters.study_settings chapters.shared chapters.*.settings
     chapters.*.grid chapters.*.verdicts chapters.*.figures chapters.* chapters

@@ -79,14 +79,6 @@ def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
     return read_tokenizer(_place_of(name))
 
 
-def positions_of(name: str) -> int | None:
-    """How many tokens a language model can read at once; None where nothing says."""
-    if name.removesuffix(":random") in ("tiny", *MINI_SIZES):
-        return POSITIONS
-    config = read_config(_place_of(name)).get_text_config()
-    return getattr(config, "max_position_embeddings", None)
-
-
 def _place_of(name: str) -> str:
     """The folder or the hub's name that a model which is no mini-GPT is read from."""
     return str(converted_folder()) if name == "smollm2-135m" else name

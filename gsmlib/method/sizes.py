@@ -36,6 +36,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
 MINI_VOCABULARY = 1400  # about
 POSITIONS = 400  # of a mini-GPT: the paper's maximum sample length (appendix B)
+SMOLLM2_POSITIONS = 8192
 
 SIZES = {
     "tiny": Size(0.1, 2, 32, MINI_VOCABULARY),
@@ -73,6 +74,14 @@ def size_of(model: str) -> Size:
     return _read_size(model, state_of(model))
 
 
+def positions_of(model: str) -> int | None:
+    """Return how many tokens a model can read at once; None where nothing bounds it."""
+    if model in known_names():
+        return SMOLLM2_POSITIONS if model == "smollm2-135m" else POSITIONS
+    config = read_config(model).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
+
+
 def check_model(model: str) -> None:
     """Raise SettingsError where a model cannot be had, before anything is computed."""
     if model in known_names():
@@ -98,7 +107,7 @@ def _ask_hub(model: str) -> None:
         hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
         return
     except hub.errors.HFValidationError:
-        cause = "there is no folder of this name, and the hub can have none"
+        cause = "no folder has this name, and no model of the hub can"
     except RepositoryNotFoundError:
         cause = "the hub has no model of this name"
     except OfflineModeIsEnabled:
