@@ -19,13 +19,13 @@ ORDER = """
     files progress records paper environment scales settings
     data data.own data.grammar data.gsm8k data.minigsm data.webtext data.kinds
     data.worlds data.schoolwork data.checker
-    method method.recipe method.sizes method.answers method.calculator method.inspection
-    method.tokenizer
-    method.smollm2 method.models method.engine method.decoding method.attention
-    method.batching method.losses method.training method.pretraining method.schooling
-    method.verifier method.selection method.metrics
+    method method.recipe method.folders method.sizes method.answers method.calculator
+    method.inspection method.tokenizer
+    method.smollm2 method.pretrained method.models method.engine method.decoding
+    method.attention method.batching method.losses method.checks method.training
+    method.pretraining method.schooling method.verifier method.selection method.metrics
     study study.specs study.store study.estimates study.stages study.making
-    study.results study.pool study.cluster
+    study.results study.checks study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
     chapters.shown chapters.study_settings chapters.shared chapters.*.settings
     chapters.*.grid chapters.*.verdicts chapters.*.figures chapters.* chapters

@@ -46,6 +46,13 @@ def test_an_unknown_models_size_is_its_configs(tmp_path):
     assert size_of(str(tmp_path)) == Size(parameters / 1e6, 3, 64, 1000)
 
 
+def test_a_folders_size_is_that_of_its_config_now(tmp_path):
+    LLAMA.save_pretrained(tmp_path)
+    before = size_of(str(tmp_path))
+    type(LLAMA)(**{**LLAMA.to_dict(), "num_hidden_layers": 6}).save_pretrained(tmp_path)
+    assert (before.layers, size_of(str(tmp_path)).layers) == (3, 6)
+
+
 def test_a_7b_model_costs_what_7b_cost(tmp_path):
     config = LlamaConfig()  # Llama 2 7B's sizes
     config.save_pretrained(tmp_path)

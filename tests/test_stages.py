@@ -1,5 +1,6 @@
 """The stages on tiny random models: keys, resuming, shards, and tables that fit."""
 
+import hashlib
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from gsmlib.data import load_problems
+from gsmlib.files import file_sha256
 from gsmlib.method import verifier
 from gsmlib.method.answers import is_correct
 from gsmlib.method.models import (
@@ -19,6 +21,7 @@ from gsmlib.method.models import (
 from gsmlib.method.pretraining import more_text_rows, web_rows
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.selection import AGGREGATIONS
+from gsmlib.method.sizes import TOKENIZER_FILE, WEIGHTS
 from gsmlib.records import Record
 from gsmlib.study import making, results, stages
 from gsmlib.study.making import per_problem
@@ -133,14 +136,69 @@ def test_equal_specs_have_equal_keys():
     assert key_of(identity(score_spec())) == key_of(identity(score_spec()))
 
 
-def test_other_weights_under_the_same_name_change_the_key(tmp_path):
-    spec = finetune_spec(model=str(tmp_path))
-    keys = set()
-    for seed in (0, 1):
-        save_language_model(load_language_model("tiny:random", seed=seed), tmp_path)
-        stages.weights_fingerprint.cache_clear()
-        keys.add(key_of(identity(spec)))
-    assert len(keys) == 2
+@pytest.fixture
+def folder(tmp_path):
+    """A model folder, as anyone's own."""
+    save_language_model(load_language_model("tiny:random"), tmp_path / "own")
+    (tmp_path / "own" / "README.md").write_text("A model.")
+    return tmp_path / "own"
+
+
+def edit(file, old, new):
+    """Change a file in place, within its length, as fast as can be."""
+    text = file.read_text()
+    assert old in text and len(old) == len(new)
+    file.write_text(text.replace(old, new))
+
+
+CHANGES = {
+    "weights": lambda folder: save_language_model(
+        load_language_model("tiny:random", seed=1), folder
+    ),
+    "config": lambda folder: edit(folder / "config.json", "1e-05", "1e-06"),
+    "tokenizer": lambda folder: edit(folder / "tokenizer.json", '" bag"', '" bug"'),
+    "its settings": lambda folder: edit(
+        folder / "tokenizer_config.json", "false", "true "
+    ),
+    "a file more": lambda folder: (folder / "added_tokens.json").write_text("{}"),
+    "a file less": lambda folder: (folder / "tokenizer_config.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_models_folder_that_changes_changes_the_key(what, folder):
+    """Within one process too: nothing is remembered by the name alone."""
+    spec = score_spec(finetune_spec(model=str(folder)))
+    before = stages.locate(spec).key
+    assert stages.locate(spec).key == before
+    CHANGES[what](folder)
+    assert stages.locate(spec).key != before
+
+
+def test_what_decides_nothing_in_a_folder_changes_no_key(folder, tmp_path):
+    spec = finetune_spec(model=str(folder))
+    before = stages.locate(spec).key
+    (folder / "README.md").write_text("A better text about it.")
+    (folder / ".cache").mkdir()
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    shutil.move(tmp_path / "copy", folder)  # other times, the same bytes
+    assert stages.locate(spec).key == before
+
+
+def test_a_folder_named_as_a_shipped_model_is_not_it(folder, monkeypatch):
+    before = stages.weights_fingerprint("mini-1m")
+    folder.rename(folder.with_name("mini-1m"))
+    monkeypatch.chdir(folder.parent)
+    assert stages.weights_fingerprint("mini-1m") == before
+
+
+def test_the_keys_of_shipped_models_have_not_changed():
+    """A store stays valid: what was made before folders' configs counted is found."""
+    assert stages.weights_fingerprint("gpt2") == "e3b0c44298fc1c14"  # of no file
+    sums = [file_sha256(WEIGHTS / "mini-1m.safetensors"), file_sha256(TOKENIZER_FILE)]
+    expected = hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
+    assert stages.weights_fingerprint("mini-1m") == expected
 
 
 # ---------------------------------------------------------------------------- stages

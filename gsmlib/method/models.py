@@ -9,26 +9,30 @@ import ctypes
 import os
 import sys
 from functools import partial
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 import transformers
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from gsmlib.method.sizes import MINI_SIZES, SECOND_LAYERS, WEIGHTS, known_names
+from gsmlib.method.folders import check_folder, read_config
+from gsmlib.method.pretrained import NARROW, read_model, read_tokenizer
+from gsmlib.method.sizes import (
+    MINI_SIZES,
+    POSITIONS,
+    SECOND_LAYERS,
+    WEIGHTS,
+    check_model,
+)
 from gsmlib.method.smollm2 import converted_folder
 from gsmlib.method.tokenizer import SCORE, load_tokenizer
 
 HEAD_FILE = "verifier_head.safetensors"
 TINY_SIZE = (32, 2)
-NARROW = 256  # up to this width eager attention trains 2x faster on a CPU
-POSITIONS = 400  # the paper's maximum sample length (appendix B)
 OWN_DROPOUT = "residual_dropout"  # ours, for architectures that have none
 RESIDUAL_DROPOUTS = ("resid_pdrop", "resid_dropout", "hidden_dropout", OWN_DROPOUT)
 # M_MMAP_MAX none, M_TRIM_THRESHOLD never, M_TOP_PAD: from glibc's malloc.h
@@ -61,10 +65,23 @@ def load_language_model(
         return new_mini_gpt(size, load_tokenizer(), dropout=dropout, seed=seed)
     if name in MINI_SIZES:
         return _load_shipped(name, dropout)
-    folder = converted_folder() if name == "smollm2-135m" else name
-    if Path(folder).is_dir():
-        return load_saved_language_model(folder, dropout=dropout)
-    return _load_pretrained(name, dropout)
+    place = _place_of(name)
+    if Path(place).is_dir():
+        return load_saved_language_model(place, dropout=dropout)
+    check_model(name)  # the hub's own client would ask for minutes
+    return _load_pretrained(place, dropout)
+
+
+def load_tokenizer_of(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a language model by name, as `load_language_model` has it."""
+    if name.removesuffix(":random") in ("tiny", *MINI_SIZES):
+        return load_tokenizer()
+    return read_tokenizer(_place_of(name))
+
+
+def _place_of(name: str) -> str:
+    """The folder or the hub's name that a model which is no mini-GPT is read from."""
+    return str(converted_folder()) if name == "smollm2-135m" else name
 
 
 def new_mini_gpt(
@@ -158,11 +175,7 @@ def load_saved_language_model(
     folder: str | Path, *, dropout: float = 0.0
 ) -> LanguageModel:
     """Read what `save_language_model` wrote, or any folder of that kind."""
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no language model: config.json is missing.")
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{folder} holds no safetensors weights, the only kind read.")
+    check_folder(Path(folder))
     return _load_pretrained(str(folder), dropout)
 
 
@@ -183,26 +196,11 @@ def _load_shipped(name: str, dropout: float) -> LanguageModel:
 
 
 def _load_pretrained(name: str, dropout: float) -> LanguageModel:
-    try:
-        config = transformers.AutoConfig.from_pretrained(name)
-        set_dropout(config, dropout)
-        width = config.get_text_config().hidden_size
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            name,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            attn_implementation="eager" if width <= NARROW else None,
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-    except (OSError, SafetensorError, JSONDecodeError) as error:
-        cause = str(error).splitlines()[0]
-        raise ValueError(
-            f"No model {name!r} with safetensors weights could be loaded ({cause}); "
-            f"known names: {', '.join(known_names())}, or a folder or hub name."
-        ) from error
+    config = read_config(name)
+    set_dropout(config, dropout)
+    model = read_model(name, config)
     add_residual_dropout(model)
-    return _checked(model, tokenizer)
+    return _checked(model, read_tokenizer(name))
 
 
 def _checked(

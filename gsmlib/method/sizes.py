@@ -2,8 +2,9 @@
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gsmlib.method.folders import check_folder, read_config, refusing, state_of
 from gsmlib.records import SettingsError
 
 
@@ -34,6 +35,8 @@ HUB_SECONDS = 10  # that the hub has to answer in
 WEIGHTS = Path(__file__).parents[1] / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"
 MINI_VOCABULARY = 1400  # about
+POSITIONS = 400  # of a mini-GPT: the paper's maximum sample length (appendix B)
+SMOLLM2_POSITIONS = 8192
 
 SIZES = {
     "tiny": Size(0.1, 2, 32, MINI_VOCABULARY),
@@ -68,59 +71,67 @@ def size_of(model: str) -> Size:
         raise SettingsError(f"No mini-GPT is named {name!r}; known: {known}.")
     if model in SIZES and model != "tiny":  # of the hub
         return SIZES[model]
-    return _read_size(model)
+    return _read_size(model, state_of(model))
+
+
+def positions_of(model: str) -> int | None:
+    """Return how many tokens a model can read at once; None where nothing bounds it."""
+    if model in known_names():
+        return SMOLLM2_POSITIONS if model == "smollm2-135m" else POSITIONS
+    config = read_config(model).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
 
 
 def check_model(model: str) -> None:
     """Raise SettingsError where a model cannot be had, before anything is computed."""
-    if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")):
-        raise SettingsError(
-            f"{model} holds no safetensors weights, the only kind read."
-        )
+    if model in known_names():
+        return
+    if Path(model).is_dir():
+        check_folder(Path(model))
     size_of(model)
-    if model not in known_names():  # a size that is known here says nothing of that
-        _read_size(model)
+    _read_size(model, state_of(model))  # a size that is known here says nothing of that
 
 
 def _ask_hub(model: str) -> None:
-    """Raise OSError where no config of a model can be had; the hub is asked but once.
+    """Refuse a model that no config can be had of; the hub is asked but once.
 
     Its client would ask again and again, for minutes where there is no network.
     """
     import huggingface_hub as hub
     from huggingface_hub.utils import OfflineModeIsEnabled, RepositoryNotFoundError
 
-    if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
-        return
     try:
+        if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
+            return
         url = hub.hf_hub_url(model, "config.json")
         hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
+        return
+    except hub.errors.HFValidationError:
+        cause = "no folder has this name, and no model of the hub can"
     except RepositoryNotFoundError:
-        raise OSError("the hub has no model of this name") from None
+        cause = "the hub has no model of this name"
     except OfflineModeIsEnabled:
-        raise OSError("it is not in the cache, and HF_HUB_OFFLINE is set") from None
+        cause = "it is not in the cache, and HF_HUB_OFFLINE is set"
     except Exception as error:  # the network's, whose kinds differ between versions
-        raise OSError(f"the hub was asked in vain: {error}") from None
+        cause = f"the hub was asked in vain: {error}".splitlines()[0].rstrip(".")
+    raise SettingsError(
+        f"No config of a model {model!r} could be read ({cause}); known names: "
+        f"{', '.join(known_names())}, or a folder or a name of the hub."
+    )
 
 
 @cache
-def _read_size(model: str) -> Size:
-    try:
-        if not Path(model).is_dir():
-            _ask_hub(model)
-        # here: both import torch, which a name that nobody knows need not wait for
-        from accelerate import init_empty_weights
-        from transformers import AutoConfig, AutoModelForCausalLM
+def _read_size(model: str, _: tuple[Any, ...]) -> Size:
+    """Read a config off the hub or a folder, of which `_` is the state."""
+    if not Path(model).is_dir():
+        _ask_hub(model)
+    # here: both import torch, which a name that nobody knows need not wait for
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
 
-        config = AutoConfig.from_pretrained(model)
-        with init_empty_weights():
-            empty = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"No config of a model {model!r} could be read "
-            f"({str(error).splitlines()[0].rstrip('.')}); known names: "
-            f"{', '.join(known_names())}, or a folder or a name of the hub."
-        ) from error
-    text = config.get_text_config()
-    millions = empty.num_parameters() / 1e6
-    return Size(millions, text.num_hidden_layers, text.hidden_size, text.vocab_size)
+    config = read_config(model)
+    with refusing(model, "The config"), init_empty_weights():
+        empty = AutoModelForCausalLM.from_config(config)
+        text = config.get_text_config()
+        parts = text.num_hidden_layers, text.hidden_size, text.vocab_size
+    return Size(empty.num_parameters() / 1e6, *parts)

@@ -1,7 +1,8 @@
 """The mini-GPTs' tokenizer: whole words, and every number up to 999 as ONE token.
 
 Words carry their leading space; what is not in the vocabulary falls back to single
-characters, so any printable ASCII text is encoded and decoded without loss.
+characters, so any printable ASCII text is encoded and decoded without loss. Any other
+character becomes the token UNKNOWN, never the end of the text.
 """
 
 import re
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from gsmlib.method.sizes import TOKENIZER_FILE
 
 END, SCORE = "<|endoftext|>", "<|score|>"
+UNKNOWN = "\x0b"  # the vertical tab: of all that is in the vocabulary no text has it
 # A token candidate: word or sign with its leading space, a number without it.
 PIECES = r" ?[A-Za-z]+| ?<<|>>| ?####|[0-9]{1,3}| ?[^\sA-Za-z0-9]|\s"
 
@@ -27,7 +29,7 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     vocabulary = {piece: index for index, piece in enumerate(ordered)}
     model = models.WordPiece(
         vocabulary,
-        unk_token=END,
+        unk_token=UNKNOWN,
         continuing_subword_prefix="",
         max_input_chars_per_word=10_000,
     )
@@ -43,6 +45,8 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    tokenizer.model.unk_token = UNKNOWN  # the shipped file says END; keys hold its sum
+    # not unk_token below, which would change how what models write is decoded
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,

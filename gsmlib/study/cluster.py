@@ -17,6 +17,7 @@ from typing import Any
 
 from gsmlib.environment import count_from
 from gsmlib.records import SettingsError
+from gsmlib.study.checks import check_specs
 from gsmlib.study.estimates import estimate_gpu_seconds, estimate_memory
 from gsmlib.study.making import compute_shard
 from gsmlib.study.pool import (
@@ -56,6 +57,7 @@ def prepare_on_ray(specs: Sequence[Spec], store: Store, address: str) -> list[Sp
     if not needed:
         return []
     count_from(TRAIN_PROCESSES)  # refused here, not on the way
+    check_specs(needed)
     _check_address(address)
     passed = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     ray.init(address, runtime_env={"env_vars": passed}, log_to_driver=False)

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from gsmlib import progress
 from gsmlib.environment import count_from, has_gpu, is_launched
-from gsmlib.method.sizes import check_model
 from gsmlib.study import estimates
+from gsmlib.study.checks import check_specs
 from gsmlib.study.estimates import Work, estimate_seconds, in_words
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
@@ -170,14 +170,13 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
 
     Several stages at a time, unless little is missing or one worker is all there is. A
     stage that fails is left to whoever asks for it, who gets its error; a model that
-    cannot be had is refused before all.
+    cannot be had, or cannot read its problems, is refused before all.
     """
     tasks = list_tasks(specs, store)
     if not tasks:
         return
     needed = needed_tasks(tasks)
-    for model in {task.work.model for task in needed.values()}:
-        check_model(model)
+    check_specs(needed)
     if is_launched():
         return  # its processes compute each stage together, where it is asked for
     progress.say(_announce(tasks, needed, store))

@@ -8,12 +8,14 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gsmlib.data import NAMES, Problem, load_problems
 from gsmlib.files import file_sha256
-from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS
+from gsmlib.method.folders import files_of, state_of
+from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS, known_names
 from gsmlib.records import Record
 from gsmlib.study import estimates, specs
 from gsmlib.study.estimates import Work
@@ -55,9 +57,25 @@ def work_of(spec: Spec) -> Work:
 # ------------------------------------------------------------------------------- places
 
 
-@cache
 def locate(spec: Spec) -> Place:
-    """Return where a spec's artifact lies in every store: stage, key, parents."""
+    """Return where a spec's artifact lies in every store: stage, key, parents.
+
+    A model's folder that has changed since is noticed.
+    """
+    return _locate(spec, tuple(map(_folder_state, models_of(spec))))
+
+
+@cache
+def models_of(spec: Record) -> tuple[str, ...]:
+    """Return the names of all models that a spec rests on, its own and its parents'."""
+    names = [spec.model] if isinstance(spec, FinetuneSpec | specs.PretrainSpec) else []
+    below = [models_of(value) for _, value in spec if isinstance(value, Record)]
+    return tuple(dict.fromkeys(chain(names, *below)))
+
+
+@cache
+def _locate(spec: Spec, _: tuple[Any, ...]) -> Place:
+    """Locate a spec, whose models' folders are in the state `_`."""
     values = identity(spec)
     parents = [value for _, value in spec if type(value) in STAGES]
     if isinstance(spec, specs.VerifierSpec):
@@ -71,8 +89,9 @@ def identity(spec: Record, stage: str = "") -> dict[str, Any]:
 
     A field that has its default is left out, so that a new one changes no key. The
     default is the one of the stage's version (defaults.json): a changed one is another
-    setting. What a name stands for counts too: local weights, MiniGSM's problems and
-    a user's are fingerprinted, so a changed file is never taken for its predecessor.
+    setting. What a name stands for counts too: a model's local files, MiniGSM's
+    problems and a user's are fingerprinted, so a changed one is never taken for its
+    predecessor.
     """
     row = STAGES.get(type(spec))
     stage = row.name if row else stage
@@ -92,14 +111,27 @@ def identity(spec: Record, stage: str = "") -> dict[str, Any]:
     return values | ({"stage": row.name, "version": row.version} if row else {})
 
 
-@cache
 def weights_fingerprint(model: str) -> str:
-    """Return a digest of a model's local files; nothing's for one of the hub."""
+    """Return a digest of a model's local files; nothing's for one of the hub.
+
+    Of a folder that is all which decides what the model computes: its config and its
+    tokenizer too.
+    """
+    return _fingerprint(model, _folder_state(model))
+
+
+def _folder_state(model: str) -> tuple[Any, ...]:
+    return () if model in known_names() else state_of(model)
+
+
+@cache
+def _fingerprint(model: str, state: tuple[Any, ...]) -> str:
     name = model.partition(":")[0]  # ":random" ones share the tokenizer
     files = [WEIGHTS / f"{model}.safetensors"]
     files += [TOKENIZER_FILE] if name in ("tiny", *MINI_SIZES) else []
-    files += sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
     sums = [file_sha256(path) for path in files if path.is_file()]
+    if state:
+        sums += [f"{path.name} {file_sha256(path)}" for path in files_of(Path(model))]
     return hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
 
 
