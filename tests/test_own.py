@@ -14,6 +14,7 @@ from gsmlib.data import call, count_problems, load_problems, minigsm
 from gsmlib.data.own import read_own
 from gsmlib.method.inspection import check_rows, find_faults
 from gsmlib.records import SettingsError
+from gsmlib.report.run import notebook_parameters
 from gsmlib.study import specs
 from gsmlib.study.stages import identity, locate, problems_fingerprint
 
@@ -312,6 +313,9 @@ def test_paths_mean_the_callers(tmp_path, monkeypatch):
     for same in ("~/my data/all.jsonl", whole.dataset, tmp_path / "my data/all.jsonl"):
         assert resolve("03_verification", scale="smoke", dataset=same) == whole
     assert call(whole.dataset) == "all.jsonl"
+    given = {"dataset": "my data/all.jsonl"}  # a kernel may have another folder
+    injected = notebook_parameters("03_verification", "smoke", given)
+    assert injected == {"scale": "smoke", "dataset": whole.dataset}
 
 
 def spec_of(dataset, **changes):

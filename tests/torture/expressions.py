@@ -241,7 +241,9 @@ def _try_batch(
             right = is_right(grown, value)
         elif value is not None:
             otherwise += 1
-            right = set(text) <= set(PLAIN) and _agrees(text, value)
+            # thousands commas go, as in the released calculator
+            plain = text.replace(",", "")
+            right = set(plain) <= set(PLAIN) and _agrees(plain, value)
         else:
             right = True
         if not right:

@@ -431,7 +431,7 @@ MISTAKES = [
         data(rows(NATALIA, other(5))),
         ("line 2", "'question'"),
     ),
-    Mistake(DATA, "a list in place of rows", data(rows([NATALIA])), ("line 1",)),
+    Mistake(DATA, "a list in place of rows", data(rows([NATALIA])), ("JSON list",)),
     Mistake(
         DATA,
         "cut off in the middle",

@@ -21,42 +21,78 @@ from torture.expressions import SLOW, STRANGE
 
 PIECES = [*"0123456789.,-$# \n", "####", "#### ", "#### -", "#### $", "<<", ">>", "="]
 PIECES += ["####\n", "1,000", ".5", "5.", "-.", "..", ",,", "0" * 120, "9" * 99]
+PIECES += ["**", "\u20ac", "\u2212", "/", "7/1", "3 1/2", "#### **7**", "7.00."]
 TRIGGERS = ["<<", ">>", "=", "<", ">", "<<1=", "<<2*3=", "<<8/0=", "<<<2=", "<<1+(="]
 TRIGGERS += ["<<5=5>>", "#### 7\n", "\n", "7", "12", "=<<", "<<(3)=", " ", "== ", "."]
 TRIGGERS += ["<<" + "9" * 30 + "=", "<<1/3=", "<<0.1*3=", "<<=", "<< 4 + 4 ="]
 TRIGGERS += ["<<2**9=", "é", "٣"]
 MERGED = ["<<", "=<<", "2=", "=2", ">>=", "=\n", "<<2", "*3=", "=="]
 DIGITS = "0123456789"
+SIGNS = "+-\u2212\u2013"  # before a number
+AROUND = "* \t\r$\u00a2\u00a3\u00a4\u00a5" + "".join(map(chr, range(0x20A0, 0x20D0)))
 
 
 # --------------------------------------------------------------------- model's answers
 
 
-def scan_answer(text: str, dollars: bool) -> str | None:
-    """Return the digits behind the first answer mark, read letter by letter."""
+def scan_answer(text: str, around: str, signs: str) -> str | None:
+    """Return the first answer line that begins a number, read letter by letter.
+
+    `around` and `signs` may stand before the number.
+    """
     place = text.find("#### ")
     while place >= 0:
-        rest = text[place + 5 :]
-        heads = ("-$-", "-$", "--", "$-", "-", "$", "") if dollars else ("-", "")
-        for head in heads:
-            tail = rest[len(head) :]
-            body = tail[: len(tail) - len(tail.lstrip(DIGITS + ".,"))]
-            if rest.startswith(head) and body:
-                return head + body
+        rest = text[place + 5 :].partition("\n")[0]
+        tail = rest.lstrip(around)
+        tail = tail[tail[:1] in tuple(signs) :].lstrip(around)
+        if tail[:1] in tuple(DIGITS + ".,"):
+            return rest
         place = text.find("#### ", place + 1)
     return None
 
 
-def scan_number(text: str) -> Fraction | None:
-    """Return the number that a scanned answer is, or None."""
-    plain = text.replace("$", "").replace(",", "")
-    digits = plain.removeprefix("-")
-    usable = any(d in DIGITS for d in digits) and digits.count(".") <= 1
-    if not usable or len(plain) > answers.MAX_DIGITS or "-" in digits:
+def scan_paper(text: str) -> str:
+    """Return what the paper's code takes for the answer."""
+    line = scan_answer(text, "", "-") or ""
+    digits = line.removeprefix("-")
+    end = len(digits) - len(digits.lstrip(DIGITS + ".,"))
+    found = line[: len(line) - len(digits) + end]
+    return found.replace(",", "") if line else answers.INVALID
+
+
+def scan_number(line: str) -> Fraction | None:
+    """Return the number that a whole answer line is, or None."""
+    text = line.strip()
+    if len(text) > answers.MAX_DIGITS:
         return None
-    whole, _, decimals = digits.partition(".")
-    size = Fraction(int(whole or 0)) + Fraction(int(decimals or 0), 10 ** len(decimals))
-    return -size if plain.startswith("-") else size
+    text = text.lstrip(AROUND)
+    sign = -1 if text[:1] in tuple("-\u2212\u2013") else 1
+    text = text[text[:1] in tuple(SIGNS) :].lstrip(AROUND).rstrip(AROUND + ".")
+    top, slash, bottom = text.partition("/")
+    whole, space, rest = top.partition(" ")
+    mixed = bool(slash and space and rest and not set(rest) - set(DIGITS))
+    parts = [
+        whole if mixed else "0",
+        rest if mixed else top.removesuffix(" " * len(slash)),
+    ]
+    parts.append(bottom.removeprefix(" ") if slash else "1")
+    values = [scan_decimal(part) for part in parts]
+    if None in values or not values[2] or (mixed and "." in whole):
+        return None
+    return sign * (values[0] + values[1] / values[2])
+
+
+def scan_decimal(text: str) -> Fraction | None:
+    """Return the number that digits, thousands commas and a point are, or None."""
+    whole, point, decimals = text.partition(".")
+    first, *groups = whole.split(",")
+    if groups:
+        right = 0 < len(first) < 4 and first[0] != "0" and {3} == {*map(len, groups)}
+        whole = "".join([first, *groups]) if right else "?"
+    digits = whole + decimals
+    if not digits or set(digits) - set(DIGITS) or bool(point) != bool(decimals):
+        return None
+    return Fraction(int(digits), 10 ** len(decimals))
 
 
 def run_texts(seed: int, count: int, deadline: float) -> tuple[dict, list[str]]:
@@ -86,10 +122,9 @@ def _check_text(text: str) -> tuple[float, str | None]:
     except BaseException as error:  # whatever escapes is what is looked for
         return 0.0, f"{text[:60]!r} raises {type(error).__name__}."
     took = time.perf_counter() - start
-    plain, dollars = scan_answer(text, False), scan_answer(text, True)
-    number = None if dollars is None else scan_number(dollars)
-    expected = answers.INVALID if plain is None else plain.replace(",", "")
-    same = ours[0] == expected and right == (number == 7)
+    line = scan_answer(text, AROUND, SIGNS)
+    number = None if line is None else scan_number(line)
+    same = ours[0] == scan_paper(text) and right == (number == 7)
     read = None if ours[1] == answers.INVALID else Fraction(ours[1])
     return took, None if same and read == number else f"{text[:60]!r} gives {ours}."
 
