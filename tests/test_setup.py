@@ -64,7 +64,8 @@ def test_the_lock_satisfies_every_dependency(python):
 
 
 @pytest.mark.parametrize(
-    ("python", "version"), [("3.11.2", "2.10"), ("3.11.5", "4.1.2"), ("3.14.0", "4.1.2")]
+    ("python", "version"),
+    [("3.11.2", "2.10"), ("3.11.5", "4.1.2"), ("3.14.0", "4.1.2")],
 )
 def test_an_old_python_gets_what_still_runs_on_it(python, version):
     assert locked(python)["soupsieve"] == version
@@ -99,7 +100,7 @@ def test_every_package_and_its_files_are_installed():
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The Makefile beside a gsmlib that needs nothing, and a Python that installs it."""
+    """The Makefile and what it looks at, in a folder whose name has a space."""
     folder = tmp_path / "a b"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):

@@ -82,7 +82,9 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     folder = _check_places(scale, changed)
     prepare(chapter.stages(settings), Store())
     outcome = _execute_aloud(chapter.name, scale, parameters, folder)
-    print((folder / f"{chapter.name}.html").resolve().as_uri())
+    page = folder / f"{chapter.name}.html"
+    if page.is_file():
+        print(page.resolve().as_uri())
     return outcome
 
 
@@ -228,9 +230,7 @@ def run_notebooks(chapters: Sequence[Chapter], scale: str) -> list[Outcome]:
     ]
 
 
-def _execute_together(
-    workers: int, names: list[str], scale: str
-) -> dict[str, Outcome]:
+def _execute_together(workers: int, names: list[str], scale: str) -> dict[str, Outcome]:
     """Execute notebooks by several processes; return how those that ended did."""
     folder, ended = run_folder(scale), {}
     with pool.processes(workers, NEW_PROCESS) as executor:
