@@ -34,7 +34,7 @@ def in_words(
     path: where it was, if the error does not say; setting: the variable that says where
     such files go; use: what cannot be done there.
     """
-    where = error.filename or path
+    where = error.filename2 or error.filename or path  # of a copy, its target
     if error.strerror is None or error.errno not in REMEDIES or where is None:
         return str(error)  # a sentence already, or not of the file system
     remedy = REMEDIES[error.errno]

@@ -172,3 +172,76 @@ def test_bench_runs_the_checkouts_script(tmp_path, capfd, monkeypatch):
     assert (code, printed.out) == (3, "--rounds 5 --no-smollm2 --tokens 10000000\n")
     code, printed = run_cli(capfd, monkeypatch, "bench", "--rounds", "0")
     assert code == 2 and "rounds" in printed.err
+
+
+COMMAND = "from gsmlib.cli import main; main()"
+
+
+def run_elsewhere(*arguments, **changed):
+    """Run the command in a process of another environment; None unsets a variable."""
+    values = {k: v for k, v in (os.environ | changed).items() if v is not None}
+    command = [sys.executable, "-c", COMMAND, *arguments]
+    return subprocess.run(command, env=values, capture_output=True)
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_question_marks():
+    plain = dict(PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    done = run_elsewhere("settings", "03", GSMLIB_SCALE=None, **plain)
+    assert done.returncode == 0, done.stderr
+    code = "from gsmlib import cli; cli.app = lambda *a, **k: print('3 \u00b7 4'); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "cli.main()"],
+        env=os.environ | plain,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout) == (0, b"3 ? 4\n"), done.stderr
+
+
+def test_an_error_of_the_system_has_its_path_and_a_remedy(
+    capsys, monkeypatch, tmp_path
+):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "a.csv"))
+
+    monkeypatch.setattr(report, "run_notebook", refuse)
+    code, printed = run_cli(capsys, monkeypatch, "run", "00")
+    assert code == 2 and printed.err == (
+        f"gsmlib: {tmp_path / 'a.csv'} cannot be used (Permission denied); see that "
+        "you may read and write there.\n"
+    )
+
+
+def no_home(monkeypatch):
+    """Be a user whom the system does not know, without HOME."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(environment.os, "getuid", lambda: 2**31 - 7)
+    for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "")  # noted, to be put back
+        monkeypatch.delenv(name)
+
+
+def test_a_user_without_home_is_told_to_say_where_the_cache_is(capsys, monkeypatch):
+    no_home(monkeypatch)
+    monkeypatch.delenv("GSMLIB_CACHE", raising=False)
+    code, printed = run_cli(capsys, monkeypatch, "plan", "03", "--scale", "smoke")
+    assert code == 2 and "set GSMLIB_CACHE to a folder, or HOME" in printed.err
+
+
+def test_a_user_without_home_has_a_temporary_one(monkeypatch, tmp_path):
+    no_home(monkeypatch)
+    monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path / "cache"))
+    environment.give_home()
+    home = os.environ["HOME"]
+    assert os.access(home, os.W_OK) and os.environ["JUPYTER_RUNTIME_DIR"].startswith(
+        home
+    )
+    assert environment.cache_folder() == tmp_path / "cache"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_home_that_cannot_be_written_is_kept_but_not_written(monkeypatch, tmp_path):
+    no_home(monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    environment.give_home()
+    assert os.environ["HOME"] == str(tmp_path / "none")
+    assert os.path.isdir(os.path.dirname(os.environ["JUPYTER_RUNTIME_DIR"]))

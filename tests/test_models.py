@@ -1,5 +1,6 @@
 """Models by name, the scalar head, saving and loading."""
 
+import errno
 import hashlib
 import os
 import sys
@@ -328,6 +329,18 @@ def test_smollm2_download_fails_in_one_sentence(tmp_path, monkeypatch, capsys):
     with pytest.raises(ValueError, match="could not download .* set GSMLIB_SMOLLM2"):
         smollm2.find_gguf(tmp_path)
     assert "Downloading" in capsys.readouterr().out
+
+
+def test_smollm2_that_is_there_needs_no_cache_to_write(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{tmp_path}/a.lock")
+
+    monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
+    monkeypatch.setattr(smollm2, "FileLock", refuse)
+    with pytest.raises(OSError, match="a.lock cannot be used .*set GSMLIB_CACHE"):
+        smollm2.converted_folder()
+    (tmp_path / "smollm2-135m").mkdir()
+    assert smollm2.converted_folder() == tmp_path / "smollm2-135m"
 
 
 @pytest.fixture(scope="module")

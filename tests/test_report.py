@@ -1,6 +1,7 @@
 """The report: notebooks run in order, failures named, pages that ask for nothing."""
 
 import base64
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from gsmlib import environment
+from gsmlib import environment, files
 from gsmlib.chapters import (
     CHAPTERS,
     claims,
@@ -52,7 +53,8 @@ def project(tmp_path, monkeypatch):
     make_notebook(tmp_path, "10_claims", [code])
     for module in (report, export):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(report, "figures_folder", lambda scale: tmp_path / "figures")
+    monkeypatch.setattr(report, "figures_folder", lambda *_: tmp_path / "figures")
+    monkeypatch.delenv("GSMLIB_RUNS", raising=False)
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("GSMLIB_SCALE", raising=False)
     (tmp_path / "figures").mkdir()
@@ -164,6 +166,138 @@ def test_notebooks_that_a_died_process_leaves_are_executed(project, monkeypatch,
     outcomes = report.run_notebooks([find(name) for name in names], "smoke")
     assert [outcome.notebook for outcome in outcomes] == names
     assert "A process died" in capfd.readouterr().out
+
+
+def test_a_file_that_is_no_notebook_ends_nothing_but_itself(
+    project, capfd, monkeypatch
+):
+    monkeypatch.setenv("GSMLIB_WORKERS", "2")
+    monkeypatch.setattr(report, "prepare", lambda specs, store: None)
+    broken = ["{", "[]", '{"nbformat": 4, "cells": [{}]}', "<<<<<<< HEAD", "\0"]
+    names = [c.name for c in CHAPTERS[2 : 2 + len(broken)]]
+    for name, text in zip(names, broken, strict=True):
+        (project / "notebooks" / f"{name}.ipynb").write_text(text)
+    make_notebook(project, CHAPTERS[7].name, [])
+    untagged = project / "notebooks" / f"{CHAPTERS[7].name}.ipynb"
+    untagged.write_text(untagged.read_text().replace('"parameters"', '"other"'))
+    stale = project / "runs" / "smoke" / f"{names[0]}.html"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("of a run before")
+    outcomes = {
+        outcome.notebook: outcome.error for outcome in report.run_report("smoke")
+    }
+    assert not outcomes["00_dataset"]
+    index = (project / "runs" / "smoke" / "index.html").read_text()
+    for name in names:
+        path = project / "notebooks" / f"{name}.ipynb"
+        assert outcomes[name].startswith(f"{name} failed: {path} is no notebook (")
+        assert "\n" not in outcomes[name] and f"{path} is no notebook" in index
+        assert f'href="{name}.html"' not in index and not stale.exists()
+    assert outcomes[CHAPTERS[7].name].endswith("has no cell tagged parameters.")
+    assert "7 of 9 notebooks failed" in capfd.readouterr().out
+
+
+def use_kernel(folder, monkeypatch, *command):
+    """Let "python3" be a kernel that a command starts."""
+    place = folder / "kernels" / "python3"
+    place.mkdir(parents=True)
+    about = {"argv": list(command), "display_name": "Python 3", "language": "python"}
+    (place / "kernel.json").write_text(json.dumps(about))
+    monkeypatch.setenv("JUPYTER_PATH", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (
+            ["sh", "-c", "sleep 60"],
+            "its kernel did not start (Kernel didn't respond in 1 seconds",
+        ),
+        (["false"], "its kernel did not start (Kernel died before"),
+        (["no-such-program"], "No such file or directory"),
+    ],
+)
+def test_a_kernel_that_does_not_start_is_a_sentence(
+    project, monkeypatch, command, words
+):
+    use_kernel(project, monkeypatch, *command)
+    monkeypatch.setattr(execute, "START_SECONDS", 1)
+    path = project / "notebooks" / "00_dataset.ipynb"
+    outcome = execute.execute(path, project / "out", {"scale": "smoke"})
+    assert outcome.error.startswith("00_dataset failed: ") and words in outcome.error
+    assert "\n" not in outcome.error
+
+
+def test_a_kernel_may_take_minutes_to_start():
+    assert execute.START_SECONDS >= 600
+
+
+def test_a_kernel_that_is_killed_is_a_sentence(project):
+    code = "import os; os.kill(os.getpid(), 9)"
+    make_notebook(project, "01_calculator", [code])
+    path = project / "notebooks" / "01_calculator.ipynb"
+    outcome = execute.execute(path, project / "out", {"scale": "smoke"})
+    assert "01_calculator failed: its kernel died (was memory short?)" in outcome.error
+    assert (project / "out" / "01_calculator.html").is_file()
+
+
+def test_a_run_that_cannot_be_written_is_a_sentence(project, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = project / "notebooks" / "00_dataset.ipynb"
+    (project / "file").touch()
+    outcome = execute.execute(path, project / "file" / "out", {"scale": "smoke"})
+    assert (
+        f"{project / 'file' / 'out'} cannot be used (Not a directory)" in outcome.error
+    )
+    monkeypatch.setattr(execute.papermill, "execute_notebook", full)
+    outcome = execute.execute(path, project / "out", {"scale": "smoke"})
+    assert outcome.error == (
+        f"00_dataset failed: {project / 'out' / path.name} cannot be used (No space "
+        "left on device); free some space there, or set GSMLIB_RUNS to another folder."
+    )
+
+
+def test_an_interruption_ends_everything(project, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute.papermill, "execute_notebook", interrupt)
+    path = project / "notebooks" / "00_dataset.ipynb"
+    with pytest.raises(KeyboardInterrupt):
+        execute.execute(path, project / "out", {"scale": "smoke"})
+
+
+def test_runs_go_where_they_are_told(project, monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "prepare", lambda specs, store: None)
+    monkeypatch.setattr(report, "figures_folder", export.figures_folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GSMLIB_RUNS", "~/elsewhere")
+    report.run_notebook("00", "smoke", {})
+    place = tmp_path / "home" / "elsewhere" / "smoke"
+    assert (place / "00_dataset.html").is_file() and not (project / "runs").exists()
+    assert export.figures_folder("smoke") == place / "figures"
+
+
+@pytest.mark.parametrize(
+    ("variable", "blocked"), [("GSMLIB_RUNS", "runs"), ("GSMLIB_FIGURES", "figures")]
+)
+def test_a_checkout_that_cannot_be_written_is_said_before_computing(
+    project, monkeypatch, variable, blocked
+):
+    monkeypatch.setattr(report, "figures_folder", export.figures_folder)
+    monkeypatch.setattr(report, "prepare", lambda *_: pytest.fail("computed"))
+    there = os.access
+    monkeypatch.setattr(
+        files.os,
+        "access",
+        lambda path, mode: blocked not in str(path) and there(path, mode),
+    )
+    (project / "runs").mkdir()
+    for start in (report.run_report, lambda s: report.run_notebook("00", s, {})):
+        with pytest.raises(OSError, match=f"{blocked} cannot be written.*{variable}"):
+            start("quick")
 
 
 # ------------------------------------------------------------------------- the pages

@@ -100,7 +100,7 @@ def test_every_package_and_its_files_are_installed():
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The Makefile beside a gsmlib that needs nothing, and a Python that installs it."""
+    """The Makefile and what it looks at, in a folder whose name has a space."""
     folder = tmp_path / "a b"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gsmlib.files import file_sha256, write_file
+from gsmlib.files import check_folder, file_sha256, in_words, write_file
 from gsmlib.study import store as store_module
 from gsmlib.study.store import MANIFEST, RESUME, Place, Store, StoreError, key_of
 
@@ -204,3 +204,63 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypat
             write_file(file, "other")
     assert refusal.value.errno == errno.ENOSPC
     assert file.read_text() == "whole" and list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("what", ["folder", MANIFEST, "b.txt"])
+def test_what_may_not_be_read_is_said_and_never_rebuilt(store, monkeypatch, what):
+    make = Maker()
+    folder = store.get(Place("stage", IDENTITY), make).folder
+    closed = folder if what == "folder" else folder / what
+
+    def guarded(method):
+        def call(path, *arguments, **named):
+            if path == closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return method(path, *arguments, **named)
+
+        return call
+
+    for name in ("exists", "is_file", "read_text"):
+        monkeypatch.setattr(Path, name, guarded(getattr(Path, name)))
+    reader = Store(store.root)
+    words = f"{closed} is there but may not be read.*chmod -R a\\+rX.*GSMLIB_CACHE"
+    for ask in (reader.has, lambda place: reader.get(place, make)):
+        with pytest.raises(StoreError, match=words):
+            ask(Place("stage", IDENTITY))
+    monkeypatch.undo()
+    assert make.calls == 1 and store_module.find_fault(folder) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space there"),
+        (errno.EROFS, "see that you may read and write there"),
+        (errno.EACCES, "see that you may read and write there"),
+        (errno.ENOTDIR, "move the file that stands where a folder has to be"),
+        (errno.ENAMETOOLONG, "choose a shorter name"),
+    ],
+)
+def test_an_error_of_the_file_system_names_place_and_remedy(number, remedy, tmp_path):
+    error = OSError(number, "why", str(tmp_path / "a"))
+    end = ", or set GSMLIB_RUNS to another folder."
+    assert in_words(error) == f"{tmp_path}/a cannot be used (why); {remedy}."
+    assert in_words(error, setting="GSMLIB_RUNS").endswith(remedy + end)
+    bare = OSError(number, "why")  # as a full disk says it
+    assert str(tmp_path) in in_words(bare, tmp_path) and remedy in in_words(
+        bare, tmp_path
+    )
+
+
+def test_other_errors_keep_their_words():
+    assert in_words(OSError("It is said already.")) == "It is said already."
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert in_words(refused) == "[Errno 111] Connection refused"
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file cannot be written .Not a dir.*GSMLIB_RUNS"):
+        check_folder(tmp_path / "file" / "smoke", "GSMLIB_RUNS")
+    check_folder(tmp_path / "new" / "smoke", "GSMLIB_RUNS")
+    assert not (tmp_path / "new").exists()

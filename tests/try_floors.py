@@ -3,9 +3,8 @@
     python3.11 tests/try_floors.py FOLDER [torch==2.13.0 ...]
 
 makes an environment of the floors in FOLDER, runs 03_verification at scale smoke and
-lints. What is named behind the folder replaces a floor, such as a torch without CUDA that
-is at hand (uv finds it by UV_FIND_LINKS). What was tried, and with which torch, is noted
-in CONTRIBUTING.md.
+lints. What is named behind the folder replaces a floor, such as a torch without CUDA
+(uv finds it by UV_FIND_LINKS). CONTRIBUTING.md says what was tried.
 """
 
 import os

