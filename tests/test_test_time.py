@@ -19,6 +19,7 @@ from gsmlib.chapters.rules import (
 from gsmlib.chapters.test_time_compute import CHAPTER, grid, table
 from gsmlib.chapters.test_time_compute.verdicts import c11, c12
 from gsmlib.method import metrics
+from gsmlib.records import SettingsError
 from gsmlib.study.pool import list_tasks
 from gsmlib.study.stages import folder_of
 from gsmlib.study.store import Store
@@ -119,6 +120,29 @@ def pretended(monkeypatch):
         lambda spec, store: some_completions(spec.completions.seed),
     )
     return settings, table(settings, None)
+
+
+@pytest.mark.parametrize(("drawn", "counts"), [(16, [16]), (16, [4]), (2, [1])])
+def test_one_count_is_drawn_and_not_judged(drawn, counts, pretended, monkeypatch):
+    settings = pretended[0].replace(test_completions=drawn, counts=counts)
+
+    def read(spec, store):
+        return some_completions(spec.completions.seed, 24, drawn)
+
+    monkeypatch.setattr(more, "read_completions", read)
+    rows = table(settings, None)
+    voted = rows[rows["k"].notna()]
+    assert set(voted["n"]) == set(counts)
+    for figure in ("fig7a", "fig7b"):
+        plt.close(CHAPTER.draw(figure, voted if figure == "fig7b" else rows))
+    (verdict,) = CHAPTER.judge("fig7b", voted)
+    assert verdict.verdict == NOT_TESTABLE and "nan" not in verdict.sentence
+
+
+def test_one_completion_is_refused():
+    given = dict(scale="smoke", test_completions=1, counts=[1])
+    with pytest.raises(SettingsError, match="give test_completions 2 or more"):
+        resolve("06_test_time_compute", **given)
 
 
 def test_a_row_for_every_method_number_and_seed(made):

@@ -145,7 +145,7 @@ def check_folder(folder: Path) -> None:
     _check_config_file(folder)
     for file in files_of(folder):
         _refuse_pointer(file)
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         _check_weights(file)
     if not any(file for kind in TOKENIZERS for file in folder.glob(kind)):
         raise SettingsError(
@@ -164,8 +164,8 @@ def _refuse_pointer(file: Path) -> None:
         )
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The files that a folder's weights are in; raises SettingsError for none."""
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that a folder's weights are in; SettingsError for none."""
     index = folder / INDEX_FILE
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]

@@ -5,22 +5,24 @@ the files is left out, no code of a model's own is run, and no later token is se
 """
 
 import re
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
-from gsmlib.method.folders import no_language_model, refusing
+from gsmlib.method.folders import no_language_model, refusing, weight_files
 
 NARROW = 256  # up to this width eager attention trains 2x faster on a CPU
 # What torch.compile, FSDP and DDP, and a module around the model put into the names of
 # its weights; none is part of a name that transformers gives.
-WRAPPERS = (
-    r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.",
-    r"^module\.",
-    r"^model\.(?=(model|transformer|gpt_neox|lm_head|embed_out)\.)",
+WRAPPER = re.compile(
+    r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.|^module\."
+    r"|^model\.(?=(model|transformer|gpt_neox|lm_head|embed_out)\.)"
 )
 # Names of buffers that older versions saved, and that are computed anew.
 COMPUTED = re.compile(r"(attn|attention)\.(masked_)?bias$|inv_freq$|position_ids$")
@@ -40,9 +42,7 @@ def read_model(name: str, config: PretrainedConfig) -> PreTrainedModel:
     """
     with refusing(name, "The model"):
         wide = config.get_text_config().hidden_size > NARROW
-        read = partial(
-            transformers.AutoModelForCausalLM.from_pretrained,
-            name,
+        wanted: dict[str, Any] = dict(
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
@@ -51,12 +51,12 @@ def read_model(name: str, config: PretrainedConfig) -> PreTrainedModel:
             output_loading_info=True,
             attn_implementation=None if wide else "eager",
         )
-        model, found = read()
-        if any(re.search("|".join(WRAPPERS), key) for key in found["unexpected_keys"]):
-            wrapped, found = read(key_mapping=dict.fromkeys(WRAPPERS, ""))
-            # a copy: transformers would save these weights by their old names again
-            model = type(wrapped)(wrapped.config).eval()
-            model.load_state_dict(wrapped.state_dict())
+        auto = transformers.AutoModelForCausalLM
+        model, found = auto.from_pretrained(name, **wanted)
+        if any(map(WRAPPER.search, found["unexpected_keys"])):
+            # not by its key_mapping: it would save them by their old names again
+            wanted |= dict(state_dict=_unwrapped(name))
+            model, found = type(model).from_pretrained(None, **wanted)
     if not all(weights.isfinite().all() for weights in model.parameters()):
         raise ValueError(f"Weights of {name} are not finite; copy its files again.")
     with refusing(name, "The model"):
@@ -65,6 +65,19 @@ def read_model(name: str, config: PretrainedConfig) -> PreTrainedModel:
         raise ValueError(no_language_model(name, config))
     _check_found(name, found, set(getattr(model, "_tied_weights_keys", None) or ()))
     return model
+
+
+def _unwrapped(name: str) -> dict[str, Tensor]:
+    """A model's weights by the names that they have without what was around it."""
+    folder = Path(cached_file(name, "config.json")).parent
+    weights = {}
+    for file in weight_files(folder):
+        for wrapped, values in load_file(file).items():
+            plain, before = wrapped, ""
+            while plain != before:
+                plain, before = WRAPPER.sub("", plain), plain
+            weights[plain] = values
+    return weights
 
 
 def _check_found(name: str, found: dict[str, Any], tied: set[str]) -> None:
