@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from contextlib import nullcontext
+from io import BytesIO
 
 import matplotlib
 import numpy as np
@@ -333,6 +334,69 @@ def test_drawing_leaves_the_users_style_alone():
     before = dict(matplotlib.rcParams)
     plt.close(drawn("fig3_test_at_n", fig3_table()))
     assert dict(matplotlib.rcParams) == before
+
+
+OTHERS = {  # what users set, each of which would be seen in a figure
+    "tight": {"savefig.bbox": "tight", "savefig.pad_inches": 1},
+    "tex": {"text.usetex": True},
+    "dark": "dark_background",
+    "theme": ["ggplot", {"font.size": 20, "xtick.labelsize": 20, "font.weight": 900}],
+    "layout": {"figure.autolayout": True, "axes.xmargin": 0.4, "xtick.direction": "in"},
+    "files": {"svg.fonttype": "none", "pdf.fonttype": 3, "savefig.transparent": True},
+    "text": {
+        "axes.unicode_minus": False,
+        "text.hinting": "none",
+        "path.sketch": (1, 9, 2),
+    },
+}
+
+
+def saved(name, folder, backend="agg"):
+    """The bytes of a figure's files, drawn and exported as a notebook does."""
+    plt.switch_backend(backend)
+    try:
+        figure = drawn(name, TABLES[name]())
+        files = export._save(figure, folder, name)
+        plt.close(figure)
+    finally:
+        plt.switch_backend("agg")
+    return [file.read_bytes() for file in files]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", ["fig2_finetuning_scaling", "fig12_mask"])
+def test_a_figure_is_the_same_whatever_the_user_has_set(name, other, tmp_path):
+    usual = saved(name, tmp_path / "usual")
+    with matplotlib.style.context(OTHERS[other]):
+        before = dict(matplotlib.rcParams)
+        assert saved(name, tmp_path / "set") == usual
+        assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("backend", ["pdf", "svg"])
+def test_a_figure_is_the_same_for_every_backend(backend, tmp_path):
+    usual = saved("fig8a_dropout_finetuning", tmp_path)
+    assert saved("fig8a_dropout_finetuning", tmp_path, backend) == usual
+
+
+@pytest.mark.parametrize("other", ["tex", "theme", "text"])
+def test_a_notebook_shows_a_figure_in_its_style_after_the_cell(other):
+    shown = []
+    for style_of_user in ({}, OTHERS[other]):
+        with matplotlib.style.context(style_of_user):
+            figure, image = drawn("fig3_test_at_n", fig3_table()), BytesIO()
+            figure.canvas.print_figure(image, dpi=figure.dpi)  # as Jupyter does
+            shown.append(image.getvalue())
+            plt.close(figure)
+    assert shown[0] == shown[1]
+
+
+def test_figures_are_redrawn_without_a_backend(tmp_path, monkeypatch):
+    monkeypatch.setattr(plt, "figure", lambda **_: pytest.fail("a window opens"))
+    table = fig3_table()
+    csv = tmp_path / "fig3_test_at_n.csv"
+    table.to_csv(csv, index=False)
+    assert all(path.is_file() for path in export.redraw(find_figure(csv), csv))
 
 
 def draws_interactively(table, axes):

@@ -12,13 +12,21 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 from pandas.errors import EmptyDataError, ParserError
 
 from gsmlib import paper
-from gsmlib.chapters.style import OURS, VENUES, drawn_for, fit_page, new_drawing, styled
+from gsmlib.chapters.style import (
+    OURS,
+    VENUES,
+    drawn_for,
+    fit_page,
+    new_drawing,
+    shown,
+    styled,
+    unshown,
+)
 from gsmlib.environment import folder_of, project_root, provenance
 from gsmlib.files import write_file
 from gsmlib.records import Record
@@ -55,10 +63,15 @@ class Figure(NamedTuple):
         return self.own_words or paper.FIGURES[self.id]
 
 
-def draw(figure: Figure, table: pd.DataFrame) -> Drawing:
-    """Draw a figure from its table alone, in the size of the venue drawn for."""
+def draw(
+    figure: Figure, table: pd.DataFrame, make: Callable[..., Drawing] = shown
+) -> Drawing:
+    """Draw a figure from its table alone, in the size of the venue drawn for.
+
+    make: see `style.new_drawing`.
+    """
     panels = table[figure.per].nunique() if figure.per else 0
-    drawing, axes = new_drawing(figure.layout, panels)
+    drawing, axes = new_drawing(figure.layout, panels, make)
     figure.draw(table, axes)
     if figure.layout is None:
         fit_page(drawing)
@@ -152,9 +165,7 @@ def redraw(
     """
     with drawn_for(VENUES[venue] if venue else OURS):
         try:
-            drawing = draw(figure, read_table(figure, csv))
+            drawing = draw(figure, read_table(figure, csv), unshown)
         except (KeyError, EmptyDataError, ParserError) as error:
             raise ValueError(f"{csv} is no table of {figure.id}: {error}.") from error
-        files = _save(drawing, folder or csv.parent, csv.stem)
-    plt.close(drawing)
-    return files
+        return _save(drawing, folder or csv.parent, csv.stem)

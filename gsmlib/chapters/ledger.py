@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from gsmlib import paper
 from gsmlib.chapters import claims, find_claim
-from gsmlib.chapters.export import figures_folder
+from gsmlib.chapters.export import draw, figures_folder
 from gsmlib.chapters.finetuning_scaling.verdicts import size_factor
 from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.chapters.rules import (
@@ -21,6 +20,7 @@ from gsmlib.chapters.rules import (
     finite,
     ledger_row,
 )
+from gsmlib.chapters.style import unshown
 from gsmlib.files import write_file
 
 LEDGER = "claims.json"
@@ -115,9 +115,8 @@ def print_ledger(chapters: Sequence[Chapter], scale: str, write: bool = False) -
 def export_ledger(rows: list[dict[str, Any]], scale: str) -> list[Path]:
     """Write claims.json and the ledger's figure beside the tables; return the files."""
     table, settings = ledger_table(rows), claims.CHAPTER.resolve(scale=scale)
-    drawing = claims.CHAPTER.draw("ledger", table)
+    drawing = draw(claims.CHAPTER.figure("ledger"), table, unshown)
     files = claims.CHAPTER.export("ledger", drawing, table, settings)
-    plt.close(drawing)
     return [*files, write_ledger(rows, figures_folder(scale))]
 
 

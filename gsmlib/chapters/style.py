@@ -18,10 +18,11 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Drawing
+from matplotlib.style import context
 from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
 from tueplots import figsizes, fontsizes
@@ -92,14 +93,15 @@ def drawn_for(venue: Venue) -> Iterator[None]:
 
 @contextmanager
 def _in_style() -> Iterator[None]:
-    """Draw in the style, then restore all but `interactive`.
+    """Draw in the style alone, then restore all of the user's but `interactive`.
 
-    The first figure of a notebook makes Jupyter's backend set it, and without it the
-    backend shows no figure after the first.
+    matplotlib's defaults come first, so that no matplotlibrc, style sheet or seaborn
+    theme is seen in a figure. The first figure of a notebook makes Jupyter's backend
+    set `interactive`, and without it the backend shows no figure after the first.
     """
     interactive = matplotlib.is_interactive()
     try:
-        with rc_context({**STYLE, **_venue.get().style}):
+        with context(["default", {**STYLE, **_venue.get().style}]):
             try:
                 yield
             finally:
@@ -162,18 +164,43 @@ def shades(color: str, count: int, markers: str = MARKERS) -> list[Line]:
     ]
 
 
+class StyledDrawing(Drawing):
+    """A figure that is in the style also when a notebook shows it, after the cell.
+
+    Even the number of its ticks depends on the font that is set when it is drawn.
+    """
+
+    draw = styled(Drawing.draw)
+    get_tightbbox = styled(Drawing.get_tightbbox)
+
+
+def shown(**size: Any) -> Drawing:
+    """Return an empty figure of pyplot's, which a notebook shows."""
+    drawing = plt.figure(FigureClass=StyledDrawing, **size)
+    if not isinstance(drawing.canvas, FigureCanvasAgg):  # pdf's, which shows nothing
+        FigureCanvasAgg(drawing)  # text has the same widths as everywhere
+    return drawing
+
+
+def unshown(**size: Any) -> Drawing:
+    """Return an empty figure that no backend of the user's sees, and no window."""
+    return FigureCanvasAgg(StyledDrawing(**size)).figure
+
+
 @styled
 def new_drawing(
-    layout: tuple[int, int, float] | None, panels: int = 0
+    layout: tuple[int, int, float] | None,
+    panels: int = 0,
+    make: Callable[..., Drawing] = shown,
 ) -> tuple[Drawing, Any]:
     """Return an empty figure and its axes (an array if several).
 
     layout: rows and columns of axes and the height in inches, None for a page of text;
     `panels` overrides the number of columns, as in Fig 5 with one model. Rows that are
-    too high for the venue stand side by side.
+    too high for the venue stand side by side. make: `shown` or `unshown`.
     """
     if layout is None:
-        drawing = plt.figure(figsize=(COLUMN_WIDTH, 1.0))
+        drawing = make(figsize=(COLUMN_WIDTH, 1.0))
         axes = drawing.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         return drawing, axes
@@ -183,7 +210,8 @@ def new_drawing(
     if height > venue.height and columns == 1:
         rows, columns = 1, rows
     size = (venue.width, min(height, venue.height))
-    return plt.subplots(rows, panels or columns, figsize=size, layout="constrained")
+    drawing = make(figsize=size, layout="constrained")
+    return drawing, drawing.subplots(rows, panels or columns)
 
 
 def _text_factor(venue: Venue) -> float:
@@ -330,7 +358,7 @@ def legend(axes: Axes, columns: int) -> None:
     place = dict(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.3)
     look = dict(handlelength=2.6, columnspacing=1.2) | place
     made = axes.legend(ncols=columns, **look)
-    width = made.get_window_extent(axes.figure.canvas.get_renderer()).width
+    width = made.get_window_extent().width
     if columns > 1 and width > room(axes) * axes.figure.dpi:
         legend(axes, columns - 1)
 

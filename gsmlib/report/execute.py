@@ -55,7 +55,8 @@ def execute(
             output,
             parameters=parameters,
             kernel_name="python3",
-            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own messages
+            # none of the kernel's own messages; figures whatever MPLBACKEND says
+            extra_arguments=["--log-level=CRITICAL", "--matplotlib=inline"],
             progress_bar=False,
             start_timeout=START_SECONDS,
             stdout_file=None if quiet else sys.stdout,
