@@ -77,6 +77,29 @@ def test_settings_are_listed_with_values_and_meanings(capsys, monkeypatch):
     assert rows["models"] == ["gpt2-medium,gpt2-xl", "small to large"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "arguments", "scale"),
+    [
+        ("smoke", ["--scale", "quick"], "quick"),
+        ("smoke", ["--scale", "mini"], "mini"),
+        ("smoke", [], "smoke"),
+        ("", [], "quick"),
+        ("huge", ["--scale", "smoke"], "smoke"),
+    ],
+)
+def test_the_command_lines_scale_wins(variable, arguments, scale, capsys, monkeypatch):
+    monkeypatch.setenv("GSMLIB_SCALE", variable)
+    ran = []
+    done = report.Outcome("02_test_at_n", 1.0, "")
+    monkeypatch.setattr(report, "run_notebook", lambda *a: ran.append(a) or done)
+    assert run_cli(capsys, monkeypatch, "run", "02", *arguments)[0] == 0
+    assert ran == [("02", scale, {})]
+    code, printed = run_cli(capsys, monkeypatch, "settings", "02", *arguments)
+    assert code == 0 and printed.out.split()[:2] == ["scale", scale]
+    parameters = report.notebook_parameters("02_test_at_n", scale, {})
+    assert parameters == {"scale": scale}  # chosen, in the kernel too
+
+
 def test_the_version_is_printed(capsys, monkeypatch):
     code, printed = run_cli(capsys, monkeypatch, "--version")
     assert (code, printed.out) == (0, "gsmlib 0.1.0\n")

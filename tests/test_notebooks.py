@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from nbclient import NotebookClient
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from gsmlib import scales
 from gsmlib.chapters import CHAPTERS, find, resolve
@@ -147,6 +151,7 @@ def test_runs_through_papermill(name, smoke_environment):
     path, output = ROOT / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb"
     command = [sys.executable, "-m", "papermill", str(path), str(output)]
     command += ["-p", "scale", "smoke", "-k", "python3", "--no-progress-bar"]
+    command += ["--inject-paths"]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -166,6 +171,26 @@ def test_runs_through_papermill(name, smoke_environment):
     left = [text for text in errors if "rows were cut at the maximum" not in text]
     assert not left, "no bar is left in the page, and no warning but smoke's own"
     assert not any("<progress" in str(o.get("data", "")) for o in outputs)
+
+
+def test_the_cells_of_an_executed_copy_run_again_in_any_order():
+    """As in JupyterLab: all up to the settings, then some of them again."""
+    notebook = load_notebook_node(str(ROOT / "notebooks" / "02_test_at_n.ipynb"))
+    copy = parameterize_notebook(notebook, {"scale": "smoke", "epochs": 3})
+    cells = [cell for cell in copy.cells if cell.cell_type == "code"][:4]
+    shown, injected, _, settings = cells
+    assert injected.source.startswith("# Parameters")
+    client = NotebookClient(copy, kernel_name="python3")
+    said = []
+    with client.setup_kernel():
+        for cell in [*cells, injected, settings, settings, injected, shown, settings]:
+            client.execute_cell(cell, 0)
+            if cell is settings:
+                text = "".join(output.text for output in cell.outputs)
+                said.append(re.search(r"scale (\w+) .* epochs (\d+)", text).groups())
+    smoke = ("smoke", "3")
+    usual = str(scales.SCALES["quick"]["epochs"])
+    assert said == [smoke, smoke, smoke, ("quick", usual)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -152,6 +152,43 @@ def test_a_trial_is_executed_into_a_folder_of_its_own(project, capfd, monkeypatc
     assert (project / "runs" / "smoke" / "00_dataset.html").is_file()
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"models": '["/my models/a", "b"]'}, {"models": ["/my models/a", "b"]}),
+        ({"models": "~/a"}, {"models": [str(Path.home() / "a")]}),
+        ({"seeds": "0"}, {"seeds": [0]}),
+        ({"completions": "0"}, {"completions": 8}),  # shown: the scale's value
+        ({"dropout": "0"}, {"more": "dropout=0.0"}),  # not shown: 0
+        (
+            {"epochs": "3", "more": "temperature=0.5"},
+            {"more": "epochs=3 temperature=0.5"},
+        ),
+        ({"learning_rates": "[1e-3, 1e-4]"}, {"more": "learning_rates=0.001,0.0001"}),
+    ],
+)
+def test_what_run_is_given_reaches_the_notebook_as_it_was_meant(given, expected):
+    parameters = report.notebook_parameters("03_verification", "quick", given)
+    assert parameters == {"scale": "quick"} | expected
+    again = find("03_verification").resolve(**parameters)
+    assert again == report.resolve_as_run("03_verification", "quick", given)
+
+
+def test_what_a_notebook_does_not_show_is_not_0_by_mistake(project):
+    with pytest.raises(SettingsError, match="test_problems = '0' is refused"):
+        report.notebook_parameters("00_dataset", "smoke", {"test_problems": "0"})
+
+
+def test_figures_are_shown_whatever_backend_is_set(project, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    make_notebook(project, "02_mine", ["import pylab\npylab.plot([1, 2])"])
+    path = report.notebook_path("02_mine")
+    assert not execute.execute(path, project / "runs", {}).error
+    cells = nbformat.read(project / "runs" / path.name, 4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
 def execute_or_die(path, folder, parameters, quiet=True):
     """Ends its process, but where the report itself executes the notebook."""
     if quiet:

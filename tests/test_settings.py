@@ -1,6 +1,13 @@
 """The scales, the notebooks' settings and the refusals, one sentence each."""
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
 import pytest
+from papermill import cli as papermill_cli
 from pydantic import ValidationError
 
 from gsmlib import environment, settings
@@ -48,10 +55,174 @@ def test_parameters_override_the_scale(given, name, expected):
     assert getattr(resolve("03_verification", **given), name) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("seeds", "0", (0,)),
+        ("seeds", "[0, 2]", (0, 2)),
+        ("seeds", "None", (0, 1, 2)),
+        ("sizes", "1e3", (1000,)),
+        ("sizes", "250 1000", (250, 1000)),
+        ("sizes", "[]", (250, 1000, 4000)),
+        ("completions", "0", 8),
+        ("completions", "3.0", 3),
+        ("models", '["a","b"]', ("a", "b")),
+        ("models", "('a', 'b')", ("a", "b")),
+        ("models", "[a, b]", ("a", "b")),
+        ("models", '"a","b"', ("a", "b")),
+        ("models", "/my models/a (copy)", ("/my models/a (copy)",)),
+        ("models", '"/with, comma",b', ("/with, comma", "b")),
+        ("models", "Ann's,Bob's", ("Ann's", "Bob's")),
+        ("models", "~/a,b", (str(Path.home() / "a"), "b")),
+        ("models", "7", ("7",)),
+    ],
+)
+def test_the_same_text_means_the_same_to_all(name, text, expected):
+    typed = papermill_cli._resolve_type(text)  # as papermill's -p reads it
+    for value in (text, typed):
+        resolved = resolve("03_verification", scale="mini", **{name: value})
+        assert getattr(resolved, name) == expected
+
+
+@pytest.mark.parametrize("text", ["True", "3.5", "two", "[3]", "nan"])
+def test_the_same_text_is_refused_by_all(text):
+    for value in (text, papermill_cli._resolve_type(text)):
+        with pytest.raises(SettingsError, match="completions = .* is refused"):
+            resolve("03_verification", completions=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("sizes", np.array([250, 1000]), (250, 1000)),
+        ("sizes", pd.Series([250, 1000]), (250, 1000)),
+        ("sizes", np.array([]), (250, 600, 1500)),
+        ("seeds", range(2), (0, 1)),
+        ("seeds", (np.int64(0), 1), (0, 1)),
+        ("seeds", 0, (0,)),
+        ("completions", np.int64(3), 3),
+        ("verifier_learning_rate", np.float32(0.5), 0.5),
+        ("models", Path("/my models/a"), ("/my models/a",)),
+        ("models", [Path("/a"), "b"], ("/a", "b")),
+    ],
+)
+def test_a_cell_may_hold_what_python_has(name, value, expected):
+    assert getattr(resolve("03_verification", **{name: value}), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("dropout=0.2 epochs=3", {"dropout": "0.2", "epochs": "3"}),
+        ("dropout = 0.2\nepochs=3", {"dropout": "0.2", "epochs": "3"}),
+        ("seeds=[0, 1] epochs=3", {"seeds": "[0, 1]", "epochs": "3"}),
+        ("model=/my models/a epochs=3", {"model": "/my models/a", "epochs": "3"}),
+        ("model=Ann's epochs=3", {"model": "Ann's", "epochs": "3"}),
+        ('model="/a b=c" epochs=3', {"model": '"/a b=c"', "epochs": "3"}),
+        ("None", {}),
+    ],
+)
+def test_more_is_read_setting_by_setting(more, expected):
+    assert settings.parse_more(more) == expected
+
+
+def test_more_is_written_as_it_is_read():
+    values = {"model": "/a b=c/d", "seeds": "0,1", "dataset": "/my data/x.jsonl"}
+    resolved = settings.parse_more(settings.write_more(values))
+    assert {name: settings.plain(text) for name, text in resolved.items()} == values
+
+
+def test_in_more_0_is_0():
+    assert resolve("02_test_at_n", "dropout=0", scale="gpt2").dropout == 0
+    with pytest.raises(SettingsError, match="temperature = '0' is refused"):
+        resolve("02_test_at_n", "temperature=0")
+    with pytest.raises(SettingsError, match="The scale is no part of more"):
+        resolve("02_test_at_n", "scale=smoke")
+
+
+SHOWN = 'scale: str = "quick"  # the dial\nepochs: int = 0\nseeds: list = []'
+SETTINGS = "settings = CHAPTER.settings(scale=scale, epochs=epochs)"
+
+
+def injected(**values):
+    return "# Parameters\n" + "\n".join(f"{k} = {v!r}" for k, v in values.items())
+
+
+@pytest.fixture
+def run_cells(monkeypatch):
+    """Pretend that a notebook has run cells; return how."""
+
+    def run(*cells):
+        shell = SimpleNamespace(user_ns={"In": ["", *cells]})
+        IPython = SimpleNamespace(get_ipython=lambda: shell)
+        monkeypatch.setitem(sys.modules, "IPython", IPython)
+
+    return run
+
+
+GOOD, BAD = injected(scale="smoke", epochs=2), injected(scale="smoke", epoch=2)
+PATHS = injected(scale="smoke", PAPERMILL_INPUT_PATH="a", PAPERMILL_OUTPUT_PATH="b")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (SHOWN, GOOD, SETTINGS),
+        (SHOWN, GOOD, SETTINGS, GOOD, SETTINGS),
+        (SHOWN, GOOD, SETTINGS, SETTINGS, SHOWN, SETTINGS),
+        (GOOD, SHOWN, GOOD, GOOD, SETTINGS),
+        (SHOWN, BAD, SETTINGS, GOOD, SETTINGS),  # mended by hand
+        (SHOWN, BAD, SETTINGS, SHOWN, SETTINGS),  # the cell was taken out
+        (SHOWN, GOOD, 'scale = "smoke"', SETTINGS, GOOD, SETTINGS),
+        (SHOWN, PATHS, SETTINGS),
+        (GOOD, SETTINGS),  # a notebook of one's own, without a cell of parameters
+    ],
+)
+def test_cells_may_be_run_in_any_order(cells, run_cells):
+    run_cells(*cells)
+    find("02_test_at_n").settings(scale="smoke")
+
+
+@pytest.mark.parametrize("cells", [(SHOWN, BAD), (SHOWN, GOOD, SETTINGS, BAD)])
+def test_a_parameter_that_a_notebook_has_not_is_refused(cells, run_cells):
+    run_cells(*cells, SETTINGS)
+    with pytest.raises(
+        SettingsError, match="no parameter 'epoch' .* scale, epochs, se"
+    ):
+        find("02_test_at_n").settings(scale="smoke")
+
+
 def test_environment_sets_the_default_scale_only(monkeypatch):
     monkeypatch.setenv("GSMLIB_SCALE", "smoke")
-    assert resolve("00_dataset").scale == "smoke"
-    assert resolve("00_dataset", scale="mini").scale == "mini"
+    assert (
+        resolve("00_dataset").scale == resolve("00_dataset", scale="").scale == "smoke"
+    )
+    for scale in ("quick", "mini"):
+        assert resolve("00_dataset", scale=scale).scale == scale
+        assert find("00_dataset").settings(scale=scale).scale == scale
+
+
+@pytest.mark.parametrize(
+    ("cells", "scale", "expected"),
+    [
+        ([SHOWN], "quick", "smoke"),  # as committed: nobody chose it
+        ([SHOWN], "mini", "mini"),  # edited by hand
+        (
+            [SHOWN, injected(scale="quick")],
+            "quick",
+            "quick",
+        ),  # papermill -p scale quick
+        ([SHOWN, injected(epochs=3)], "quick", "smoke"),
+        ([SHOWN, injected(scale="quick"), SHOWN], "quick", "smoke"),
+        (["settings = dataset.CHAPTER.settings(scale='quick')"], "quick", "quick"),
+    ],
+)
+def test_a_chosen_scale_wins_over_the_environments(
+    cells, scale, expected, run_cells, monkeypatch
+):
+    monkeypatch.setenv("GSMLIB_SCALE", "smoke")
+    run_cells(*cells)
+    assert find("00_dataset").settings(scale=scale).scale == expected
 
 
 @pytest.mark.parametrize(
