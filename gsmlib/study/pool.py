@@ -170,7 +170,7 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
 
     Several stages at a time, unless little is missing or one worker is all there is. A
     stage that fails is left to whoever asks for it, who gets its error; a model that
-    cannot be had is refused before all.
+    cannot be had, or a store that cannot be written, is refused before all.
     """
     tasks = list_tasks(specs, store)
     if not tasks:
@@ -178,6 +178,8 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
     needed = needed_tasks(tasks)
     for model in {task.work.model for task in needed.values()}:
         check_model(model)
+    if needed:
+        store.check_writable()
     if is_launched():
         return  # its processes compute each stage together, where it is asked for
     progress.say(_announce(tasks, needed, store))
