@@ -138,6 +138,18 @@ def test_a_store_that_cannot_exist_is_one_sentence(tmp_path):
         Store(tmp_path / "file" / "store").get(Place("stage", IDENTITY), Maker())
 
 
+def test_a_store_that_cannot_be_written_is_refused_before_computing(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="file/store cannot be written; set GSMLIB"):
+        Store(tmp_path / "file" / "store").check_writable()
+    Store(tmp_path / "new" / "store").check_writable()
+    monkeypatch.setattr(store_module.os, "access", lambda *_: False)
+    with pytest.raises(StoreError, match="cannot be written; set GSMLIB_CACHE"):
+        Store(tmp_path / "new" / "store").check_writable()
+
+
 def test_other_errors_pass_unchanged(store):
     def make(work):
         raise PermissionError(errno.EACCES, "no", "/elsewhere/model.safetensors")

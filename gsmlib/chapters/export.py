@@ -127,7 +127,7 @@ def export(
     origin |= provenance(settings.model_dump())
     about = json.dumps(origin, indent=1, sort_keys=True, default=str) + "\n"
     csv = table.to_csv(index=False, lineterminator="\n")
-    files = _save(drawing, folder, name)
+    files = _save(drawing, folder, name, "GSMLIB_FIGURES")
     for suffix, text in (("csv", csv), ("json", about)):
         files.append(folder / f"{name}.{suffix}")
         write_file(files[-1], text, "GSMLIB_FIGURES")
@@ -135,7 +135,7 @@ def export(
 
 
 @styled
-def _save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
+def _save(drawing: Drawing, folder: Path, name: str, setting: str = "") -> list[Path]:
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")  # the layout is found: once is enough
     files = []
@@ -143,7 +143,7 @@ def _save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
         drawn = BytesIO()
         drawing.savefig(drawn, format=kind, dpi=300, metadata={changing: None})
         files.append(folder / f"{name}.{kind}")
-        write_file(files[-1], drawn.getvalue(), "GSMLIB_FIGURES")
+        write_file(files[-1], drawn.getvalue(), setting)
     return files
 
 

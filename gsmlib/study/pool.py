@@ -170,13 +170,16 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
 
     Several stages at a time, unless little is missing or one worker is all there is. A
     stage that fails is left to whoever asks for it, who gets its error; a model that
-    cannot be had, or cannot read its problems, is refused before all.
+    cannot be had or cannot read its problems, or a store that cannot be written, is
+    refused before all.
     """
     tasks = list_tasks(specs, store)
     if not tasks:
         return
     needed = needed_tasks(tasks)
     check_specs(needed)
+    if needed:
+        store.check_writable()
     if is_launched():
         return  # its processes compute each stage together, where it is asked for
     progress.say(_announce(tasks, needed, store))

@@ -104,6 +104,16 @@ class Store:
                 self._build(folder, place.identity, make)
         return Artifact(folder, cached, time.perf_counter() - start)
 
+    def check_writable(self) -> None:
+        """Make the store's folder; StoreError where nothing could be stored there."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            writable = os.access(self.root, os.W_OK | os.X_OK)
+        except OSError:
+            writable = False
+        if not writable:
+            raise StoreError(cannot_write(self.root))
+
     def seconds(self, place: Place) -> float:
         """Return what making an artifact took, as its manifest says."""
         manifest = self.folder(place) / MANIFEST
