@@ -93,7 +93,7 @@ def check_data(
     file: Annotated[str, typer.Argument(help="A file or folder of your own problems.")],
 ) -> None:
     """Check problems of your own: rows, train and test part, lengths, every fault."""
-    from gsmlib.data.own import read_own
+    from gsmlib.data.own import read_own, require_sound
     from gsmlib.method.inspection import describe, find_faults
 
     own = read_own(file)
@@ -104,6 +104,7 @@ def check_data(
     if faults:
         print(f"{len(faults):,} faults; `-p dataset` takes it when there are none.")
         raise typer.Exit(1)
+    require_sound(own)  # neither part is empty
     print(f"No faults: use it with -p dataset '{file}'")
 
 

@@ -149,13 +149,7 @@ def _find_files(path: Path) -> list[tuple[str, Path]]:
     """Return (part, file) pairs; the part is empty for a file named by itself."""
     if not path.is_dir():
         return [("", path)]
-    inner = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    found = {place: files for place in [path, *inner] if (files := _parts_in(place))}
-    if path not in found and len(found) > 1 and path / "main" not in found:
-        several = ", ".join(place.name for place in found)
-        raise SettingsError(f"{path} holds several data sets; name one: {several}.")
-    first = [place for place in (path, path / "main", *found) if place in found]
-    files = found[first[0]] if first else []
+    files = _parts_in(path) or _parts_below(path)
     missing = [part for part in PARTS if part not in dict(files)]
     if missing:
         there = sorted(file.name for file in path.iterdir())[:SHOWN] or ["nothing"]
@@ -165,6 +159,16 @@ def _find_files(path: Path) -> list[tuple[str, Path]]:
             "divided."
         )
     return files
+
+
+def _parts_below(path: Path) -> list[tuple[str, Path]]:
+    """The parts in the one folder of a folder that has any; of several, in `main`."""
+    inner = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    found = {folder.name: files for folder in inner if (files := _parts_in(folder))}
+    if len(found) > 1 and "main" not in found:
+        several = ", ".join(found)
+        raise SettingsError(f"{path} holds several data sets; name one: {several}.")
+    return found.get("main") or next(iter(found.values()), [])
 
 
 def _parts_in(folder: Path) -> list[tuple[str, Path]]:
