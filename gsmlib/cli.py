@@ -223,7 +223,8 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
     from gsmlib.study.store import Store
 
     given = _read_parameters(p)
-    more = f"{given.pop('more', '')} {write_more(given)}"
+    more = given.pop("more", "")
+    more = f"{write_more(given)} {more}"
     settings = verification.CHAPTER.settings(more, scale=scale)
     table = verification.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))

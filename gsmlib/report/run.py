@@ -55,6 +55,8 @@ def resolve_as_run(notebook: str, scale: str, given: dict[str, str]) -> Record:
 
     What it does not show goes into `more`, where 0 is 0 and not the scale's value.
     """
+    if not given:  # nor is a notebook needed, of which an installed package has none
+        return resolve(notebook, scale=scale)
     shown, known = shown_parameters(notebook_path(notebook)), find(notebook).kind
     hidden = [n for n in given if n in known.model_fields and n not in shown]
     further = write_more({name: given[name] for name in hidden})
