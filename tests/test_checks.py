@@ -296,7 +296,7 @@ GSM8K = {
 def test_which_models_read_which_data_is_said(monkeypatch, own, byte_tokenizer):
     """Of GSM8K a mini-GPT knows not all characters; a byte-level model does."""
     monkeypatch.setattr("gsmlib.data.gsm8k.load_gsm8k", lambda split: GSM8K[split])
-    monkeypatch.setattr("gsmlib.data._order", lambda split, size, seed: range(size))
+    monkeypatch.setattr("gsmlib.data._order", lambda split, size, dev, seed: range(size))
     training = TrainSettings(epochs=1, learning_rate=1e-3, batch_tokens=500)
     more = dict(dataset="gsm8k", n_texts=4, training=training)
     for spec in (finetuned("mini-1m"), PretrainSpec(model="mini-1m", **more)):
