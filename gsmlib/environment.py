@@ -26,7 +26,7 @@ def folder_of(variable: str, usual: Path | str) -> Path:
         return named.expanduser()
     except RuntimeError:
         raise SettingsError(
-            f"{named} has no meaning, as this user has no home folder; set {variable} "
+            f"{named} has no meaning, as there is no such home folder; set {variable} "
             "to a folder, or HOME."
         ) from None
 

@@ -82,11 +82,25 @@ def split_numbers(value: Any) -> Any:
     return split_text(words)
 
 
+def refuse_number(value: Any) -> Any:
+    """Refuse a number as a name: papermill makes 2 of `2.0`, and 7 of `007`."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return value
+    raise ValueError(
+        "a name that reads as a number may be changed on its way here; name its place, "
+        f"./{value}"
+    )
+
+
 def name_model(value: Any) -> Any:
-    """Return a model's name or its folder's: a number as text, and `~` as the home."""
-    if isinstance(value, int | float):
-        return str(value)
-    return os.path.expanduser(value) if isinstance(value, str) else value
+    """Return a model's name, or its folder's with `~` as the home."""
+    value = refuse_number(value)
+    if not isinstance(value, str):
+        return value
+    folder = os.path.expanduser(value)
+    return os.path.normpath(folder) if os.path.isdir(folder) else folder
 
 
 def refuse_twice(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -180,9 +194,14 @@ def resolve(
     lists = [
         n for n, f in kind.model_fields.items() if get_origin(f.annotation) is tuple
     ]
-    given = {name: plain(value) for name, value in parameters.items()}
+
+    def read(name: str, value: Any) -> Any:
+        quoted = isinstance(value, str) and re.fullmatch(QUOTED, value.strip())
+        return value if name in lists and quoted else plain(value)
+
+    given = {name: read(name, value) for name, value in parameters.items()}
     given = {n: v for n, v in given.items() if not _is_empty(v, n in lists)}
-    given |= {name: plain(text) for name, text in further.items()}
+    given |= {name: read(name, text) for name, text in further.items()}
     scale = given.pop("scale", os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE)
     check_scale(scale)
     _check_own(notebook, kind, own)

@@ -149,7 +149,7 @@ def test_problems_with_unknown_characters_are_refused():
 def test_a_text_that_spells_the_end_token_is_refused(place):
     problem = Problem("How many?", "It is 2.\n#### 2")
     spelled = problem._replace(**{place: f"Say {END} now"})
-    with pytest.raises(SettingsError, match="no token for '<.endoftext.>'"):
+    with pytest.raises(SettingsError, match="reads as its own mark '<.endoftext.>'"):
         checks.check_problems(MINI, "mini-1m", "own", [problem, spelled], 400)
 
 
@@ -161,6 +161,18 @@ def test_unknown_words_are_named_where_their_characters_are_known():
     wrapped = wrap_tokenizer(tokenizer)
     with pytest.raises(SettingsError, match="cannot read 1 of 1"):
         checks.check_problems(wrapped, "own", "own", [Problem("manys", "2")], 400)
+
+
+def test_a_tokenizer_that_drops_characters_is_refused():
+    """Without a token for what it does not know it would read 50% as 50."""
+    signs = {sign: place for place, sign in enumerate([*SPECIALS, *"50# of"])}
+    tokenizer = wrap_tokenizer(Tokenizer(BPE(signs, [])))
+    kept = Problem("50 of 50", "50\n#### 50")
+    checks.check_problems(tokenizer, "own", "own", [kept], None)
+    with pytest.raises(SettingsError, match="no token for '%'"):
+        checks.check_problems(
+            tokenizer, "own", "own", [kept, Problem("50% of 50", "5\n#### 5")], None
+        )
 
 
 def test_questions_without_room_are_refused(byte_tokenizer):
@@ -296,7 +308,9 @@ GSM8K = {
 def test_which_models_read_which_data_is_said(monkeypatch, own, byte_tokenizer):
     """Of GSM8K a mini-GPT knows not all characters; a byte-level model does."""
     monkeypatch.setattr("gsmlib.data.gsm8k.load_gsm8k", lambda split: GSM8K[split])
-    monkeypatch.setattr("gsmlib.data._order", lambda split, size, dev, seed: range(size))
+    monkeypatch.setattr(
+        "gsmlib.data._order", lambda split, size, dev, seed: range(size)
+    )
     training = TrainSettings(epochs=1, learning_rate=1e-3, batch_tokens=500)
     more = dict(dataset="gsm8k", n_texts=4, training=training)
     for spec in (finetuned("mini-1m"), PretrainSpec(model="mini-1m", **more)):

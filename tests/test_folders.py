@@ -321,6 +321,18 @@ def test_shards_are_read_whole(llama):
     assert torch.equal(load_language_model(str(llama)).model(IDS).logits, expected)
 
 
+def test_shards_elsewhere_are_refused(llama):
+    """Their changes would not be seen: the files of a folder are its fingerprint."""
+    sharded(lambda folder: None)(llama)
+    index, name = llama / "model.safetensors.index.json", "sub/part.safetensors"
+    first = sorted(llama.glob("*.safetensors"))[0]
+    (llama / "sub").mkdir()
+    first.rename(llama / name)
+    index.write_text(index.read_text().replace(first.name, name))
+    with pytest.raises(SettingsError, match="names sub/part.safetensors"):
+        check_model(str(llama))
+
+
 def test_what_is_loaded_leaves_the_verbosity_as_it_was(llama):
     before = transformers.utils.logging.get_verbosity()
     load_language_model(str(llama))

@@ -12,7 +12,8 @@ from gsmlib import cli
 from gsmlib.chapters import find, resolve
 from gsmlib.data import call, count_problems, load_problems, minigsm
 from gsmlib.data.own import read_own
-from gsmlib.method.inspection import check_rows, find_faults
+from gsmlib.method.calculator import find_annotations
+from gsmlib.method.inspection import _miscount, check_rows, find_faults
 from gsmlib.records import SettingsError
 from gsmlib.report.run import notebook_parameters
 from gsmlib.study import specs
@@ -348,7 +349,6 @@ def test_rows_that_changed_under_a_run_are_refused(tmp_path):
 
 
 def test_known_data_sets_keep_their_keys(tmp_path):
-    assert key_of("minigsm")[0] == "b525b036ca0dac03"
     write(tmp_path, {"my.jsonl": LINES})
     counts = {"n_train": 4, "n_test": 2}
     told = {"minigsm": {"dataset": "minigsm", "problems": problems_fingerprint(0)}}
@@ -405,3 +405,29 @@ def test_a_run_says_how_a_file_is_divided(tmp_path, capsys):
     write(tmp_path, {"my.jsonl": LINES})
     find("02_test_at_n").settings(scale="smoke", dataset=str(tmp_path / "my.jsonl"))
     assert "32 problems to train, 8 to test: one in 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sound"),
+    [
+        *(
+            (text, True)
+            for text in ("4/2=2", "2/3=0.67", "2/3=.66", "2/3=1", "3/4=3/4")
+        ),
+        *((text, False) for text in ("7/3=3", "99/100=0", "1/2=1", "5/2=3", "1/8=.13")),
+        *((text, False) for text in ("1/3=0.34", "3/4=1/2", "2/3=1/2", "2+2=5")),
+    ],
+)
+def test_a_value_is_exact_or_rounded_where_its_decimals_never_end(annotation, sound):
+    (found,) = find_annotations(f"<<{annotation}>>")
+    assert (_miscount(found) == "") is sound
+
+
+def test_a_name_that_reads_as_a_number_is_refused():
+    """papermill would make 2 of 2.0, and so another name."""
+    for name in ("2.0", "007", "2024_01_01", 7):
+        for setting in ({"model": name}, {"dataset": name}):
+            with pytest.raises(SettingsError, match="reads as a number"):
+                resolve("02_test_at_n", scale="smoke", **setting)
+    with pytest.raises(SettingsError, match="reads as a number"):
+        resolve("03_verification", scale="smoke", models="tiny:random,1e3")

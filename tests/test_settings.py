@@ -74,7 +74,7 @@ def test_parameters_override_the_scale(given, name, expected):
         ("models", '"/with, comma",b', ("/with, comma", "b")),
         ("models", "Ann's,Bob's", ("Ann's", "Bob's")),
         ("models", "~/a,b", (str(Path.home() / "a"), "b")),
-        ("models", "7", ("7",)),
+        ("models", "'/one, with/comma'", ("/one, with/comma",)),
     ],
 )
 def test_the_same_text_means_the_same_to_all(name, text, expected):

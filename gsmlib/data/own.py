@@ -20,6 +20,7 @@ from pydantic import BeforeValidator
 
 from gsmlib.data import NAMES, Problem
 from gsmlib.records import SettingsError
+from gsmlib.settings import refuse_number
 
 PARTS = ("train", "test")
 COLUMNS = ("question", "answer")
@@ -80,7 +81,9 @@ def find_dataset(dataset: Any) -> str:
     return text if text in NAMES else read_own(text).name
 
 
-Dataset = Annotated[str, BeforeValidator(find_dataset)]
+Dataset = Annotated[
+    str, BeforeValidator(find_dataset), BeforeValidator(refuse_number)  # this one first
+]
 
 
 def read_own(dataset: str) -> Own:
@@ -106,7 +109,9 @@ def _read_now(dataset: str) -> Own:
     try:
         files = tuple(_find_files(path))
         stamps = [file.stat() for _, file in files]
-        kept = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in stamps)
+        kept = tuple(
+            (s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino) for s in stamps
+        )
         return _read_files(path, files, kept)
     except FileNotFoundError:
         known = " and ".join(NAMES)

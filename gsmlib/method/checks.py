@@ -5,6 +5,7 @@ a cache, and in training, what it computes of a text by itself. What fails here 
 otherwise fail after hours, or give invalid answers without a word.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
@@ -94,19 +95,27 @@ def check_problems(
 ) -> None:
     """Raise SettingsError where a tokenizer cannot read problems.
 
-    That is where it does not know a character, where a text spells one of its special
-    tokens, where a question leaves no room for a solution within `max_length` tokens,
-    if that is given, and where an annotation leaves the calculator no place.
+    That is where it does not know a character or drops it, where a text spells one of
+    its special tokens, where a question leaves no room for a solution within
+    `max_length` tokens, if that is given, and where an annotation leaves the calculator
+    no place.
     """
     questions = _encode(tokenizer, [problem.question + "\n" for problem in problems])
     solutions = _encode(tokenizer, [problem.solution for problem in problems])
     special = _special_tokens(tokenizer)
     texts = zip(problems, questions, solutions, strict=True)
-    unread = [p for p, *ids in texts if not special.isdisjoint(chain(*ids))]
+    unread = [
+        problem
+        for problem, question, solution in texts
+        if not special.isdisjoint(chain(question, solution))
+        or _dropped(tokenizer, problem.question, question)
+        or _dropped(tokenizer, problem.solution, solution)
+    ]
     if unread:
         sign = _first_unread(tokenizer, "\n".join(unread[0]), special)
+        what = "reads as its own mark" if len(sign) > 1 else "has no token for"
         raise SettingsError(
-            f"{model} cannot read {dataset}: its tokenizer has no token for {sign!r} "
+            f"{model} cannot read {dataset}: its tokenizer {what} {sign!r} "
             f"in the problem {_begin(unread[0])}, and cannot read {len(unread)} of "
             f"{len(problems)}; take a model that reads any character, {OTHERS}, or "
             "other problems (dataset)."
@@ -143,14 +152,22 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
 def _first_unread(
     tokenizer: PreTrainedTokenizerBase, text: str, special: Iterable[int]
 ) -> str:
-    """The first character that is unknown, else the special token that text spells."""
+    """The first character unknown or dropped, else the special token spelled."""
     special = set(special)
     for sign in dict.fromkeys(text):
         ids = tokenizer.encode(sign, add_special_tokens=False)
-        if not special.isdisjoint(ids):
+        if not special.isdisjoint(ids) or _dropped(tokenizer, sign, ids):
             return sign
     named = [t for t in tokenizer.all_special_tokens if t in text]
     return named[0] if named else text.split()[0]
+
+
+def _dropped(
+    tokenizer: PreTrainedTokenizerBase, text: str, tokens: Sequence[int]
+) -> bool:
+    """Whether a text's tokens spell less than the text; spaces do not count."""
+    told = Counter(decode(tokenizer, tokens))
+    return any(n > told[sign] for sign, n in Counter(text).items() if sign.strip())
 
 
 def _begin(problem: Problem) -> str:

@@ -185,6 +185,11 @@ def weight_files(folder: Path) -> list[Path]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{index} cannot be read; copy it again.") from error
     for file in files:
+        if file.parent != folder:
+            raise SettingsError(
+                f"{INDEX_FILE} of {folder} names {file.relative_to(folder)}, which is "
+                "in another folder; save the model anew, with all its files in one."
+            )
         if not file.is_file():
             raise SettingsError(
                 f"{file} is missing, which {INDEX_FILE} names; copy it there."

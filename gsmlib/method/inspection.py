@@ -84,17 +84,24 @@ def _faults(row: Row) -> Iterator[Fault]:
 
 
 def _miscount(annotation: Annotation) -> str:
-    """Say what is wrong with an annotation's value, nothing where it is right.
-
-    Where decimals are left out it may be rounded or cut off: 2/3 is 0.67 or 0.66.
-    """
+    """Say what is wrong with an annotation's value, nothing where it is right."""
     text = f"<<{annotation.expression}={annotation.value}>>"
-    value, told = evaluate(annotation.expression), evaluate(annotation.value)
+    value, told = evaluate(annotation.expression), to_number(annotation.value)
     if value is None or told is None:
         return text
-    written = len(annotation.value.partition(".")[2])
-    places = decimal_places(value)
-    exact = places is not None and places <= written
-    if value == told or not exact and abs(value - told) < Fraction(1, 10**written):
+    if value == told or _is_rounded(value, told, annotation.value):
         return ""
     return f"{text}, which is {format_value(value)}"
+
+
+def _is_rounded(value: Fraction, told: Fraction, text: str) -> bool:
+    """Whether a text tells a value rounded or, behind a point, cut off: 0.67 or 0.66.
+
+    No way to tell one whose decimals end: GSM8K's annotations are all exact.
+    """
+    if "/" in text or decimal_places(value) is not None:
+        return False
+    written = len(text.partition(".")[2])
+    unit = Fraction(1, 10**written)
+    cut_off = written > 0 and 0 <= abs(value) - abs(told) < unit and told * value >= 0
+    return cut_off or abs(value - told) <= unit / 2
