@@ -82,7 +82,7 @@ def test_a_store_of_somebody_else_is_read_but_not_written(store):
 
 def test_a_kernel_that_is_killed_is_one_sentence(tmp_path):
     code = "import os\nprint('so far')\nos.kill(os.getpid(), 9)"  # as when memory ends
-    cell = nbformat.v4.new_code_cell(code)
+    cell = nbformat.v4.new_code_cell(code, metadata={"tags": ["parameters"]})
     notebook = nbformat.v4.new_notebook(cells=[cell])
     path = tmp_path / "00_dataset.ipynb"
     nbformat.write(notebook, path)
