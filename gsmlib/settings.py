@@ -194,14 +194,9 @@ def resolve(
     lists = [
         n for n, f in kind.model_fields.items() if get_origin(f.annotation) is tuple
     ]
-
-    def read(name: str, value: Any) -> Any:
-        quoted = isinstance(value, str) and re.fullmatch(QUOTED, value.strip())
-        return value if name in lists and quoted else plain(value)
-
-    given = {name: read(name, value) for name, value in parameters.items()}
+    given = {name: _read(value, name in lists) for name, value in parameters.items()}
     given = {n: v for n, v in given.items() if not _is_empty(v, n in lists)}
-    given |= {name: read(name, text) for name, text in further.items()}
+    given |= {name: _read(text, name in lists) for name, text in further.items()}
     scale = given.pop("scale", os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE)
     check_scale(scale)
     _check_own(notebook, kind, own)
@@ -283,6 +278,12 @@ def _cells_with_parameters() -> list[str]:
     cells = shell.user_ns.get("In", []) if shell else []
     set_scale = re.compile(r"^scale\s*(:[^=]+)?=", re.MULTILINE)
     return [c for c in cells if c.startswith(INJECTED) or set_scale.search(c)]
+
+
+def _read(value: Any, listed: bool) -> Any:
+    """Return a value as plain Python; a list's quotes stay, for a comma in them."""
+    quoted = isinstance(value, str) and re.fullmatch(QUOTED, value.strip())
+    return value if listed and quoted else plain(value)
 
 
 def _is_empty(value: Any, listed: bool) -> bool:

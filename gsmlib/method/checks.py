@@ -120,8 +120,23 @@ def check_problems(
             f"{len(problems)}; take a model that reads any character, {OTHERS}, or "
             "other problems (dataset)."
         )
-    lengths = [len(ids) for ids in questions]
-    long = [i for i, n in enumerate(lengths) if max_length and n >= max_length]
+    if max_length:
+        lengths = [len(ids) for ids in questions]
+        _check_room(model, dataset, problems, lengths, max_length)
+    notes = (note for p in problems for note in find_annotations(p.solution))
+    begun = dict.fromkeys(f"<<{note.expression}=" for note in notes)
+    _check_forcing(tokenizer, model, islice(begun, MANY))
+
+
+def _check_room(
+    model: str,
+    dataset: str,
+    problems: Sequence[Problem],
+    lengths: Sequence[int],
+    max_length: int,
+) -> None:
+    """Refuse questions of as many tokens as a whole text may have."""
+    long = [i for i, n in enumerate(lengths) if n >= max_length]
     if long:
         raise SettingsError(
             f"{model} cannot read {dataset} within max_length {max_length}: the "
@@ -130,9 +145,6 @@ def check_problems(
             f"raise max_length, take a model that needs fewer tokens, {OTHERS}, or "
             "other problems (dataset)."
         )
-    notes = (note for p in problems for note in find_annotations(p.solution))
-    begun = dict.fromkeys(f"<<{note.expression}=" for note in notes)
-    _check_forcing(tokenizer, model, islice(begun, MANY))
 
 
 def _encode(
