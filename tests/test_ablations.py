@@ -25,7 +25,7 @@ from gsmlib.chapters.verifier_ablations.grid import (
     pair_points,
     training_curve,
 )
-from gsmlib.method.metrics import paired_difference
+from gsmlib.method.intervals import paired
 from gsmlib.study.pool import list_tasks
 from gsmlib.study.stages import folder_of
 from gsmlib.study.store import Store
@@ -210,8 +210,7 @@ def test_slopes_are_compared_problem_by_problem():
     found = _compared(other, usual, place, epochs)
     slopes = [late_slopes(x, epochs) for x in (usual, other)]
     for name, pair in (("gain", (usual[-1], other[-1])), ("slope_gain", slopes)):
-        expected = paired_difference(*pair)
-        assert tuple(found[f"{name}{end}"] for end in ENDS) == expected
+        assert np.array_equal(found[name].values, paired(*pair))
 
 
 # ------------------------------------------------------------------------ the verdicts

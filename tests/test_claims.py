@@ -215,20 +215,13 @@ def test_take_off_is_where_gains_turn_positive_for_good():
     assert take_off(sizes, np.array([1, 1, -1])) == np.inf
 
 
-def test_seeds_that_disagree_widen_the_interval():
-    alike = pd.DataFrame([with_limits("gain", 0.1, 0.02)] * 3)
-    assert rules.over_seeds(alike, "gain") == pytest.approx((0.1, 0.08, 0.12))
-    apart = pd.DataFrame([with_limits("gain", x, 0.02) for x in (0.0, 0.1, 0.2)])
-    found = rules.over_seeds(apart, "gain")
-    assert found.mean == pytest.approx(0.1)
-    assert found.high - found.mean == pytest.approx(
-        np.hypot(0.02, 1.96 * 0.1 / 3**0.5), 1e-3
-    )
-
-
-def test_one_seed_keeps_the_bootstrap_interval():
-    one = pd.DataFrame([{"gain": 0.1, "gain_low": 0.05, "gain_high": 0.2}])
-    assert rules.over_seeds(one, "gain") == pytest.approx((0.1, 0.05, 0.2))
+def test_the_interval_over_seeds_stands_on_all_their_rows():
+    limits = {"gain_low": 0.05, "gain_high": 0.2}
+    rows = pd.DataFrame([{"gain": gain, **limits} for gain in (0.0, 0.1, 0.2)])
+    assert rules.over_seeds(rows, "gain") == pytest.approx((0.1, 0.05, 0.2))
+    rows.loc[1, "gain_low"] = 0.06
+    with pytest.raises(ValueError, match="hold 2 measurements of gain"):
+        rules.over_seeds(rows, "gain")
 
 
 def test_a_verdict_carries_everything():

@@ -22,7 +22,7 @@ ORDER = """
     method method.recipe method.sizes method.answers method.calculator method.tokenizer
     method.smollm2 method.models method.engine method.decoding method.attention
     method.batching method.losses method.training method.pretraining method.schooling
-    method.verifier method.selection method.metrics
+    method.verifier method.selection method.metrics method.intervals
     study study.specs study.store study.estimates study.stages study.making
     study.results study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record

@@ -200,8 +200,9 @@ def open_table(gains=None, half=0.01, seeds=3, accuracy=0.3, problems=200, sprea
         at = about | {"seed": seed, "accuracy": accuracy}
         rows += [at | {"point": 0, "variant": name} for name in ("base", "finetuning")]
         for point, names in VARIANTS.items():
-            gain = gains.get(point, 0.0) + spread * (seed - 1)
-            limits = {"gain": gain, "gain_low": gain - half, "gain_high": gain + half}
+            mean = gains.get(point, 0.0)
+            gain, reach = mean + spread * (seed - 1), half + 2.5 * spread
+            limits = {"gain": gain, "gain_low": mean - reach, "gain_high": mean + reach}
             auc = {f"auc_{name}": value / 2 for name, value in limits.items()}
             for name in names:
                 own = auc if name != "finetuning: masked" else {}

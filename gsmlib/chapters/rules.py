@@ -1,8 +1,8 @@
 """What a verdict is, and the thresholds, fixed before the study.
 
 A verdict is one of WORDS, always with its quantity, a 95 % interval and the number of
-seeds. Intervals join the bootstrap over problems (paired between methods) with the
-spread over seeds.
+seeds. Intervals join problems (paired between methods) and seeds, see
+`method/intervals.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import paper
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import NOTHING, Interval, column_names
 
 NEGLIGIBLE = 0.02  # differences in accuracy below two points count as none
 STRONG = 0.05  # a strong boost is at least five points
@@ -34,7 +34,6 @@ MIN_VOTERS = 3  # a vote of two is the better-scored one's answer
 MIN_COUNTS = 3  # numbers of completions for a best k that grows with them
 Z = 1.959964  # half the width of a 95 % interval, in standard errors
 DRAWS = 2000
-NOTHING = Interval(np.nan, np.nan, np.nan)  # nothing was measured
 
 REPRODUCED = "reproduced"
 INCONCLUSIVE = "inconclusive"
@@ -72,20 +71,14 @@ class Verdict(NamedTuple):
 
 
 def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
-    """Return the mean of a column over seeds, with limits from problems and seeds.
+    """Return a column's mean over seeds, with the limits that stand on all its rows.
 
-    rows: one per seed, with columns name, name_low, name_high. The squared distance to
-    a limit is the mean over seeds plus Z squared times the squared error of that mean.
+    rows: one per seed of one measurement (`intervals.tabulate`); ValueError if several.
     """
-    value = rows[name].mean()
-    error = rows[name].var() / len(rows) if len(rows) > 1 else 0.0
-    down, up = (
-        float(
-            np.sqrt(((rows[name] - rows[f"{name}_{end}"]) ** 2).mean() + Z**2 * error)
-        )
-        for end in ("low", "high")
-    )
-    return Interval(float(value), float(value - down), float(value + up))
+    limits = rows[list(column_names(name)[1:])].drop_duplicates()
+    if len(limits) != 1:
+        raise ValueError(f"these rows hold {len(limits)} measurements of {name}, not 1")
+    return Interval(float(rows[name].mean()), *map(float, limits.iloc[0]))
 
 
 def ledger_row(verdict: Verdict) -> dict:

@@ -19,6 +19,7 @@ from gsmlib.chapters.study_settings import (
 )
 from gsmlib.method import metrics, selection
 from gsmlib.method.answers import final_number
+from gsmlib.method.intervals import share
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.study import specs
 from gsmlib.study.estimates import all_epochs_fit
@@ -172,7 +173,7 @@ def greedy_and_sampled(
     """Return the columns of a point's `greedy` and `sampled` answers, and who solved.
 
     Columns: n, n_problems, and under the three `names` test@1, test@n and the mean
-    accuracy of single samples with their limits. Solved: test@1 and test@n, (P,) each.
+    accuracy of single samples, as Measures. Solved: test@1 and test@n, (P,) each.
     """
     first = solved(point.specs["greedy"], store)
     correct = matrix(sample(point.specs["sampled"], store), "correct")
@@ -180,7 +181,7 @@ def greedy_and_sampled(
     at_n = metrics.test_at_n(correct, n)
     columns: dict[str, Any] = {"n": n, "n_problems": len(correct)}
     for name, values in zip(names, (first, at_n, correct.mean(axis=1)), strict=True):
-        columns |= metrics.limits(name, values)
+        columns |= share(name, values)
     return columns, (first, at_n)
 
 

@@ -14,7 +14,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.dropout.settings import DropoutSettings
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
-from gsmlib.method import metrics
+from gsmlib.method.intervals import difference, share, tabulate
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.study import specs
 from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, VerifierSpec
@@ -63,11 +63,11 @@ def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
         right = {arm: _right(spec, store) for arm, spec in arms.items()}
         for arm, values in right.items():
             row = about | {"n_problems": len(values), "arm": arm}
-            row |= metrics.limits("", values)
+            row |= share("", values)
             for name, other in COMPARED.get(arm, {}).items():
-                row |= metrics.difference(name, values, right[other])
+                row |= difference(name, values, right[other])
             rows.append(row)
-    return pd.DataFrame(rows)
+    return tabulate(rows, ("n_train", "arm"))
 
 
 def _right(spec: specs.Spec, store: Store) -> np.ndarray:

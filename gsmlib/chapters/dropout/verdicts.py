@@ -7,7 +7,7 @@ import pandas as pd
 
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import AT_LEAST, NEGLIGIBLE, STRONG, in_points
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 
 
 @rules.judge

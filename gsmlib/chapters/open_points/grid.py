@@ -14,6 +14,7 @@ from gsmlib.chapters.open_points.settings import OpenPointSettings
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
 from gsmlib.method import metrics
+from gsmlib.method.intervals import difference, share, tabulate
 from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.study.store import Store
 
@@ -54,14 +55,14 @@ def table(settings: OpenPointSettings, store: Store) -> pd.DataFrame:
         found, correct = _measure(spec, store, how_of(about["variant"]))
         base = bases.setdefault((about["seed"], part), found)
         row = about | {"n_problems": len(correct), "n": correct.shape[1]}
-        row |= metrics.limits("", found["gain"]) | {"mean_accuracy": correct.mean()}
+        row |= share("", found["gain"]) | {"mean_accuracy": correct.mean()}
         if "auc_gain" in found:
-            row |= metrics.limits("within_auc", found["auc_gain"])
+            row |= share("within_auc", found["auc_gain"])
         if about["point"] != BASE:
             for name, values in found.items():
-                row |= metrics.difference(name, values, base[name])
+                row |= difference(name, values, base[name])
         rows.append(row)
-    return pd.DataFrame(rows)
+    return tabulate(rows, ("point", "variant"))
 
 
 def how_of(variant: str) -> str:

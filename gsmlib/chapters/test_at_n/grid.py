@@ -1,12 +1,15 @@
 """The grid and the table of Fig 3: test@1 and test@n over the epochs of finetuning."""
 
+from itertools import groupby
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.test_at_n.settings import EpochSettings
-from gsmlib.method import metrics
+from gsmlib.method.intervals import difference, tabulate
 from gsmlib.study.results import epoch_losses
 from gsmlib.study.store import Store
 
@@ -38,22 +41,20 @@ def table(settings: EpochSettings, store: Store) -> pd.DataFrame:
         losses = epoch_losses(point.specs["greedy"].generator, store).set_index("epoch")
         shares, right[seed, epoch] = shared.greedy_and_sampled(point, store, names)
         rows.append(point.about | shares | losses.loc[epoch].to_dict())
-    curves = pd.DataFrame(rows)
-    changes = [_changes(curve, right) for _, curve in curves.groupby("seed")]
-    return curves.merge(pd.concat(changes), on=["seed", "epoch"])
+    for _, curve in groupby(rows, lambda row: row["seed"]):
+        _add_changes(list(curve), right)
+    return tabulate(rows, ["epoch"])
 
 
-def _changes(
-    curve: pd.DataFrame, right: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
-) -> pd.DataFrame:
-    """Return rise and fall at every epoch of one seed's curve, paired by problem."""
-    seed = curve["seed"].iloc[0]
-    best = curve.loc[curve["test_loss"].idxmin(), "epoch"]
-    peak = curve.loc[curve["test_at_n"].idxmax(), "epoch"]
-    rows = []
-    for epoch in curve["epoch"]:
-        greedy, at_n = right[seed, epoch]
-        row = {"seed": seed, "epoch": epoch}
-        row |= metrics.difference("rise", greedy, right[seed, best][0])
-        rows.append(row | metrics.difference("fall", right[seed, peak][1], at_n))
-    return pd.DataFrame(rows)
+def _add_changes(
+    curve: list[dict[str, Any]],
+    right: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Put rise and fall, paired by problem, on the rows of one seed's curve."""
+    seed = curve[0]["seed"]
+    best = min(curve, key=lambda row: row["test_loss"])["epoch"]
+    peak = max(curve, key=lambda row: row["test_at_n"].mean)["epoch"]
+    for row in curve:
+        greedy, at_n = right[seed, row["epoch"]]
+        row |= difference("rise", greedy, right[seed, best][0])
+        row |= difference("fall", right[seed, peak][1], at_n)

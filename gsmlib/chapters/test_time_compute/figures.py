@@ -20,7 +20,7 @@ from gsmlib.chapters.style import (
     VOTE,
     WEIGHTED_VOTE,
 )
-from gsmlib.method import metrics
+from gsmlib.method.intervals import column_names
 
 # In the order they are drawn: the two votes often lie on each other.
 METHODS = {
@@ -38,14 +38,12 @@ TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 7a: verified accuracy over completions; below it the other choices.
 
-    Its bars are Wilson's all along the curve. The table's are bootstrapped, which sees
-    less and less of the uncertainty as the accuracy goes to 0, and gives way to Wilson
-    at 0. table: the rows of `grid.table` without k; axes: two, one above the other.
+    table: the rows of `grid.table` without k; axes: two, one above the other.
     """
     top, bottom = axes
-    verified = _with_wilson(table[table["method"] == "verification"])
+    verified = table[table["method"] == "verification"]
     style.points(top, verified, "n", VERIFICATION, "best-scored")
-    peak, low, high = verified[list(style.limit_names("peak"))].iloc[0]
+    peak, low, high = verified[list(column_names("peak"))].iloc[0]
     top.axvspan(low, high, color="#DDDDDD", linewidth=0, zorder=0)
     words = f"highest at {peak:,.0f} ({low:,.0f} to {high:,.0f})"
     top.axvline(peak, color=BLACK, linestyle=":", linewidth=0.8, label=words)
@@ -63,16 +61,8 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         panel.set_ylabel(style.SOLVED)
         style.legend(panel, 2)
     style.label_below(axes, "completions per problem (n)")
-    style.caption(top, table, "Wilson's 95 % interval over problems")
+    style.caption(top, table)
     return axes
-
-
-def _with_wilson(rows: pd.DataFrame) -> pd.DataFrame:
-    """Put Wilson's limits in the place of an accuracy's own."""
-    shares = rows["accuracy"].clip(0, 1)  # a sum of floats may end beyond
-    pairs = zip(shares * rows["n_problems"], rows["n_problems"], strict=True)
-    limits = pd.DataFrame([metrics.wilson(*pair) for pair in pairs], rows.index)
-    return rows.assign(low=limits["low"], high=limits["high"])
 
 
 @style.styled
@@ -94,7 +84,7 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
         rows = table[table["n"] == n]
         _plain(axes, rows, "k", line.look, f"{n:,}")
         best = rows[rows["k"] == rows["peak"]]
-        value, low, high = 100 * best[list(style.limit_names(""))].mean()
+        value, low, high = 100 * best[list(column_names(""))].mean()
         bars = np.maximum([[value - low], [high - value]], 0)
         look = line.look | dict(markersize=7, markeredgecolor=BLACK, elinewidth=0.7)
         axes.errorbar(best["k"].iloc[:1], [value], bars, **look, zorder=4)

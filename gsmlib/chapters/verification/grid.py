@@ -10,6 +10,7 @@ from gsmlib.chapters.record import Point
 from gsmlib.chapters.style import DATASETS
 from gsmlib.chapters.verification.settings import VerificationSettings
 from gsmlib.method import metrics
+from gsmlib.method.intervals import difference, share, tabulate
 from gsmlib.study.pool import prepare
 from gsmlib.study.results import parameter_count, sample
 from gsmlib.study.specs import SampleSpec, ScoreSpec
@@ -58,7 +59,8 @@ def table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     of the same completions majority_vote, mean_accuracy and test_at_n.
     """
     points = shared.computed(grid(settings), store)
-    return pd.DataFrame([row for point in points for row in _rows(point, store)])
+    rows = [row for point in points for row in _rows(point, store)]
+    return tabulate(rows, ("model", "n_train", "method"))
 
 
 def _rows(point: Point, store: Store) -> list[dict[str, Any]]:
@@ -71,10 +73,10 @@ def _rows(point: Point, store: Store) -> list[dict[str, Any]]:
     details = {name: measures[name] for name in MEASURES}
     about = point.about | {"parameters": parameter_count(greedy.generator, store)}
     about |= {"n_problems": len(right)}
-    gain = metrics.difference("gain", best, right)
+    gain = difference("gain", best, right)
     return [
-        about | {"method": "finetuning"} | metrics.limits("", right),
-        about | {"method": "verification"} | metrics.limits("", best) | gain | details,
+        about | {"method": "finetuning"} | share("", right),
+        about | {"method": "verification"} | share("", best) | gain | details,
     ]
 
 
@@ -127,11 +129,11 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
         metrics.verified_at_n(scores, correct, REGIME_VOTERS),
     )
     rows = [
-        {"quantity": name} | metrics.limits("value", value) | {"goal": goal}
+        {"quantity": name} | share("value", value) | {"goal": goal}
         for (name, goal), value in zip(REGIME_GOALS, values, strict=True)
     ]
     pooled = metrics.pooled_auc(scores, correct)
-    return pd.DataFrame([*rows, {"quantity": "pooled AUC", "value": pooled}])
+    return tabulate([*rows, {"quantity": "pooled AUC", "value": pooled}], ["quantity"])
 
 
 def _regime_specs(

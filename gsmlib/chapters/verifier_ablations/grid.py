@@ -10,7 +10,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
 from gsmlib.chapters.verifier_ablations.settings import VerifierAblationSettings
-from gsmlib.method import metrics
+from gsmlib.method.intervals import NOTHING, difference, share, tabulate
 from gsmlib.study.results import parameter_count
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
@@ -68,7 +68,7 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
             compared = _compared(right, other, place, settings.ablation_epochs)
             so_far = {"checkpoint": place + 1, "epochs": epochs}
             rows.append(about | so_far | measures | compared)
-    return pd.DataFrame(rows)
+    return tabulate(rows, ("level", "objective", "checkpoint"))
 
 
 def _checkpoint_scores(
@@ -106,14 +106,12 @@ def _compared(
     """
     found = {}
     if usual is not None:
-        found |= metrics.difference("gain", usual[place], right[place])
+        found |= difference("gain", usual[place], right[place])
     if place == len(right) - 1:
         slopes = late_slopes(right, epochs)
-        found |= metrics.difference("slope", slopes, np.zeros_like(slopes))
+        found |= difference("slope", slopes, np.zeros_like(slopes))
         if usual is not None:
-            found |= metrics.difference(
-                "slope_gain", late_slopes(usual, epochs), slopes
-            )
+            found |= difference("slope_gain", late_slopes(usual, epochs), slopes)
     return found
 
 
@@ -168,10 +166,10 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
         _, generator, verifier, *place = about.values()
         other = known.get((verifier, generator, *place))  # small to large came first
         known[generator, verifier, *place] = right
-        gain = metrics.as_columns("gain", [np.nan] * 3)
-        gain = gain if other is None else metrics.difference("gain", right, other)
+        gain = {"gain": NOTHING}
+        gain = gain if other is None else difference("gain", right, other)
         rows.append(about | counts | measures | gain)
-    return pd.DataFrame(rows)
+    return tabulate(rows, ("generator", "verifier", "n_train"))
 
 
 def _pair_scores(
@@ -192,6 +190,6 @@ def _pair_scores(
 def _verified(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
     """Return (P,): is the best-scored completion right; and the columns about it."""
     right, measures = shared.verified_best(spec, store)
-    columns = {"n": measures["n"], "n_problems": len(right)} | metrics.limits("", right)
+    columns = {"n": measures["n"], "n_problems": len(right)} | share("", right)
     names = ("within_auc", "mean_accuracy", "test_at_n")
     return right, columns | {name: measures[name] for name in names}

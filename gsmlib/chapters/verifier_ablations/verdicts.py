@@ -4,7 +4,7 @@ import pandas as pd
 
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import in_points, over_seeds
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 
 
 @rules.judge
