@@ -5,7 +5,7 @@ seeds. Intervals join problems (paired between methods) and seeds, see
 `method/intervals.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
 from typing import NamedTuple
@@ -176,6 +176,43 @@ def require_learning(table: pd.DataFrame, best: float) -> None:
     if best < MIN_ACCURACY:
         share = f"{100 * MIN_ACCURACY:.0f} %"
         raise NotTestable(f"the answers compared are right in less than {share}")
+
+
+def require_checking(rows: pd.DataFrame) -> None:
+    """Raise NotTestable unless some verifier surely beats a random pick.
+
+    Verifiers that cannot check say nothing of how to train one.
+    """
+    if not (rows["over_random_low"] > 0).any():
+        best = rows.loc[rows["over_random"].idxmax()]
+        gain = in_points(Interval(*best[list(column_names("over_random"))]))
+        raise NotTestable(
+            f"no verifier here checks: best-scored minus random completion is {gain} "
+            f"at most"
+        )
+
+
+def require_overfitting(rows: pd.DataFrame) -> None:
+    """Raise NotTestable unless the test loss surely rose from its least epoch on."""
+    rise = over_seeds(rows.drop_duplicates("seed"), "loss_rise")
+    if not rise.low > 0:
+        raise NotTestable(
+            f"the test loss rose by {rise.mean:.3f} nats a token ({rise.low:.3f} to "
+            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits here"
+        )
+
+
+def who_agrees(agree: Mapping[str, bool]) -> str:
+    """Write for which of several models or sizes something holds; empty for a single.
+
+    Such as "it holds for mini-2m, not for mini-0.5m".
+    """
+    if len(agree) < 2:
+        return ""
+    parts = [", ".join(n for n, holds in agree.items() if holds == so) for so in (1, 0)]
+    if not all(parts):
+        return f"; it holds for {'all' if parts[0] else 'none'}"
+    return f"; it holds for {parts[0]}, not for {parts[1]}"
 
 
 def in_points(interval: Interval, sign: str = "+") -> str:

@@ -27,6 +27,7 @@ from matplotlib.ticker import NullLocator
 from tueplots import figsizes, fontsizes
 
 from gsmlib.method.intervals import column_names
+from gsmlib.method.selection import NO_VERIFIER
 
 COLUMN_WIDTH = 3.3  # inches, one column of the paper
 BLACK, GREEN, YELLOW = "#000000", "#009E73", "#F0E442"
@@ -150,6 +151,15 @@ VOTE = Line(GREEN, "P", "-")
 WEIGHTED_VOTE = Line(shade(GREEN, -0.55), "x", ":")
 CEILING = Line(BLACK, "D", "-.", filled=False)  # test@n: were every choice right
 SAMPLES = Line(GREY, "v", ":")  # a completion at random: no choice
+PURPLE = "#CC79A7"  # of Okabe and Ito's, for what is the generator's own
+LOGPROB = Line(PURPLE, "X", "-.")  # the likeliest, per token
+LOGPROB_SUM = Line(shade(PURPLE, -0.45), "+", ":")
+UNVERIFIED = {  # the looks of selection.NO_VERIFIER, by column
+    "mean_accuracy": SAMPLES,
+    "majority_vote": VOTE,
+    "by_logprob": LOGPROB_SUM,
+    "by_logprob_per_token": LOGPROB,
+}
 PAPER = Line("#9A9A9A", "d", "--")  # what the paper states of the very quantity
 MARKERS = "osD^vPX*phd<>"
 
@@ -234,6 +244,25 @@ def points(
     if np.isfinite(spread).any():
         band = (value - spread, value + spread)
         axes.fill_between(at, *band, color=line.color, alpha=0.15, linewidth=0)
+
+
+def plain(
+    axes: Axes, rows: pd.DataFrame, x: str, line: Line, label: str, **look: Any
+) -> None:
+    """Draw accuracy's mean over seeds as a line with small marks, without bars."""
+    means = 100 * rows.groupby(x)["accuracy"].mean()
+    look = line.look | dict(markersize=2.8, linewidth=1) | look
+    axes.plot(means.index, means, label=label, clip_on=False, **look)
+
+
+def unverified(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw what choices without a verifier reach as lines across, behind the curves.
+
+    table: with the columns of selection.NO_VERIFIER.
+    """
+    for name, line in UNVERIFIED.items():
+        look = dict(color=line.color, linestyle=line.dashes, linewidth=0.9, zorder=1)
+        axes.axhline(100 * table[name].mean(), label=NO_VERIFIER[name], **look)
 
 
 def curves(

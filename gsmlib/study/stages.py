@@ -38,7 +38,7 @@ class Stage(NamedTuple):
 
 STAGES: dict[type[Spec], Stage] = {
     specs.PretrainSpec: Stage("pretrain", 2, estimates.pretrain_work),
-    FinetuneSpec: Stage("finetune", 2, estimates.finetune_work),
+    FinetuneSpec: Stage("finetune", 3, estimates.finetune_work),
     SampleSpec: Stage("sample", 1, estimates.sample_work),
     specs.VerifierSpec: Stage("train_verifier", 2, estimates.verifier_work),
     specs.ScoreSpec: Stage("score", 2, estimates.score_work),

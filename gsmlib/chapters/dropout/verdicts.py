@@ -19,6 +19,7 @@ def c13(table: pd.DataFrame) -> rules.Finding:
     beside it, and changes no verdict.
     """
     rows, where = _largest(table)
+    rules.require_overfitting(rows[rows["arm"] == "without"])
     gain = _over_seeds(rows, "dropout", "gain")
     control = _over_seeds(rows, "more pretraining", "gain")
     against = _over_seeds(rows, "dropout", "over_control")
@@ -40,6 +41,7 @@ def c14(table: pd.DataFrame) -> rules.Finding:
     Reversed: the gain is surely below 0.
     """
     rows, where = _largest(table)
+    rules.require_checking(rows)
     gain = _over_seeds(rows, "solution, dropout", "gain")
     over_token = _over_seeds(rows, "solution, dropout", "over_token")
     useless = gain.high < NEGLIGIBLE
@@ -63,6 +65,7 @@ def c15(table: pd.DataFrame) -> rules.Finding:
     NEGLIGIBLE. Not reproduced: it is surely STRONG or more. Reversed: surely below 0.
     """
     rows, where = _largest(table)
+    rules.require_checking(rows)
     gain = _over_seeds(rows, "token, dropout", "gain")
     slight = gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE
     word = rules.decide(slight, gain.low >= STRONG, gain.high < 0)

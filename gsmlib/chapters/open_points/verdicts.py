@@ -58,3 +58,4 @@ def _reversed(interval: Interval) -> Interval:
 def _require_base(table: pd.DataFrame) -> None:
     base = table[(table["point"] == BASE) & (table["variant"] == "base")]
     rules.require_learning(table, base["accuracy"].mean())
+    rules.require_checking(table)

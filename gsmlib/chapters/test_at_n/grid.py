@@ -9,8 +9,8 @@ import pandas as pd
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.test_at_n.settings import EpochSettings
-from gsmlib.method.intervals import difference, tabulate
-from gsmlib.study.results import epoch_losses
+from gsmlib.method.intervals import Measure, difference, tabulate
+from gsmlib.study.results import epoch_losses, loss_rise
 from gsmlib.study.store import Store
 
 
@@ -31,16 +31,19 @@ def table(settings: EpochSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, seed, epoch, n, n_problems, test_at_1 (greedy), test_at_n
     (T = 0.7) and mean_accuracy (single samples), each with _low and _high; train_loss
-    and test_loss in nats per token; and, paired by problem, rise (of test@1 since the
+    and test_loss in nats per token, and loss_rise, of the test loss from its least
+    epoch to the last, with limits; and, paired by problem, rise (of test@1 since the
     seed's epoch of least test loss) and fall (of test@n since its peak), likewise.
     """
     rows, right = [], {}
     names = ("test_at_1", "test_at_n", "mean_accuracy")
     for point in shared.computed(grid(settings), store):
         seed, epoch = point.about["seed"], point.about["epoch"]
-        losses = epoch_losses(point.specs["greedy"].generator, store).set_index("epoch")
+        run = point.specs["greedy"].generator
+        losses = epoch_losses(run, store).set_index("epoch")
+        rise = {"loss_rise": Measure(loss_rise(run, store), share=False)}
         shares, right[seed, epoch] = shared.greedy_and_sampled(point, store, names)
-        rows.append(point.about | shares | losses.loc[epoch].to_dict())
+        rows.append(point.about | shares | losses.loc[epoch].to_dict() | rise)
     for _, curve in groupby(rows, lambda row: row["seed"]):
         _add_changes(list(curve), right)
     return tabulate(rows, ["epoch"])

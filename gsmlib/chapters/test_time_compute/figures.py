@@ -1,7 +1,6 @@
 """More completions and more voters at test time (Fig 7)."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,8 @@ from gsmlib.chapters.style import (
     CEILING,
     GREEN,
     GREY,
+    LOGPROB,
+    LOGPROB_SUM,
     PAPER,
     VERIFICATION,
     VOTE,
@@ -27,6 +28,8 @@ METHODS = {
     "test@n": ("test@n, the ceiling", CEILING),
     "majority vote": ("majority vote", VOTE),
     "weighted vote": ("vote weighted by score", WEIGHTED_VOTE),
+    "log-probability": ("log-probability", LOGPROB_SUM),
+    "log-probability per token": ("log-probability per token", LOGPROB),
     "verification": ("best-scored", VERIFICATION),
 }
 WIDTHS = {"majority vote": 3.0}
@@ -53,8 +56,8 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         top.axvline(paper.BEST_COMPLETIONS, label=words, **look)
     for place, (method, (label, line)) in enumerate(METHODS.items()):
         rows, width = table[table["method"] == method], WIDTHS.get(method, 1.0)
-        look = line.look | dict(linewidth=width, zorder=2 + place / 10)
-        _plain(bottom, rows, "n", look, label)
+        look = dict(linewidth=width, zorder=2 + place / 10)
+        style.plain(bottom, rows, "n", line, label, **look)
     bottom.set_ylim(bottom=0)
     for panel in axes:
         _count_axis(panel, table["n"].max())
@@ -82,7 +85,7 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
             axes.text((low * high) ** 0.5, 0.98, f"paper: {few} of {n:,}", **look)
     for line, n in zip(style.shades(GREEN, len(counts)), counts, strict=True):
         rows = table[table["n"] == n]
-        _plain(axes, rows, "k", line.look, f"{n:,}")
+        style.plain(axes, rows, "k", line, f"{n:,}")
         best = rows[rows["k"] == rows["peak"]]
         value, low, high = 100 * best[list(column_names(""))].mean()
         bars = np.maximum([[value - low], [high - value]], 0)
@@ -97,15 +100,6 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     said = "Large mark: the best k, with its 95 % interval over problems."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
     return axes
-
-
-def _plain(
-    axes: Axes, rows: pd.DataFrame, x: str, look: dict[str, Any], label: str
-) -> None:
-    """Draw the mean over seeds as a line with small marks, without bars."""
-    means = 100 * rows.groupby(x)["accuracy"].mean()
-    look = dict(markersize=2.8, linewidth=1) | look
-    axes.plot(means.index, means, label=label, clip_on=False, **look)
 
 
 def _count_axis(axes: Axes, most: int) -> None:

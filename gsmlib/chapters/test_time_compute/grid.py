@@ -19,7 +19,7 @@ from gsmlib.method.intervals import (
     share,
     tabulate,
 )
-from gsmlib.study.results import sample, score
+from gsmlib.study.results import score
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 
@@ -33,6 +33,8 @@ class Completions(NamedTuple):
     answers: np.ndarray  # numbers of `selection.answer_numbers`
     correct: np.ndarray
     scores: np.ndarray
+    logprobs: np.ndarray  # the generator's, of what it sampled
+    per_token: np.ndarray
 
 
 METHODS = {  # Fig 7a: (completions, n) -> (P,), the accuracy on every problem
@@ -41,6 +43,12 @@ METHODS = {  # Fig 7a: (completions, n) -> (P,), the accuracy on every problem
     "weighted vote": lambda run, n: metrics.vote_at_n(
         *run[:2], n, [n], run.scores, weighted=True
     )[0],
+    "log-probability": lambda run, n: metrics.verified_at_n(
+        run.logprobs, run.correct, n
+    ),
+    "log-probability per token": lambda run, n: metrics.verified_at_n(
+        run.per_token, run.correct, n
+    ),
     "test@n": lambda run, n: metrics.test_at_n(run.correct, n),
 }
 
@@ -93,12 +101,14 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
 
 
 def read_completions(spec: ScoreSpec, store: Store) -> Completions:
-    """Return answers, labels and scores of scored completions as (P, m) arrays."""
-    completions = sample(spec.completions, store)
+    """Return what is known of scored completions as (P, m) arrays."""
+    completions = shared.completions(spec.completions, store)
     return Completions(
         selection.answer_numbers(shared.matrix(completions, "answer")),
         shared.matrix(completions, "correct"),
         shared.matrix(score(spec, store), "last"),
+        shared.matrix(completions, "logprob"),
+        shared.matrix(completions, "per_token"),
     )
 
 

@@ -10,7 +10,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
 from gsmlib.chapters.verifier_ablations.settings import VerifierAblationSettings
-from gsmlib.method.intervals import NOTHING, difference, share, tabulate
+from gsmlib.method.intervals import NOTHING, difference, tabulate
 from gsmlib.study.results import parameter_count
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
@@ -58,7 +58,7 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
     rows: list[dict[str, Any]] = []
     papers: dict[int, np.ndarray] = {}  # by seed, (C, P) of the paper's verifier
     for about, specs in points:
-        found = [_verified(spec, store) for spec in specs.values()]
+        found = [shared.verified_best(spec, store) for spec in specs.values()]
         right = np.array([best for best, _ in found])  # (C, P)
         usual = papers.setdefault(about["seed"], right)
         for place, (_, measures) in enumerate(found):
@@ -149,16 +149,15 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
     """Return Fig 6c's table: a row per (generator, verifier, n_train, seed).
 
     Columns: dataset, generator, verifier, n_train, seed, generator_parameters,
-    verifier_parameters, n, n_problems, accuracy (best of n) with low and high,
-    within_auc, and of the same completions mean_accuracy and test_at_n. On the rows of
-    the large generator with the small verifier also gain over the small generator with
-    the large verifier, paired by problem, with gain_low and gain_high.
+    verifier_parameters and those of `shared.verified_best`. On the rows of the large
+    generator with the small verifier also gain over the small generator with the large
+    verifier, paired by problem, with gain_low and gain_high.
     """
     rows: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], np.ndarray] = {}
     for about, specs in shared.computed(pair_points(settings), store):
         spec = specs["scores"]
-        right, measures = _verified(spec, store)
+        right, measures = shared.verified_best(spec, store)
         counts = {
             "generator_parameters": parameter_count(spec.completions.generator, store),
             "verifier_parameters": parameter_count(spec.verifier.base, store),
@@ -185,11 +184,3 @@ def _pair_scores(
         return scores
     start = shared.finetuned(settings, other, settings.generator_epochs)
     return scores.replace(verifier=scores.verifier.replace(start=start))
-
-
-def _verified(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return (P,): is the best-scored completion right; and the columns about it."""
-    right, measures = shared.verified_best(spec, store)
-    columns = {"n": measures["n"], "n_problems": len(right)} | share("", right)
-    names = ("within_auc", "mean_accuracy", "test_at_n")
-    return right, columns | {name: measures[name] for name in names}

@@ -87,3 +87,4 @@ def _require_both(table: pd.DataFrame, rows: pd.DataFrame) -> None:
     if rows.empty:
         raise rules.NotTestable("the table lacks one of the two methods")
     rules.require_learning(table, table["mean_accuracy"].max())
+    rules.require_checking(table)

@@ -176,7 +176,7 @@ def _quality(scores: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
     return {
         **share("brier", errors.mean(axis=1)),
         "base_brier": float(base * (1 - base)),
-        "within_auc": shared.mean_defined(metrics.within_problem_auc(scores, correct)),
+        **share("within_auc", metrics.within_problem_auc(scores, correct)),
         "pooled_auc": metrics.pooled_auc(scores, correct),
     }
 
