@@ -190,11 +190,21 @@ def test_gains_are_paired_by_problem(settings, store, monkeypatch):
 # ----------------------------------------------------------------------------- verdicts
 
 
-def open_table(gains=None, half=0.01, seeds=3, accuracy=0.3, problems=200, spread=0.0):
+def open_table(
+    gains=None,
+    half=0.01,
+    seeds=3,
+    accuracy=0.3,
+    problems=200,
+    spread=0.0,
+    checks=0.05,
+):
     """gains: point -> gain of its variants, 0 where none is given."""
     gains = gains or {}
     about = {"dataset": "minigsm", "model": "mini-1m", "n_train": 4000, "n": 100}
     about |= {"n_problems": problems, "mean_accuracy": 0.1, "within_auc": 0.7}
+    about |= {"over_random": checks, "over_random_low": checks - 0.02}
+    about |= {"over_random_high": checks + 0.02}
     rows = []
     for seed in range(seeds):
         at = about | {"seed": seed, "accuracy": accuracy}
@@ -224,6 +234,7 @@ def open_table(gains=None, half=0.01, seeds=3, accuracy=0.3, problems=200, sprea
         (dict(spread=0.03), INCONCLUSIVE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(accuracy=0.0), NOT_TESTABLE),
+        (dict(checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c16(case, verdict):
@@ -246,6 +257,7 @@ def test_c16_says_both_differences_and_keeps_the_larger():
         (dict(gains={3: -0.05}, half=0.08), INCONCLUSIVE),
         (dict(gains={3: -0.05}, problems=6), NOT_TESTABLE),
         (dict(gains={3: -0.05}, accuracy=0.0), NOT_TESTABLE),
+        (dict(gains={3: -0.05}, checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c17(case, verdict):

@@ -17,6 +17,7 @@ from gsmlib.chapters.rules import (
     REVERSED,
 )
 from gsmlib.chapters.test_time_compute import CHAPTER, grid, table
+from gsmlib.chapters.test_time_compute.figures import METHODS as LOOKS
 from gsmlib.chapters.test_time_compute.verdicts import c11, c12
 from gsmlib.method import metrics
 from gsmlib.method.intervals import difference_interval
@@ -27,7 +28,7 @@ from gsmlib.study.store import Store
 more = import_module("gsmlib.chapters.test_time_compute.grid")
 NS = (1, 5, 25, 100, 400, 1600)
 COUNTS, KS = (100, 400, 1600), (1, 3, 10, 30, 100)
-METHODS = ("verification", "majority vote", "weighted vote", "test@n")
+METHODS = ("verification", *(method for method in LOOKS if method != "verification"))
 
 
 def with_limits(name, value, half=0.01):
@@ -105,7 +106,8 @@ def some_completions(seed, problems=12, m=16):
     rng = np.random.default_rng(seed)
     answers = rng.integers(-1, 4, (problems, m))
     correct = answers == 0
-    return more.Completions(answers, correct, rng.random((problems, m)) + 0.3 * correct)
+    three = rng.random((3, problems, m)) + [[[0.3]], [[0.1]], [[0.2]]] * correct
+    return more.Completions(answers, correct, *three)
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_a_row_for_every_method_number_and_seed(made):
     settings, store, rows = made
     of_7a, of_7b = rows[rows["k"].isna()], rows[rows["k"].notna()]
     assert set(of_7a["method"]) == set(METHODS)
-    assert len(of_7a) == 4 * 4 * 2  # methods, 1 to 4 completions, seeds
+    assert len(of_7a) == 6 * 4 * 2  # methods, 1 to 4 completions, seeds
     assert len(of_7b) == (2 + 4) * 2  # k of 2 and of 4 completions
     assert not rows.duplicated(["method", "n", "k", "seed"]).any()
     assert (rows["low"] <= rows["accuracy"]).all()
@@ -147,7 +149,7 @@ def test_the_verifiers_are_those_of_fig_5():
 
 def test_accuracies_are_those_of_the_metrics(pretended):
     _, made = pretended
-    answers, correct, scores = some_completions(1)
+    answers, correct, scores, *_ = some_completions(1)
     expected = {
         "verification": metrics.verified_at_n(scores, correct, 4),
         "test@n": metrics.test_at_n(correct, 4),
@@ -170,7 +172,7 @@ def test_rise_and_fall_are_paired_with_the_ends(pretended):
     for name, end in (("rise", 0), ("fall", -1)):
         expected = one["accuracy"] - one["accuracy"].iloc[end]
         np.testing.assert_allclose(one[name], expected, atol=1e-12)
-    by_seed = [some_completions(seed)[:0:-1] for seed in (0, 1)]
+    by_seed = [some_completions(seed)[2:0:-1] for seed in (0, 1)]
     at = [[metrics.verified_at_n(*both, n) for both in by_seed] for n in (4, 16)]
     expected = difference_interval(*at)
     row = one[one["n"] == 4].iloc[0]

@@ -19,8 +19,8 @@ def c13(table: pd.DataFrame) -> rules.Finding:
     beside it, and changes no verdict.
     """
     rows, where = _largest(table)
-    rules.require_overfitting(rows[rows["arm"] == "without"])
     gain = _over_seeds(rows, "dropout", "gain")
+    rules.require_overfitting(rows[rows["arm"] == "without"], gain)
     control = _over_seeds(rows, "more pretraining", "gain")
     against = _over_seeds(rows, "dropout", "over_control")
     sentence = (
@@ -41,8 +41,8 @@ def c14(table: pd.DataFrame) -> rules.Finding:
     Reversed: the gain is surely below 0.
     """
     rows, where = _largest(table)
-    rules.require_checking(rows)
     gain = _over_seeds(rows, "solution, dropout", "gain")
+    rules.require_checking(rows, gain)
     over_token = _over_seeds(rows, "solution, dropout", "over_token")
     useless = gain.high < NEGLIGIBLE
     short = useless or over_token.high < -NEGLIGIBLE
@@ -65,8 +65,8 @@ def c15(table: pd.DataFrame) -> rules.Finding:
     NEGLIGIBLE. Not reproduced: it is surely STRONG or more. Reversed: surely below 0.
     """
     rows, where = _largest(table)
-    rules.require_checking(rows)
     gain = _over_seeds(rows, "token, dropout", "gain")
+    rules.require_checking(rows, gain)
     slight = gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE
     word = rules.decide(slight, gain.low >= STRONG, gain.high < 0)
     sentence = f"dropout changes the token-level verifier by {in_points(gain)} {where}"
