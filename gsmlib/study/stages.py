@@ -40,7 +40,7 @@ STAGES: dict[type[Spec], Stage] = {
     specs.PretrainSpec: Stage("pretrain", 2, estimates.pretrain_work),
     FinetuneSpec: Stage("finetune", 3, estimates.finetune_work),
     SampleSpec: Stage("sample", 1, estimates.sample_work),
-    specs.VerifierSpec: Stage("train_verifier", 2, estimates.verifier_work),
+    specs.VerifierSpec: Stage("train_verifier", 3, estimates.verifier_work),
     specs.ScoreSpec: Stage("score", 2, estimates.score_work),
 }
 # The defaults of each stage's records as its version had them; see `identity`.
