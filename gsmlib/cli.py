@@ -6,14 +6,14 @@ import sys
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from gsmlib import chapters, environment
 from gsmlib.chapters import export
 from gsmlib.chapters.style import VENUES
-from gsmlib.environment import best_precision, cache_folder
+from gsmlib.environment import cache_folder
 from gsmlib.files import in_words
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
@@ -83,7 +83,8 @@ def settings(notebook: Notebook, scale: Scale = DEFAULT_SCALE) -> None:
     chapter = chapters.find(notebook)
     values = {n: as_text(v) for n, v in chapter.resolve(scale=check_scale(scale))}
     name_width, width = (max(map(len, texts)) for texts in (values, values.values()))
-    for name, field in chapter.kind.model_fields.items():
+    fields = chapter.kind.model_fields.items()
+    for name, field in sorted(fields, key=lambda item: not item[1].is_required()):
         meaning = field.description or ""
         print(f"{name:{name_width}}  {values[name]:{width}}  {meaning}".rstrip())
 
@@ -254,30 +255,19 @@ def bench(
 
 @app.command()
 def pretrain(
-    name: Annotated[str, typer.Argument(help="A mini-GPT's size, such as mini-1m.")],
-    optimizer: Annotated[
-        Literal["adam", "muon"],
-        typer.Option(help="For the matrices of mini-0.1m, -0.3m, -1m and -3m."),
-    ] = "adam",
+    name: Annotated[str, typer.Argument(help="A mini-GPT's size, such as mini-2m.")],
+    steps: Annotated[
+        int, typer.Option(min=1, help="A shorter course than the size's own.")
+    ] = 0,
 ) -> None:
     """Pretrain a mini-GPT on MiniGSM's running text; files go to the cache.
 
     What is shipped was made so: copy the two files to gsmlib/weights to ship others.
     """
-    from gsmlib.method import pretraining, schooling  # torch: not for figures alone
+    from gsmlib.method import pretraining  # torch: not for figures alone
 
-    folder, precision = cache_folder() / "pretrained", best_precision()
-    known = [*pretraining.RECIPES, *schooling.RECIPES]
-    if name not in known:
-        raise SettingsError(
-            f"No mini-GPT is named {name!r}; choose {', '.join(known)}."
-        )
-    if name in schooling.RECIPES:
-        record = schooling.pretrain(name, folder, precision=precision)
-    else:
-        record = pretraining.pretrain(
-            name, folder, precision=precision, optimizer=optimizer
-        )
+    folder = cache_folder() / "pretrained"
+    record = pretraining.pretrain(name, folder, steps=steps)
     print(
         f"{name}: {record['parameters']:,} parameters, {record['texts']:,} passages "
         f"({record['tokens']:,} tokens) in {record['minutes']} minutes; loss "

@@ -14,10 +14,10 @@ DEFAULT_SCALE = "quick"
 # table's rows for 125M, 350M, 760M and 1.3B give the rates of GPT-2's four sizes.
 LEARNING_RATES = {
     "tiny:random": 3e-3,
-    "mini-0.1m": 2e-3,
-    "mini-0.3m": 1.5e-3,
-    "mini-1m": 1e-3,
-    "mini-3m": 1e-3,
+    "mini-0.2m": 1e-3,
+    "mini-0.5m": 1e-3,
+    "mini-2m": 5e-4,
+    "mini-4m": 5e-4,
     "smollm2-135m": 1e-4,
     "gpt2": 6e-6,
     "gpt2-medium": 3e-6,
@@ -53,6 +53,7 @@ MINI_REGIME: dict[str, Any] = dict(
     verifier_learning_rate=1e-3,
     verifier_batch_tokens=8_000,
     verifier_group_size=4,
+    precision="bf16",
     sampling_precision="fp32",  # bf16 samples these sizes hardly faster
     seeds=(0,),
     ablation_completions=4,
@@ -65,7 +66,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
         MINI_REGIME,
         model="tiny:random",
-        models=("tiny:random", "mini-0.1m:random"),
+        models=("tiny:random", "mini-0.2m:random"),
         n_train=24,
         sizes=(8, 24),
         epochs=2,
@@ -79,8 +80,8 @@ SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": dict(
         MINI_REGIME,
-        model="mini-1m",
-        models=("mini-0.3m", "mini-1m"),
+        model="mini-0.5m",
+        models=("mini-0.2m", "mini-0.5m"),
         epochs=4,
         n_train=1500,
         sizes=(250, 600, 1500),
@@ -91,8 +92,8 @@ SCALES: dict[str, dict[str, Any]] = {
     ),
     "mini": dict(
         MINI_REGIME,
-        model="mini-3m",
-        models=("mini-1m", "mini-3m"),
+        model="mini-2m",
+        models=("mini-0.5m", "mini-2m"),
         n_train=4000,
         sizes=(250, 1000, 4000),
         completed_problems=4000,
@@ -117,6 +118,8 @@ SCALES: dict[str, dict[str, Any]] = {
         test_completions=20,
         # the paper: 400; 97.5 % of GSM8K's rows are no longer than 350
         max_length=350,
+        precision="bf16",
+        sampling_precision="bf16",
         verifier_learning_rate=5e-5,
         verifier_batch_tokens=4_000,
         verifier_group_size=4,
@@ -140,6 +143,8 @@ SCALES: dict[str, dict[str, Any]] = {
         verifier_learning_rate=VERIFICATION["learning_rate"],
         verifier_batch_tokens=GENERAL["batch_tokens"],
         verifier_group_size=10,
+        precision="bf16",
+        sampling_precision="bf16",
         seeds=(0, 1, 2),
         ablation_completions=VERIFICATION["completions_train"],
     ),

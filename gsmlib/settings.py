@@ -14,8 +14,8 @@ from typing import Annotated, Any, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from gsmlib.environment import best_precision, describe_setup
-from gsmlib.records import Count, ModelName, Rate, Record, Seed, SettingsError
+from gsmlib.environment import describe_setup
+from gsmlib.records import Count, ModelName, Rate, Record, Seed, SettingsError, Weight
 from gsmlib.scales import DEFAULT_SCALE, SCALES, learning_rate_of
 
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)  # in a notebook's cell
@@ -82,6 +82,13 @@ def split_numbers(value: Any) -> Any:
     return split_text(words)
 
 
+def make_pair(value: Any) -> Any:
+    """Return a least and a greatest number, which one number is both of."""
+    numbers = split_numbers(value)
+    one = isinstance(numbers, list | tuple) and len(numbers) == 1
+    return [*numbers, *numbers] if one else numbers
+
+
 def refuse_number(value: Any) -> Any:
     """Refuse a number as a name: papermill makes 2 of `2.0`, and 7 of `007`."""
     try:
@@ -115,6 +122,9 @@ _NUMBERS = BeforeValidator(split_numbers), Field(min_length=1)
 _ONCE = AfterValidator(refuse_twice)
 Counts = Annotated[tuple[Count, ...], *_NUMBERS, _ONCE]
 Seeds = Annotated[tuple[Seed, ...], *_NUMBERS, _ONCE]
+Weights = Annotated[tuple[Weight, ...], *_NUMBERS]
+Decoys = Annotated[tuple[Seed, Seed], BeforeValidator(make_pair)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_text), Field(min_length=1)]
 Rates = Annotated[tuple[Rate, ...], *_NUMBERS]
 Model = Annotated[ModelName, BeforeValidator(name_model)]
 Models = Annotated[
@@ -226,14 +236,20 @@ def _check_own(notebook: str, kind: type[Record], own: Values) -> None:
 
 
 def announce(notebook: str, settings: Record) -> None:
-    """Print versions, device and every value of a notebook's settings.
+    """Print versions, device and the values of a notebook's settings.
+
+    Of MiniGSM's knobs only those that are changed.
 
     In a notebook that papermill executes, raises SettingsError for a parameter that
     the notebook does not have.
     """
     _check_injected(notebook)
     print(describe_setup())
-    print(" · ".join(f"{name} {as_text(value)}" for name, value in settings))
+    fields = type(settings).model_fields
+    told = [
+        (n, v) for n, v in settings if fields[n].is_required() or fields[n].default != v
+    ]
+    print(" · ".join(f"{name} {as_text(value)}" for name, value in told))
 
 
 def chosen_scale(scale: str) -> str:
@@ -295,11 +311,8 @@ def _is_empty(value: Any, listed: bool) -> bool:
 
 
 def _derived(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
-    """Values that follow from others: a model's own learning rate, the precision."""
-    missing = [name for name in kind.model_fields if name not in values]
-    derived: dict[str, Any] = {
-        name: best_precision() for name in missing if name.endswith("precision")
-    }
+    """Values that follow from others: a model's own learning rate."""
+    derived: dict[str, Any] = {}
     if "learning_rate" in kind.model_fields:
         derived["learning_rate"] = learning_rate_of(str(values["model"]))
     if "learning_rates" in kind.model_fields:

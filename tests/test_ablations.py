@@ -25,14 +25,15 @@ from gsmlib.chapters.verifier_ablations.grid import (
     pair_points,
     training_curve,
 )
-from gsmlib.method.metrics import paired_difference
+from gsmlib.method.intervals import paired
+from gsmlib.method.selection import NO_VERIFIER
 from gsmlib.study.pool import list_tasks
 from gsmlib.study.stages import folder_of
 from gsmlib.study.store import Store
 
 TINY = dict(scale="smoke", sizes=[24], test_problems=3, test_completions=3)
 OTHERS = (("solution", "joint"), ("token", "verification only"))
-ENDS = ("", "_low", "_high")
+OTHER_CHOICES = dict(majority_vote=0.2, by_logprob=0.2, by_logprob_per_token=0.3)
 
 
 def with_limits(name, value, half=0.02):
@@ -49,6 +50,7 @@ def training_table(
     checkpoints=8,
     problems=200,
     samples=0.2,
+    checks=0.05,
 ):
     """The paper's verifier rises in a line; it is `start` to `end` above the others."""
     rows = []
@@ -64,6 +66,7 @@ def training_table(
             value = usual - gain if other else usual
             row = about | {"level": level, "objective": objective, "within_auc": 0.6}
             row |= {"accuracy": value, "low": value - 0.06, "high": value + 0.06}
+            row |= with_limits("over_random", checks) | OTHER_CHOICES
             row |= with_limits("gain", gain, half) if other else {}
             if number == checkpoints:
                 row |= with_limits("slope", 0.02)
@@ -81,6 +84,7 @@ def pairs_table(
     seeds=3,
     problems=200,
     samples=0.2,
+    checks=0.05,
 ):
     rows = []
     grid = product(range(seeds), sizes, enumerate(models), enumerate(models))
@@ -91,6 +95,7 @@ def pairs_table(
         row |= {"verifier_parameters": 10**j, "n": 100, "n_problems": problems}
         row |= {"accuracy": value, "low": value - 0.05, "high": value + 0.05}
         row |= {"within_auc": 0.6, "mean_accuracy": samples, "test_at_n": 0.7}
+        row |= with_limits("over_random", checks) | OTHER_CHOICES
         rows.append(row | (with_limits("gain", gain, half) if i > j else {}))
     return pd.DataFrame(rows)
 
@@ -210,8 +215,7 @@ def test_slopes_are_compared_problem_by_problem():
     found = _compared(other, usual, place, epochs)
     slopes = [late_slopes(x, epochs) for x in (usual, other)]
     for name, pair in (("gain", (usual[-1], other[-1])), ("slope_gain", slopes)):
-        expected = paired_difference(*pair)
-        assert tuple(found[f"{name}{end}"] for end in ENDS) == expected
+        assert np.array_equal(found[name].values, paired(*pair))
 
 
 # ------------------------------------------------------------------------ the verdicts
@@ -229,6 +233,7 @@ def test_slopes_are_compared_problem_by_problem():
         (dict(checkpoints=2), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(samples=0.001), NOT_TESTABLE),
+        (dict(checks=0.01), NOT_TESTABLE),  # no verifier beats a random pick
     ],
 )
 def test_c8(settings, verdict):
@@ -257,6 +262,7 @@ def test_c9_is_judged_by_the_token_level_alone():
         (dict(end=0.01), INCONCLUSIVE),
         (dict(end=-0.05), REVERSED),
         (dict(problems=6), NOT_TESTABLE),
+        (dict(checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c9(settings, verdict):
@@ -273,6 +279,7 @@ def test_c9(settings, verdict):
         (dict(models=("mini-1m",)), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(samples=0.0), NOT_TESTABLE),
+        (dict(checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c10(settings, verdict):
@@ -312,11 +319,12 @@ def test_sentences_give_the_numbers():
 def test_two_verifiers_are_drawn_from_the_whole_table(name):
     drawing = CHAPTER.draw(name, training_table(seeds=1))
     (axes,) = drawing.axes
-    usual, other, samples = (c.lines[0].get_ydata() for c in axes.containers)
+    usual, other = (c.lines[0].get_ydata() for c in axes.containers)
     np.testing.assert_allclose(other[-1], usual[-1] - 6)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert len(labels) == 3 and labels[-1] == "single samples"
-    assert list(samples) == pytest.approx([20, 20])
+    assert set(labels[:4]) == set(NO_VERIFIER.values()) and len(labels) == 6
+    (samples,) = [line for line in axes.lines if line.get_label() == "random pick"]
+    assert list(samples.get_ydata()) == pytest.approx([20, 20])
     plt.close(drawing)
 
 

@@ -37,7 +37,16 @@ def with_limits(name, value, half):
     return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
 
 
-def arms_table(figure, half=0.02, accuracy=0.3, problems=200, seeds=3, **gaps):
+def arms_table(
+    figure,
+    half=0.02,
+    accuracy=0.3,
+    problems=200,
+    seeds=3,
+    checks=0.05,
+    overfits=0.1,
+    **gaps,
+):
     """A part of Fig 8; `gaps` are the differences at the largest set, 0 elsewhere."""
     rows = []
     for n_train in SIZES:
@@ -50,6 +59,11 @@ def arms_table(figure, half=0.02, accuracy=0.3, problems=200, seeds=3, **gaps):
                     gap = gaps.get(name, 0.0) if n_train == max(SIZES) else 0.0
                     about |= with_limits(name, gap, half)
                 value += about.get("gain", 0.0)
+                about |= (
+                    with_limits("loss_rise", overfits, 0.05)
+                    if figure == "fig8a"
+                    else with_limits("over_random", checks, 0.02)
+                )
                 rows.append(about | {"accuracy": value})
                 rows[-1] |= {"low": max(value - half, 0), "high": value + half}
     return pd.DataFrame(rows)
@@ -198,6 +212,7 @@ def test_dropout_and_more_pretraining_change_the_weights(settings, store):
         (dict(gain=0.08, over_control=-0.1), REPRODUCED),
         (dict(gain=0.1, problems=6), NOT_TESTABLE),
         (dict(gain=0.0, accuracy=0.0), NOT_TESTABLE),
+        (dict(gain=0.1, overfits=0.04), NOT_TESTABLE),
     ],
 )
 def test_c13(settings, verdict):
@@ -223,6 +238,7 @@ def test_c13_prints_the_control_beside_it():
         (dict(gain=0.03, over_token=0.0, half=0.04), INCONCLUSIVE),
         (dict(gain=0.1, over_token=-0.03, half=0.04), INCONCLUSIVE),
         (dict(gain=0.1, problems=6), NOT_TESTABLE),
+        (dict(gain=0.1, checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c14(settings, verdict):
@@ -248,6 +264,7 @@ def test_c14_says_which_of_its_two_parts_is_excluded():
         (dict(gain=0.02, half=0.06), INCONCLUSIVE),
         (dict(gain=-0.01, half=0.02), INCONCLUSIVE),
         (dict(gain=0.1, problems=6), NOT_TESTABLE),
+        (dict(gain=0.02, checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c15(settings, verdict):

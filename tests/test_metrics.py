@@ -110,83 +110,6 @@ def test_pooled_auc_rewards_knowing_difficulty_and_within_does_not():
     assert np.nanmean(metrics.within_problem_auc(difficulty, CORRECT)) == 0.5
 
 
-def test_wilson_against_published_values():
-    # Newcombe 1998, Table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29
-    for k, n, low, high in [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ]:
-        found = metrics.wilson(k, n)
-        assert found.mean == pytest.approx(k / n)
-        assert found[1:] == pytest.approx((low, high), abs=5e-5)
-    with pytest.raises(ValueError, match="0 <= k <= n"):
-        metrics.wilson(3, 2)
-
-
-def test_bootstrap_interval_covers_the_truth():
-    rng = np.random.default_rng(1)
-    hits = 0
-    for trial in range(200):
-        values = rng.random(80) < 0.3
-        found = metrics.bootstrap_interval(values, seed=trial, resamples=500)
-        hits += found.low <= 0.3 <= found.high
-    assert 0.90 <= hits / 200 <= 0.99
-
-
-def test_bootstrap_interval_is_a_function_of_its_seed():
-    values = np.random.default_rng(3).random(40)
-    first, again, other = (
-        metrics.bootstrap_interval(values, seed=seed) for seed in (1, 1, 2)
-    )
-    assert first == again
-    assert first != other
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_all_or_none_right_falls_back_on_wilson(value):
-    found = metrics.bootstrap_interval(np.full(20, value))
-    assert found == metrics.wilson(20 * value, 20)
-    assert found.high > found.low
-
-
-def test_undefined_problems_are_left_out():
-    values = np.array([np.nan, 0.2, 0.4, np.nan])
-    assert metrics.bootstrap_interval(values).mean == pytest.approx(0.3)
-    assert np.isnan(metrics.bootstrap_interval(np.array([np.nan]))).all()
-    assert np.isnan(metrics.bootstrap_interval(np.array([2.5, 2.5])).low)
-
-
-def test_pairing_narrows_the_interval():
-    rng = np.random.default_rng(2)
-    a = (rng.random(300) < 0.5).astype(float)
-    b = a.copy()
-    b[:12] = 1 - b[:12]
-    paired = metrics.paired_difference(a, b, seed=0)
-    assert paired.mean == pytest.approx(a.mean() - b.mean())
-    alone = metrics.bootstrap_interval(a, seed=0)
-    assert paired.high - paired.low < 0.6 * (alone.high - alone.low)
-
-
-def test_equal_outcomes_do_not_prove_equal_methods():
-    found = metrics.paired_difference(np.ones(20), np.ones(20))
-    assert found.mean == 0
-    assert -0.2 < found.low < -0.1 and 0.1 < found.high < 0.2
-    assert metrics.paired_difference(np.ones(5), np.zeros(5)).high == 1.0
-    with pytest.raises(ValueError, match="one shape"):
-        metrics.paired_difference(np.ones(5), np.ones(4))
-
-
-def test_mcnemar_is_the_binomial_test_of_the_disagreements():
-    a = np.array([1] * 9 + [0] * 1 + [1] * 10, dtype=bool)
-    b = np.array([0] * 9 + [1] * 1 + [1] * 10, dtype=bool)
-    assert metrics.mcnemar(a, b) == pytest.approx(2 * (1 + 10) / 2**10)
-    assert metrics.mcnemar(a, a) == 1.0
-    with pytest.raises(ValueError, match="one shape"):
-        metrics.mcnemar(a, b[:3])
-
-
 # ---------------------------------------------------------------- votes over subsets
 
 ANSWERS = np.where(CORRECT, "1", RNG.choice(["2", "3", INVALID], size=CORRECT.shape))
@@ -246,17 +169,3 @@ def test_a_vote_wants_voters():
     for n, top_k in ((8, [1]), (3, [4]), (3, [0]), (3, [2, 1])):
         with pytest.raises(ValueError, match="must"):
             metrics.vote_at_n(numbers, CORRECT, n, top_k, SCORES)
-
-
-def test_curves_are_resampled_over_seeds_and_problems_alike():
-    curves = RNG.random((1, 50, 4))
-    found = metrics.bootstrap_curves(curves)
-    low, high = np.quantile(found[:, 2], [0.025, 0.975])
-    expected = metrics.bootstrap_interval(curves[0, :, 2])
-    np.testing.assert_allclose((low, high), expected[1:], atol=0.01)
-    apart = np.stack([curves[0], curves[0] + 1])  # two seeds: 0, 1/2 or 1 is added
-    added = metrics.bootstrap_curves(apart) - found
-    assert set(np.round(added.ravel(), 9)) == {0, 0.5, 1}
-    assert np.array_equal(found, metrics.bootstrap_curves(curves))
-    with pytest.raises(ValueError, match="seeds, problems, X"):
-        metrics.bootstrap_curves(curves[0])

@@ -190,18 +190,29 @@ def test_gains_are_paired_by_problem(settings, store, monkeypatch):
 # ----------------------------------------------------------------------------- verdicts
 
 
-def open_table(gains=None, half=0.01, seeds=3, accuracy=0.3, problems=200, spread=0.0):
+def open_table(
+    gains=None,
+    half=0.01,
+    seeds=3,
+    accuracy=0.3,
+    problems=200,
+    spread=0.0,
+    checks=0.05,
+):
     """gains: point -> gain of its variants, 0 where none is given."""
     gains = gains or {}
     about = {"dataset": "minigsm", "model": "mini-1m", "n_train": 4000, "n": 100}
     about |= {"n_problems": problems, "mean_accuracy": 0.1, "within_auc": 0.7}
+    about |= {"over_random": checks, "over_random_low": checks - 0.02}
+    about |= {"over_random_high": checks + 0.02}
     rows = []
     for seed in range(seeds):
         at = about | {"seed": seed, "accuracy": accuracy}
         rows += [at | {"point": 0, "variant": name} for name in ("base", "finetuning")]
         for point, names in VARIANTS.items():
-            gain = gains.get(point, 0.0) + spread * (seed - 1)
-            limits = {"gain": gain, "gain_low": gain - half, "gain_high": gain + half}
+            mean = gains.get(point, 0.0)
+            gain, reach = mean + spread * (seed - 1), half + 2.5 * spread
+            limits = {"gain": gain, "gain_low": mean - reach, "gain_high": mean + reach}
             auc = {f"auc_{name}": value / 2 for name, value in limits.items()}
             for name in names:
                 own = auc if name != "finetuning: masked" else {}
@@ -223,6 +234,7 @@ def open_table(gains=None, half=0.01, seeds=3, accuracy=0.3, problems=200, sprea
         (dict(spread=0.03), INCONCLUSIVE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(accuracy=0.0), NOT_TESTABLE),
+        (dict(checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c16(case, verdict):
@@ -245,6 +257,7 @@ def test_c16_says_both_differences_and_keeps_the_larger():
         (dict(gains={3: -0.05}, half=0.08), INCONCLUSIVE),
         (dict(gains={3: -0.05}, problems=6), NOT_TESTABLE),
         (dict(gains={3: -0.05}, accuracy=0.0), NOT_TESTABLE),
+        (dict(gains={3: -0.05}, checks=0.01), NOT_TESTABLE),
     ],
 )
 def test_c17(case, verdict):

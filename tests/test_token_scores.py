@@ -20,8 +20,9 @@ from gsmlib.chapters.verifier_scores.grid import (
     find_cases,
     readable,
     reliability,
+    share_of_counts,
 )
-from gsmlib.method import metrics
+from gsmlib.method.intervals import mean_interval, tabulate, wilson
 from gsmlib.study import results
 from gsmlib.study.store import Store
 
@@ -95,27 +96,39 @@ def test_cases_agree_with_a_search_over_all_completions():
 def test_bins_hold_every_score_and_their_share():
     scores = np.array([[0.0, 0.05, 0.1], [0.95, 1.0, 0.999]])
     rows = reliability(scores, np.array([[0, 1, 1], [1, 1, 1]]))
+    means = [row["right"].mean for row in rows]
     assert [(row["bin"], row["count"]) for row in rows] == [(0, 2), (1, 1), (9, 3)]
-    assert [row["right"] for row in rows] == [0.5, 1, 1]
+    assert means == [0.5, 1, 1]
     assert rows[2]["score"] == pytest.approx(2.949 / 3)
-    assert all(row["right_low"] <= row["right"] <= row["right_high"] for row in rows)
 
 
 def test_a_calibrated_verifier_lies_on_the_diagonal():
     rng = np.random.default_rng(0)
     scores = rng.random((400, 50))
-    rows = reliability(scores, rng.random(scores.shape) < scores)
-    inside = [row["right_low"] <= row["score"] <= row["right_high"] for row in rows]
+    rows = tabulate(reliability(scores, rng.random(scores.shape) < scores), ["bin"])
+    inside = rows["score"].between(rows["right_low"], rows["right_high"])
     assert len(rows) == 10 and np.mean(inside) >= 0.8
 
 
 def test_limits_are_over_problems_not_completions():
     """A problem's completions that all agree are one piece of evidence, not fifty."""
     correct = np.repeat(np.arange(20)[:, None] % 2, 50, axis=1)
-    (row,) = reliability(np.full(correct.shape, 0.5), correct)
+    row = tabulate(reliability(np.full(correct.shape, 0.5), correct)).iloc[0]
     assert row["right_high"] - row["right_low"] > 0.3
     (row,) = reliability(np.full(correct.shape, 0.5), np.zeros(correct.shape))
-    assert row["right_high"] == pytest.approx(metrics.wilson(0, 20).high)
+    assert tabulate([row])["right_high"].iloc[0] == pytest.approx(wilson(0, 20).high)
+
+
+def test_a_share_of_many_counts_is_that_of_their_sums():
+    """Against a bootstrap over problems, which differ in how many they count."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 9, size=300)
+    right = rng.binomial(counts, rng.random(300))
+    found = mean_interval(share_of_counts(right, counts))
+    drawn = rng.integers(300, size=(4000, 300))
+    shares = right[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    assert found.mean == pytest.approx(right.sum() / counts.sum())
+    assert found[1:] == pytest.approx(np.quantile(shares, [0.025, 0.975]), abs=4e-3)
 
 
 # ---------------------------------------------------------------- tables at scale smoke

@@ -27,7 +27,7 @@ from gsmlib.method.batching import (
 )
 from gsmlib.method.losses import (
     batch_losses,
-    evaluate_loss,
+    evaluate_losses,
     language_loss,
     verifier_loss,
 )
@@ -299,12 +299,19 @@ def test_a_plan_of_groups_has_every_row_once_and_an_equal_mix():
             for batch in batches:
                 assert (batch < 200).sum() == (batch >= 200).sum()
             used = np.bincount(seen[seen >= 200] - 200)
-            assert used.min() > 0 and used.max() - used.min() <= 8
+            assert used.max() - used.min() <= 1  # 200 beside 12
     for _, batch in plans[4]:
         problems = np.bincount(batch[batch < 200] // 10)
         assert problems[problems > 0].min() >= 2  # 10 completions: groups of 4, 3, 3
     lengths = {g: len(plan) for g, plan in plans.items()}
     assert lengths[4] == pytest.approx(lengths[1], abs=2)
+
+
+def test_language_rows_of_a_group_are_not_copies_of_one():
+    rows = make_completions(20, 8)
+    plain = [Row([1, 2, n], 1) for n in range(40)]  # of one length: 4 copies of each
+    for _, batch in plan_training(rows, plain, joint_settings(4)):
+        assert np.bincount(batch[batch >= 160]).max() < 4
 
 
 def joint_settings(group_size: int) -> TrainSettings:
@@ -859,21 +866,19 @@ def test_cut_rows_are_reported(byte_tokenizer, caplog):
 # --------------------------------------------------------------------------- test loss
 
 
-def test_evaluate_loss_is_nats_per_solution_token(tiny_gpt2):
+def test_test_losses_are_the_nats_of_each_solution(tiny_gpt2):
     rows = make_rows(7)
-    nats, count = 0.0, 0
-    for row in rows:
+    nats, tokens = evaluate_losses(tiny_gpt2, rows)
+    for row, found, count in zip(rows, nats, tokens, strict=True):
         logits = tiny_gpt2.model(torch.tensor([row.tokens])).logits[0].log_softmax(-1)
-        for t in range(row.prompt_length, len(row.tokens)):
-            nats -= logits[t - 1, row.tokens[t]].item()
-            count += 1
-    for batch_tokens in (30, 4000):
-        loss = evaluate_loss(tiny_gpt2, rows, batch_tokens)
-        assert loss == pytest.approx(nats / count, rel=1e-5)
+        places = range(row.prompt_length, len(row.tokens))
+        expected = -sum(logits[t - 1, row.tokens[t]].item() for t in places)
+        assert count == len(places)
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_evaluate_loss_ignores_dropout_and_keeps_the_mode(byte_tokenizer):
+def test_test_losses_ignore_dropout_and_keep_the_mode(byte_tokenizer):
     lm = new_mini_gpt("tiny", byte_tokenizer, dropout=0.5)
     lm.model.train()
-    first, second = (evaluate_loss(lm, make_rows(5), 100) for _ in range(2))
+    first, second = (evaluate_losses(lm, make_rows(5)) for _ in range(2))
     assert first == second and lm.model.training

@@ -15,7 +15,7 @@ from gsmlib import paper
 from gsmlib.chapters import export
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.rules import Verdict
-from gsmlib.data import NAMES
+from gsmlib.data import family
 from gsmlib.method.inspection import tell
 from gsmlib.records import Record
 from gsmlib.settings import Values, announce, chosen_scale, resolve
@@ -79,7 +79,8 @@ class Chapter(NamedTuple):
             parameters["scale"] = chosen_scale(parameters["scale"])
         resolved = self.resolve(more, **parameters)
         announce(self.name, resolved)
-        if (dataset := getattr(resolved, "dataset", "minigsm")) not in NAMES:
+        dataset = getattr(resolved, "dataset", "")
+        if dataset and family(dataset) == "own":
             print(tell(dataset))
         if changed := self.changed(resolved):
             folder = export.figures_folder(resolved.scale, changed)

@@ -1,11 +1,11 @@
 """What a verdict is, and the thresholds, fixed before the study.
 
 A verdict is one of WORDS, always with its quantity, a 95 % interval and the number of
-seeds. Intervals join the bootstrap over problems (paired between methods) with the
-spread over seeds.
+seeds. Intervals join problems (paired between methods) and seeds, see
+`method/intervals.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gsmlib import paper
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import NOTHING, Interval, column_names
 
 NEGLIGIBLE = 0.02  # differences in accuracy below two points count as none
 STRONG = 0.05  # a strong boost is at least five points
@@ -34,7 +34,6 @@ MIN_VOTERS = 3  # a vote of two is the better-scored one's answer
 MIN_COUNTS = 3  # numbers of completions for a best k that grows with them
 Z = 1.959964  # half the width of a 95 % interval, in standard errors
 DRAWS = 2000
-NOTHING = Interval(np.nan, np.nan, np.nan)  # nothing was measured
 
 REPRODUCED = "reproduced"
 INCONCLUSIVE = "inconclusive"
@@ -72,20 +71,14 @@ class Verdict(NamedTuple):
 
 
 def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
-    """Return the mean of a column over seeds, with limits from problems and seeds.
+    """Return a column's mean over seeds, with the limits that stand on all its rows.
 
-    rows: one per seed, with columns name, name_low, name_high. The squared distance to
-    a limit is the mean over seeds plus Z squared times the squared error of that mean.
+    rows: one per seed of one measurement (`intervals.tabulate`); ValueError if several.
     """
-    value = rows[name].mean()
-    error = rows[name].var() / len(rows) if len(rows) > 1 else 0.0
-    down, up = (
-        float(
-            np.sqrt(((rows[name] - rows[f"{name}_{end}"]) ** 2).mean() + Z**2 * error)
-        )
-        for end in ("low", "high")
-    )
-    return Interval(float(value), float(value - down), float(value + up))
+    limits = rows[list(column_names(name)[1:])].drop_duplicates()
+    if len(limits) != 1:
+        raise ValueError(f"these rows hold {len(limits)} measurements of {name}, not 1")
+    return Interval(float(rows[name].mean()), *map(float, limits.iloc[0]))
 
 
 def ledger_row(verdict: Verdict) -> dict:
@@ -183,6 +176,45 @@ def require_learning(table: pd.DataFrame, best: float) -> None:
     if best < MIN_ACCURACY:
         share = f"{100 * MIN_ACCURACY:.0f} %"
         raise NotTestable(f"the answers compared are right in less than {share}")
+
+
+def require_checking(rows: pd.DataFrame, measured: Interval = NOTHING) -> None:
+    """Raise NotTestable unless some verifier surely beats a random pick.
+
+    Verifiers that cannot check say nothing of how to train one.
+    """
+    if not (rows["over_random_low"] > 0).any():
+        best = rows.loc[rows["over_random"].idxmax()]
+        gain = in_points(Interval(*best[list(column_names("over_random"))]))
+        raise NotTestable(
+            f"no verifier here checks: best-scored minus random completion is {gain} "
+            f"at most",
+            measured,
+        )
+
+
+def require_overfitting(rows: pd.DataFrame, measured: Interval) -> None:
+    """Raise NotTestable unless the test loss surely rose from its least epoch on."""
+    rise = over_seeds(rows.drop_duplicates("seed"), "loss_rise")
+    if not rise.low > 0:
+        raise NotTestable(
+            f"the test loss rose by {rise.mean:.3f} nats a token ({rise.low:.3f} to "
+            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits here",
+            measured,
+        )
+
+
+def who_agrees(agree: Mapping[str, bool]) -> str:
+    """Write for which of several models or sizes something holds; empty for a single.
+
+    Such as "it holds for mini-2m, not for mini-0.5m".
+    """
+    if len(agree) < 2:
+        return ""
+    parts = [", ".join(n for n, holds in agree.items() if holds == so) for so in (1, 0)]
+    if not all(parts):
+        return f"; it holds for {'all' if parts[0] else 'none'}"
+    return f"; it holds for {parts[0]}, not for {parts[1]}"
 
 
 def in_points(interval: Interval, sign: str = "+") -> str:

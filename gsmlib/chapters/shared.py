@@ -6,6 +6,7 @@ verifier is trained, which scores completions of the test problems.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -20,14 +21,13 @@ from gsmlib.chapters.study_settings import (
 )
 from gsmlib.data import count_problems
 from gsmlib.method import metrics, selection
-from gsmlib.method.answers import final_number
+from gsmlib.method.intervals import Measure, difference, share
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.study import specs
 from gsmlib.study.estimates import all_epochs_fit
 from gsmlib.study.pool import prepare
 from gsmlib.study.results import sample, score
 from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, VerifierSpec
-from gsmlib.study.stages import sampled_problems
 from gsmlib.study.store import Store
 
 TEST_LOSS_PROBLEMS = 100
@@ -57,7 +57,7 @@ def each_model_and_size(settings: Any) -> list[Base]:
 
 def describe(settings: StudySettings, base: Base) -> dict[str, Any]:
     """Return the columns of a table that say which base a row is about."""
-    about = {"dataset": settings.dataset, "model": base.model}
+    about = {"dataset": settings.data, "model": base.model}
     return about | {"n_train": base.n_train, "seed": base.seed}
 
 
@@ -75,9 +75,9 @@ def finetuned(
     return FinetuneSpec(
         model=base.model,
         data=specs.DataSpec(
-            dataset=settings.dataset,
+            dataset=settings.data,
             n_train=base.n_train,
-            n_test=_test_loss_problems(settings.dataset),
+            n_test=_test_loss_problems(settings.data),
             seed=base.seed,
         ),
         training=TrainSettings(
@@ -179,7 +179,7 @@ def greedy_and_sampled(
     """Return the columns of a point's `greedy` and `sampled` answers, and who solved.
 
     Columns: n, n_problems, and under the three `names` test@1, test@n and the mean
-    accuracy of single samples with their limits. Solved: test@1 and test@n, (P,) each.
+    accuracy of single samples, as Measures. Solved: test@1 and test@n, (P,) each.
     """
     first = solved(point.specs["greedy"], store)
     correct = matrix(sample(point.specs["sampled"], store), "correct")
@@ -187,7 +187,7 @@ def greedy_and_sampled(
     at_n = metrics.test_at_n(correct, n)
     columns: dict[str, Any] = {"n": n, "n_problems": len(correct)}
     for name, values in zip(names, (first, at_n, correct.mean(axis=1)), strict=True):
-        columns |= metrics.limits(name, values)
+        columns |= share(name, values)
     return columns, (first, at_n)
 
 
@@ -196,6 +196,13 @@ def scored_completions(spec: ScoreSpec, store: Store) -> pd.DataFrame:
     prepare([spec, spec.completions], store)
     keys = ["problem", "sample"]
     return score(spec, store).merge(sample(spec.completions, store), on=keys)
+
+
+def completions(spec: SampleSpec, store: Store) -> pd.DataFrame:
+    """Return completions with per_token, the log-probability of a sampled token."""
+    table = sample(spec, store)
+    drawn = [len(forced) - np.count_nonzero(forced) for forced in table["forced"]]
+    return table.assign(per_token=table["logprob"] / np.maximum(drawn, 1))
 
 
 def scores_and_labels(
@@ -209,27 +216,52 @@ def scores_and_labels(
 def verified_best(
     spec: ScoreSpec, store: Store, how: str = "last"
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return (P,): is the best-scored of all n right; and measures of the scores.
+    """Return (P,): is the best-scored of all n right; and columns about the choice.
 
-    The measures: n, within_auc, pooled_auc, and of the same completions mean_accuracy
-    and test_at_n.
+    The columns: n, n_problems, accuracy; over_random, over_vote and over_logprob, its
+    gain over selection.NO_VERIFIER's, paired by problem; within_auc, pooled_auc; and of
+    the same completions those of `without_verifier`.
     """
     scores, correct = scores_and_labels(spec, store, how)
     n = scores.shape[1]
-    return metrics.verified_at_n(scores, correct, n), {
+    best = metrics.verified_at_n(scores, correct, n)
+    others = without_verifier(spec.completions, store)
+    return best, {
         "n": n,
-        "within_auc": mean_defined(metrics.within_problem_auc(scores, correct)),
+        "n_problems": len(best),
+        **share("", best),
+        **difference("over_random", best, others["mean_accuracy"].values),
+        **difference("over_vote", best, others["majority_vote"].values),
+        **difference("over_logprob", best, others["by_logprob_per_token"].values),
+        **share("within_auc", metrics.within_problem_auc(scores, correct)),
         "pooled_auc": metrics.pooled_auc(scores, correct),
-        "mean_accuracy": correct.mean(),
-        "test_at_n": metrics.test_at_n(correct, n).mean(),
+        **others,
     }
 
 
-def majority_right(completions: pd.DataFrame, spec: SampleSpec) -> np.ndarray:
-    """Return (P,): 1 where the commonest answer of the completions is right, else 0."""
-    chosen = selection.majority(matrix(completions, "answer"))
-    references = [final_number(problem.solution) for problem in sampled_problems(spec)]
-    return (chosen == np.array(references, dtype=object)).astype(float)
+@lru_cache(maxsize=32)  # many verifiers judge the same completions
+def without_verifier(spec: SampleSpec, store: Store) -> dict[str, Measure]:
+    """Return what completions reach without a verifier, as columns.
+
+    Those of selection.NO_VERIFIER, of all n completions; test_at_n, which no choice
+    exceeds; and logprob_auc, within problems, of the log-probability per token.
+    Log-probabilities are the generator's, of the tokens it sampled: the calculator's
+    count for neither.
+    """
+    table = completions(spec, store)
+    correct = matrix(table, "correct")
+    n = correct.shape[1]
+    answers = selection.answer_numbers(matrix(table, "answer"))
+    total, per_token = (matrix(table, name) for name in ("logprob", "per_token"))
+    values = {
+        "mean_accuracy": correct.mean(axis=1),
+        "majority_vote": metrics.vote_at_n(answers, correct, n, [n])[0],
+        "by_logprob": metrics.verified_at_n(total, correct, n),
+        "by_logprob_per_token": metrics.verified_at_n(per_token, correct, n),
+        "logprob_auc": metrics.within_problem_auc(per_token, correct),
+        "test_at_n": metrics.test_at_n(correct, n),
+    }
+    return {name: Measure(value, True) for name, value in values.items()}
 
 
 def matrix(table: pd.DataFrame, column: str) -> np.ndarray:
@@ -242,9 +274,3 @@ def matrix(table: pd.DataFrame, column: str) -> np.ndarray:
     if len(ordered) != n_problems * n:
         raise ValueError("the table lacks samples of some problems")
     return ordered[column].to_numpy().reshape(n_problems, n)
-
-
-def mean_defined(values: np.ndarray) -> float:
-    """Mean of the defined values; nan where there is none."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else float("nan")

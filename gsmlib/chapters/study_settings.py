@@ -4,18 +4,78 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from gsmlib.data import call, count_problems
+from gsmlib.data import call, count_problems, worlds
 from gsmlib.data.own import Dataset
 from gsmlib.method.inspection import check_rows
 from gsmlib.records import Count, Precision, Rate, Record
-from gsmlib.settings import Counts, Model, Models, Rates, ScaleName, Seeds
+from gsmlib.settings import (
+    Counts,
+    Decoys,
+    Model,
+    Models,
+    Names,
+    Rates,
+    ScaleName,
+    Seeds,
+    Weights,
+)
 
 # The settings that ask for so many problems, and the split that these are of.
 ASKED = dict.fromkeys(["n_train", "sizes", "pretraining_texts"], "train")
 ASKED |= {"test_problems": "test"}
 
 
-class StudySettings(Record):
+class WorldSettings(Record):
+    """MiniGSM's knobs (`worlds.Knobs`); of no other data set can they be changed."""
+
+    steps: Weights = worlds.DEFAULT.steps
+    """MiniGSM: relative weights of problems of 2, 3, ... solution steps"""
+    decoys: Decoys = worlds.DEFAULT.decoys
+    """MiniGSM: fewest and most facts that the answer does not rest on, or one number"""
+    roots: float = worlds.DEFAULT.roots
+    """MiniGSM: share of people whose number is told without a relation"""
+    largest: Count = worlds.DEFAULT.largest
+    """MiniGSM: largest value anywhere in a problem"""
+    kinds: Names = worlds.DEFAULT.kinds
+    """MiniGSM: the kinds of facts that occur"""
+    questions: Names = worlds.DEFAULT.questions
+    """MiniGSM: the kinds of questions that occur"""
+    phrasings: Count = worlds.DEFAULT.phrasings
+    """MiniGSM: how many phrasings a kind has, at most four"""
+    names: Count = worlds.DEFAULT.names
+    """MiniGSM: how many names of people occur"""
+    things: Count = worlds.DEFAULT.things
+    """MiniGSM: how many things occur"""
+    quoted: bool = worlds.DEFAULT.quoted
+    """MiniGSM: whether a line of a solution quotes its fact before it computes"""
+
+    @model_validator(mode="after")
+    def _possible_world(self) -> Self:
+        worlds.check_knobs(self.knobs)
+        dataset = getattr(self, "dataset", worlds.PLAIN)
+        if dataset != worlds.PLAIN:
+            usual = worlds.DEFAULT._asdict()
+            for name, value in self.knobs._asdict().items():
+                if value != usual[name]:
+                    raise ValueError(
+                        f"{name} is a knob of MiniGSM's problems, and dataset is "
+                        f"{call(dataset)}; leave one of them out"
+                    )
+        return self
+
+    @property
+    def knobs(self) -> worlds.Knobs:
+        """The knobs alone."""
+        return worlds.Knobs(*(getattr(self, name) for name in worlds.Knobs._fields))
+
+    @property
+    def data(self) -> str:
+        """The data set as specs and tables name it: with knobs that are changed."""
+        dataset = getattr(self, "dataset", worlds.PLAIN)
+        return worlds.name_of(self.knobs) if dataset == worlds.PLAIN else dataset
+
+
+class StudySettings(WorldSettings):
     """What every notebook that trains a model has."""
 
     scale: ScaleName

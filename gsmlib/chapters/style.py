@@ -3,8 +3,8 @@
 Widths are the paper's column, or another venue's. A method has one colour in all
 figures, of Okabe and Ito's; its models and variants are shades of it, what nobody chose
 (a sample, the paper's number) is grey. Lightness, markers and line styles carry the
-same distinctions in grey. Bars are bootstrap intervals over problems, unless a note
-says otherwise; bands, with several seeds, the SD over these.
+same distinctions in grey. Bars are the 95 % intervals of the mean over problems and
+seeds (`method/intervals.py`); bands, with several seeds, the SD over these.
 """
 
 import textwrap
@@ -28,6 +28,8 @@ from matplotlib.ticker import NullLocator
 from tueplots import figsizes, fontsizes
 
 from gsmlib.data import call
+from gsmlib.method.intervals import column_names
+from gsmlib.method.selection import NO_VERIFIER
 
 COLUMN_WIDTH = 3.3  # inches, one column of the paper
 BLACK, GREEN, YELLOW = "#000000", "#009E73", "#F0E442"
@@ -151,6 +153,15 @@ VOTE = Line(GREEN, "P", "-")
 WEIGHTED_VOTE = Line(shade(GREEN, -0.55), "x", ":")
 CEILING = Line(BLACK, "D", "-.", filled=False)  # test@n: were every choice right
 SAMPLES = Line(GREY, "v", ":")  # a completion at random: no choice
+PURPLE = "#CC79A7"  # of Okabe and Ito's, for what is the generator's own
+LOGPROB = Line(PURPLE, "X", "-.")  # the likeliest, per token
+LOGPROB_SUM = Line(shade(PURPLE, -0.45), "+", ":")
+UNVERIFIED = {  # the looks of selection.NO_VERIFIER, by column
+    "mean_accuracy": SAMPLES,
+    "majority_vote": VOTE,
+    "by_logprob": LOGPROB_SUM,
+    "by_logprob_per_token": LOGPROB,
+}
 PAPER = Line("#9A9A9A", "d", "--")  # what the paper states of the very quantity
 MARKERS = "osD^vPX*phd<>"
 
@@ -247,11 +258,11 @@ def points(
     nudge: float = 0.0,
     factor: float = 1.0,
 ) -> None:
-    """Draw a column (see `limit_names`) over x: mean over seeds, bars, band.
+    """Draw a column (see `column_names`) over x: mean over seeds, bars, band.
 
     Moved sideways by a nudge or, on a log axis, a factor, apart from other curves.
     """
-    by_x, names = table.groupby(x), limit_names(column)
+    by_x, names = table.groupby(x), column_names(column)
     value, low, high = (100 * by_x[list(names)].mean()).to_numpy().T
     at = factor * np.array(sorted(by_x.groups)) + nudge
     bars = np.maximum([value - low, high - value], 0)
@@ -261,6 +272,25 @@ def points(
     if np.isfinite(spread).any():
         band = (value - spread, value + spread)
         axes.fill_between(at, *band, color=line.color, alpha=0.15, linewidth=0)
+
+
+def plain(
+    axes: Axes, rows: pd.DataFrame, x: str, line: Line, label: str, **look: Any
+) -> None:
+    """Draw accuracy's mean over seeds as a line with small marks, without bars."""
+    means = 100 * rows.groupby(x)["accuracy"].mean()
+    look = line.look | dict(markersize=2.8, linewidth=1) | look
+    axes.plot(means.index, means, label=label, clip_on=False, **look)
+
+
+def unverified(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw what choices without a verifier reach as lines across, behind the curves.
+
+    table: with the columns of selection.NO_VERIFIER.
+    """
+    for name, line in UNVERIFIED.items():
+        look = dict(color=line.color, linestyle=line.dashes, linewidth=0.9, zorder=1)
+        axes.axhline(100 * table[name].mean(), label=NO_VERIFIER[name], **look)
 
 
 def curves(
@@ -284,24 +314,23 @@ def dot(
     half_band: float = 0.2,
 ) -> None:
     """Draw the mean over seeds at height y, its bars, and the SD over seeds."""
-    value, low, high = (100 * rows[name].mean() for name in limit_names(column))
+    value, low, high = (100 * rows[name].mean() for name in column_names(column))
     bars = np.maximum([[value - low], [high - value]], 0)
     drawn = axes.errorbar([value], [y], xerr=bars, label=label, **line.marks)
     drawn.lines[0].set_clip_on(False)
-    spread = 100 * rows[limit_names(column)[0]].std()
+    spread = 100 * rows[column_names(column)[0]].std()
     if np.isfinite(spread):
         band, heights = (value - spread, value + spread), [y - half_band, y + half_band]
         axes.fill_betweenx(heights, *band, color=line.color, alpha=0.15, lw=0)
 
 
-def caption(
-    axes: Axes, table: pd.DataFrame, bars: str = "95 % interval over problems"
-) -> None:
+def caption(axes: Axes, table: pd.DataFrame) -> None:
     """Say under the figure on what it was measured and what the bars and bands are."""
     seeds = table["seed"].nunique()
-    one = "one seed, so no spread between runs."
-    spread = one if seeds == 1 else f"bands: SD over {seeds} seeds."
-    note(axes, f"{measured_on(table)}. Bars: {bars}; {spread}")
+    one = "over problems; one seed, so no spread between runs."
+    spread = f"over problems and seeds; bands: SD over {seeds} seeds."
+    bars = f"95 % interval {one if seeds == 1 else spread}"
+    note(axes, f"{measured_on(table)}. Bars: {bars}")
 
 
 def measured_on(table: pd.DataFrame) -> str:
@@ -374,12 +403,6 @@ def label_below(panels: Iterable[Axes], words: str) -> None:
     for panel in panels:
         if panel.get_subplotspec().is_last_row():
             panel.set_xlabel(words)
-
-
-def limit_names(column: str) -> tuple[str, str, str]:
-    """Return the names of a value's column and of its limits'; none is accuracy's."""
-    of = f"{column}_" if column else ""
-    return column or "accuracy", f"{of}low", f"{of}high"
 
 
 def short_count(count: int) -> str:

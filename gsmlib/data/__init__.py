@@ -1,4 +1,8 @@
-"""Problems to train and test on: GSM8K as released, our MiniGSM, or a user's own."""
+"""Problems to train and test on: GSM8K as released, our MiniGSM, or a user's own.
+
+A data set is named by text: `gsm8k`, `minigsm` (with other knobs than the usual ones
+`minigsm {"decoys": [0, 0]}`), or a path and a digest (`own`).
+"""
 
 import hashlib
 from pathlib import Path
@@ -21,10 +25,18 @@ class Problem(NamedTuple):
 def call(dataset: str) -> str:
     """Return what a data set is called: MiniGSM, GSM8K, or a file's or folder's name.
 
-    >>> call("minigsm"), call("/data/my.jsonl#1a2b3c4d5e6f")
+    >>> call('minigsm {"decoys": [0, 0]}'), call("/data/my.jsonl#1a2b3c4d5e6f")
     ('MiniGSM', 'my.jsonl')
     """
-    return NAMES.get(dataset) or Path(dataset.rpartition("#")[0] or dataset).name
+    known = NAMES.get(family(dataset))
+    return known or Path(dataset.rpartition("#")[0] or dataset).name
+
+
+def family(dataset: str) -> str:
+    """Return minigsm, whatever its knobs, gsm8k, or own."""
+    if dataset.startswith("minigsm {"):
+        return "minigsm"
+    return dataset if dataset in NAMES else "own"
 
 
 def load_problems(
@@ -32,21 +44,22 @@ def load_problems(
 ) -> list[Problem]:
     """Return `n` problems in a seeded order; fewer problems are a prefix of more.
 
-    dataset: minigsm, gsm8k, or a file or folder of one's own (`own`). GSM8K's dev
-    problems are 500 training problems, the same for every seed. They come last in every
-    order of the training set: up to 6,973 training problems leave them out, the full
-    7,473 take them in. So it is with one's own, a tenth of the training problems.
+    GSM8K's dev problems are 500 training problems, the same for every seed. They come
+    last in every order of the training set: up to 6,973 training problems leave them
+    out, the full 7,473 take them in. So it is with one's own, a tenth of the training
+    problems.
     Raises ValueError when there are not `n`.
     """
     # Imported here because these modules build the Problem defined above.
-    from gsmlib.data import minigsm
+    from gsmlib.data import worlds
 
     if split not in ("train", "dev", "test"):
         raise ValueError(f"split must be 'train', 'dev' or 'test', not {split!r}.")
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}.")
-    if dataset == "minigsm":
-        return minigsm.make_problems(split, n, seed)
+    if family(dataset) == "minigsm":
+        knobs = worlds.knobs_of(dataset)
+        return [worlds.make_problem(split, i, seed, knobs) for i in range(n)]
     problems = _load_part(dataset, "test" if split == "test" else "train")
     order = _order(split, len(problems), _count_dev(dataset, len(problems)), seed)
     if n > len(order):
@@ -90,7 +103,7 @@ def count_problems(dataset: str) -> dict[str, int]:
 
     GSM8K's are known without its files.
     """
-    if dataset == "minigsm":
+    if family(dataset) == "minigsm":
         return {}
     counts = GSM8K_PROBLEMS
     if dataset != "gsm8k":

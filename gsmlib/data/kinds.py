@@ -1,4 +1,4 @@
-"""The second edition's grammar, as data: who has what, how it is told and asked.
+"""MiniGSM's grammar, as data: who has what, how it is told and asked.
 
 A kind of fact is an expression, the function that computes it and the sentences that
 state it; so is a kind of question. `{a}` is the person told about, who opens every
@@ -10,9 +10,15 @@ phrasing of one kind, and says how the quantity of `{a}` follows from the others
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gsmlib.data.grammar import NAMES, THINGS
-
-__all__ = ["KINDS", "LINES", "NAMES", "QUESTIONS", "THINGS", "Asked", "Kind"]
+NAMES = (
+    "Ada Ben Cara Dan Eva Finn Gina Hugo Iris Jack Kim Leo Mia Noah Olga Paul Quinn "
+    "Rosa Sam Tina Uma Vera Will Xena Yara Zoe Amir Bella Carl Dora Emil Flora"
+).split()
+THINGS = (
+    "apples plums candles shells stamps marbles books pencils coins cards stickers "
+    "beads buttons cookies muffins pears ribbons stones tickets balloons eggs badges "
+    "crayons acorns"
+).split()
 
 
 class Kind(NamedTuple):

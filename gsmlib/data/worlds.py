@@ -1,13 +1,14 @@
-"""MiniGSM's second edition: word problems about branching worlds, in GSM8K's format.
+"""MiniGSM: procedurally generated word problems in GSM8K's row format.
 
 People join a world one by one, each with a number of one thing: told by itself, or by a
 relation to people who joined before (`Fact`). The person asked about rests on a tree of
-facts; the others are decoys, at least two by default. Facts are told in any order. A
+facts; the others are decoys, at least three by default. Facts are told in any order. A
 solution quotes each fact it uses, then computes: a line can be checked on its own.
 Every problem is a pure function of (seed, split, index) and the knobs; the text of a
 question decides its split, so none is shared. Nothing here is GSM8K.
 """
 
+import json
 import random
 import zlib
 from functools import cache
@@ -38,8 +39,8 @@ class Knobs(NamedTuple):
         quoted: whether a solution's line quotes its fact before it computes.
     """
 
-    steps: tuple[float, ...] = (4, 4, 3, 2, 1)
-    decoys: tuple[int, int] = (2, 5)
+    steps: tuple[float, ...] = (1, 3, 3, 2, 1)
+    decoys: tuple[int, int] = (3, 5)
     roots: float = 0.25
     largest: int = 400
     kinds: tuple[str, ...] = tuple(KINDS)
@@ -51,6 +52,29 @@ class Knobs(NamedTuple):
 
 
 DEFAULT = Knobs()
+PLAIN = "minigsm"  # its name with these knobs
+
+
+def name_of(knobs: Knobs) -> str:
+    """Return what MiniGSM with these knobs is called in settings, specs and tables.
+
+    >>> name_of(Knobs(decoys=(0, 0))), name_of(Knobs())
+    ('minigsm {"decoys": [0, 0]}', 'minigsm')
+    """
+    usual = DEFAULT._asdict()
+    other = {name: v for name, v in knobs._asdict().items() if v != usual[name]}
+    return f"{PLAIN} {json.dumps(other)}" if other else PLAIN
+
+
+@cache
+def knobs_of(name: str) -> Knobs:
+    """Return the knobs that `name_of` wrote; ValueError where there are no such."""
+    given = json.loads(name.removeprefix(PLAIN) or "{}")
+    unknown = [knob for knob in given if knob not in Knobs._fields]
+    if unknown:
+        raise ValueError(f"MiniGSM has no knob {unknown[0]!r}.")
+    lists = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
+    return Knobs(**lists)
 
 
 class Fact(NamedTuple):

@@ -321,7 +321,7 @@ def plan_epoch(
 def pair_rows(
     lengths: np.ndarray, language_lengths: np.ndarray, seed: Sequence[int]
 ) -> np.ndarray:
-    """A language row for every verifier row or group of rows, near in length.
+    """A language row for every verifier row, near in length.
 
     The language rows are gone through in shuffled order as often as it takes.
     """
@@ -359,8 +359,9 @@ def plan_training(
 ) -> list[tuple[int, np.ndarray]]:
     """Every step's epoch (from 1) and row indices, from (rows, seed, epoch) alone.
 
-    An epoch is every row once. Language rows are indexed from len(rows) on; one is in
-    a batch as often as its group has rows, which is section 4.2's equal mix.
+    An epoch is every row once. Language rows are indexed from len(rows) on. Beside each
+    row stands one of them, and all come equally often and evenly spread: section 4.2's
+    equal mix.
     """
     lengths = np.array([len(row.tokens) for row in rows])
     extra = np.array([len(row.tokens) for row in language_rows])
@@ -372,11 +373,10 @@ def plan_training(
         groups = np.split(order, ends[:-1])
         means = np.add.reduceat(lengths[order], ends - sizes) / sizes
         if len(extra):
-            partners = pair_rows(means, extra, [*seed, 1])
-            means = means + extra[partners]
-            copies = np.repeat(partners + len(rows), sizes)
-            pairs = zip(groups, np.split(copies, ends[:-1]), strict=True)
-            groups = [np.concatenate(pair) for pair in pairs]
+            partners = pair_rows(np.repeat(means, sizes), extra, [*seed, 1])
+            means = means + np.add.reduceat(extra[partners], ends - sizes) / sizes
+            beside = np.split(partners + len(rows), ends[:-1])
+            groups = [np.concatenate(pair) for pair in zip(groups, beside, strict=True)]
         for batch in plan_epoch(means, settings.batch_tokens, seed, sizes):
             plan.append((epoch, np.concatenate([groups[i] for i in batch])))
     return plan

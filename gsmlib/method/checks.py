@@ -14,12 +14,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gsmlib.data import Problem
+from gsmlib.method import attention
 from gsmlib.method.answers import final_number
 from gsmlib.method.batching import Row
 from gsmlib.method.calculator import completion, find_annotations
 from gsmlib.method.decoding import decode, encode_after
 from gsmlib.method.engine import new_engine
-from gsmlib.method.losses import evaluate_loss, language_loss
+from gsmlib.method.losses import batch_losses, language_loss, make_batch, make_pieces
 from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
 from gsmlib.records import SettingsError
 
@@ -237,10 +238,14 @@ def _training_error(lm: LanguageModel) -> float:
     """How far the loss of rows in a batch is from that of each by itself."""
     size = lm.model.get_input_embeddings().num_embeddings
     texts = [[token % size for token in text] for text in TEXTS]
-    together = evaluate_loss(lm, [Row(text, prompt_length=1) for text in texts], 64)
-    logits = torch.cat([_logits(lm, text)[:-1] for text in texts])
+    rows = [Row(text, prompt_length=1) for text in texts]
+    (piece,) = make_pieces(lm.model, rows)
+    batch = make_batch(lm.model, rows, piece, lm.tokenizer.pad_token_id)
     targets = torch.tensor([token for text in texts for token in text[1:]])
-    return _apart(torch.tensor(together), language_loss(logits, targets))
+    with attention.flat(lm.model):
+        together = batch_losses(lm.model, batch, tokens=(None, len(targets)))[1]
+    logits = torch.cat([_logits(lm, text)[:-1] for text in texts])
+    return _apart(together, language_loss(logits, targets))
 
 
 def check_scoring(lm: LanguageModel, name: str) -> None:

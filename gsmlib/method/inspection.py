@@ -11,7 +11,7 @@ from statistics import median
 
 import pandas as pd
 
-from gsmlib.data import NAMES
+from gsmlib.data import family
 from gsmlib.data.own import Fault, Own, Row, read_own, require_sound
 from gsmlib.method.answers import decimal_places, final_number, to_number
 from gsmlib.method.calculator import (
@@ -26,7 +26,7 @@ MARK = "#### "
 
 def check_rows(dataset: str) -> None:
     """Raise SettingsError, in one sentence, where rows of one's own have faults."""
-    if dataset not in NAMES:
+    if family(dataset) == "own":
         require_sound(read_own(dataset), find_faults(read_own(dataset).name))
 
 

@@ -217,28 +217,26 @@ def batch_losses(
 
 
 @torch.inference_mode()
-def evaluate_loss(
+def evaluate_losses(
     lm: LanguageModel,
     rows: Sequence[Row],
-    batch_tokens: int,
     precision: Literal["fp32", "bf16"] = "fp32",
-) -> float:
-    """Test loss: mean nats per solution token (end token included), no dropout.
+) -> tuple[list[float], list[int]]:
+    """Return the nats of each row's solution, no dropout, and its tokens (R,) both.
 
-    `batch_tokens` bounds the tokens computed at once.
+    The end token counts. The test loss is the sum of the first over that of the second.
     """
     check_lengths(lm.model, rows)
     device, was_training = lm.model.device, lm.model.training
-    rows = [row._replace(label=float("nan")) for row in rows]
-    pad_token = lm.tokenizer.pad_token_id
-    pieces = make_pieces(lm.model, rows, batch_tokens, share=False)
-    batches = [make_batch(lm.model, rows, piece, pad_token) for piece in pieces]
-    tokens = count_targets(batches)
     lm.model.eval()
-    total = 0.0
-    for batch in batches:
-        batch = batch.to(device)
+    nats, tokens = [], []
+    for row in rows:
+        alone = [row._replace(label=float("nan"))]
+        (piece,) = make_pieces(lm.model, alone, len(row.tokens), share=False)
+        batch = make_batch(lm.model, alone, piece, lm.tokenizer.pad_token_id)
+        tokens.append(count_targets([batch])[1])
         with attention.flat(lm.model), autocast(device, precision):
-            total += float(batch_losses(lm.model, batch, tokens=tokens)[1])
+            loss = batch_losses(lm.model, batch.to(device), tokens=(None, 1))[1]
+        nats.append(float(loss))
     lm.model.train(was_training)
-    return total
+    return nats, tokens

@@ -2,28 +2,17 @@
 
 Every estimate uses all samples drawn, never the first n: test@n and the verified
 accuracy at n are exact expectations over a random subset of n samples, a vote's is the
-mean over many such subsets. Intervals come from a bootstrap over problems; the spread
-over seeds is reported apart.
+mean over many such subsets. `intervals` says how sure they are.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from gsmlib.method.selection import matrix, refuse_nan
 
 SUBSETS = 64  # random subsets that a vote's accuracy is the mean over
-
-
-class Interval(NamedTuple):
-    """An estimate with its confidence limits; nan where nothing is known."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def test_at_n(correct: np.ndarray, n: int) -> np.ndarray:
@@ -170,113 +159,6 @@ def pooled_auc(scores: np.ndarray, correct: np.ndarray) -> float:
     return float(within_problem_auc(flat_scores, np.reshape(correct, (1, -1)))[0])
 
 
-def wilson(k: float, n: int, level: float = 0.95) -> Interval:
-    """Return the share k / n with Wilson's score interval, sane even at 0 of n."""
-    if not (n >= 1 and 0 <= k <= n):
-        raise ValueError(f"a share needs 0 <= k <= n and n >= 1, not {k} of {n}")
-    z = ndtri((1 + level) / 2)
-    share = k / n
-    centre = share + z**2 / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
-    return Interval(share, float(min(low, share)), float(max(high, share)))
-
-
-def bootstrap_interval(
-    values: np.ndarray, *, seed: int = 0, level: float = 0.95, resamples: int = 2000
-) -> Interval:
-    """Return the mean of (P,) values in [0, 1] with its percentile bootstrap interval.
-
-    nan values (undefined problems) are left out. Where all values are equal a bootstrap
-    sees no spread: Wilson's interval for their sum stands in.
-    """
-    values = _defined(values)
-    if values.size == 0 or np.ptp(values) > 0:
-        return _percentiles(values, seed, level, resamples)
-    if not 0 <= values[0] <= 1:
-        return Interval(float(values[0]), np.nan, np.nan)
-    return wilson(values.sum(), values.size, level)
-
-
-def paired_difference(
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    seed: int = 0,
-    level: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-    """Return the mean of a - b over the same P problems, both in [0, 1], bootstrapped.
-
-    Where every difference is the same, as many problems as Wilson allows for 0 of P
-    may still differ: the interval is that wide, within [-1, 1].
-    """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"paired values need one shape (P,), not {a.shape}, {b.shape}")
-    gaps = _defined(a - b)
-    if gaps.size == 0 or np.ptp(gaps) > 0:
-        return _percentiles(gaps, seed, level, resamples)
-    slack = wilson(0, gaps.size, level).high
-    mean = float(gaps[0])
-    return Interval(mean, max(-1.0, mean - slack), min(1.0, mean + slack))
-
-
-def bootstrap_curves(
-    values: np.ndarray, *, seed: int = 0, resamples: int = 2000
-) -> np.ndarray:
-    """Return (resamples, X): mean curves of (seeds, P, X) values, bootstrapped.
-
-    Seeds and problems are drawn anew, the same problems for all seeds: what is read off
-    every curve, such as where it peaks, gets an interval that joins both.
-    """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 3:
-        raise ValueError(f"values must be (seeds, problems, X), not {values.shape}")
-    rng = np.random.default_rng(seed)
-    seeds, problems, points = values.shape
-    by_problem = np.moveaxis(values, 1, 0).reshape(problems, -1)
-    chosen = rng.multinomial(problems, np.full(problems, 1 / problems), resamples)
-    curves = (chosen @ by_problem / problems).reshape(resamples, seeds, points)
-    shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
-    return np.einsum("rs,rsx->rx", shares, curves)
-
-
-def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the exact two-sided p of "a and b (P,) are right equally often"."""
-    a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    if a.shape != b.shape:
-        raise ValueError(f"paired outcomes need one shape, not {a.shape} and {b.shape}")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    if only_a + only_b == 0:
-        return 1.0
-    from scipy.stats import binomtest  # here: it takes a second to import
-
-    return float(binomtest(only_a, only_a + only_b).pvalue)
-
-
-def _percentiles(
-    values: np.ndarray, seed: int, level: float, resamples: int
-) -> Interval:
-    if values.size == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    rows = max(1, 4_000_000 // values.size)  # bounds the memory of the index matrix
-    means = []
-    for start in range(0, resamples, rows):
-        shape = (min(rows, resamples - start), values.size)
-        means.append(values[rng.integers(values.size, size=shape)].mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
-
-
-def _defined(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1:
-        raise ValueError(f"one value per problem, shape (P,), not {values.shape}")
-    return values[~np.isnan(values)]
-
-
 def _check_n(n: int, m: int) -> None:
     if not 1 <= n <= m:
         raise ValueError(f"n must lie between 1 and the {m} samples drawn, not {n}")
@@ -286,26 +168,3 @@ def _check_scores(scores: np.ndarray, correct: np.ndarray) -> None:
     if scores.shape != correct.shape:
         raise ValueError(f"scores {scores.shape} and correct {correct.shape} differ")
     refuse_nan(scores)
-
-
-# ----------------------------------------------------------------- columns of tables
-
-
-def limits(name: str, values: np.ndarray) -> dict[str, float]:
-    """Return mean and bootstrap limits over problems as three columns.
-
-    They are called name, name_low, name_high; without a name accuracy, low, high.
-    """
-    return as_columns(name, bootstrap_interval(values.astype(float), seed=0))
-
-
-def difference(name: str, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """Return the mean of a - b over the same problems (P,) as three columns."""
-    return as_columns(name, paired_difference(a, b))
-
-
-def as_columns(name: str, interval: Iterable[float]) -> dict[str, float]:
-    """Return an interval as columns, which `limits` names."""
-    of = f"{name}_" if name else ""
-    names = (name or "accuracy", f"{of}low", f"{of}high")
-    return dict(zip(names, interval, strict=True))

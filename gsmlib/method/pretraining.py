@@ -1,67 +1,72 @@
-"""The mini-GPT family's pretraining: one pass over MiniGSM's running text.
+"""The mini-GPT family's pretraining: fresh passages, read in order, once.
 
-What is shipped in gsmlib/weights was made by `gsmlib pretrain`, which anyone can rerun:
-the text, its order and the settings below decide the weights (up to float order).
+A step is the next PASSAGES passages of `data.schoolwork`, so that what a model has seen
+is told by its number of steps. What is shipped in gsmlib/weights was computed on a GPU,
+four sizes side by side, with the step as one CUDA graph; `gsmlib pretrain` takes the
+same steps with the loop that finetunes (the same text, order, rates and sums, in
+another float order).
 """
 
 import json
 import re
 import time
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import float16, nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from gsmlib.data import load_problems
-from gsmlib.data.minigsm import make_problems
-from gsmlib.data.webtext import make_web_text
+from gsmlib import progress
+from gsmlib.data import family, load_problems
+from gsmlib.data.schoolwork import make_passage
 from gsmlib.environment import describe_setup
+from gsmlib.method import training
 from gsmlib.method.batching import Row
-from gsmlib.method.models import POSITIONS, new_mini_gpt
+from gsmlib.method.models import POSITIONS, keep_freed_memory, new_mini_gpt
 from gsmlib.method.recipe import TrainSettings
-from gsmlib.method.sizes import TOKENIZER_FILE, WEIGHTS
-from gsmlib.method.tokenizer import build_tokenizer, load_tokenizer
-from gsmlib.method.training import train
+from gsmlib.method.tokenizer import load_tokenizer
 
-# Passages (about 87 tokens each) and learning rate of each size; docs/regime.md says
-# what was tried.
-RECIPES: dict[str, tuple[int, float]] = {
-    "mini-0.1m": (150_000, 6e-3),
-    "mini-0.3m": (200_000, 4e-3),
-    "mini-1m": (300_000, 3e-3),
-    "mini-3m": (400_000, 2e-3),
+
+class Recipe(NamedTuple):
+    """How far and how fast a size is pretrained."""
+
+    steps: int
+    learning_rate: float
+
+
+RECIPES = {
+    "mini-0.2m": Recipe(6600, 5e-3),
+    "mini-0.5m": Recipe(6600, 4e-3),
+    "mini-2m": Recipe(6600, 3e-3),
+    "mini-4m": Recipe(6600, 2.5e-3),
 }
-BATCH_TOKENS = 6_000
-COMMON = dict(epochs=1, warmup=0.03, weight_decay=0.01)  # of all sizes
-VOCABULARY_TEXTS = 20_000
-MORE_TEXT_SEED = 1000  # far from 1, the seed of the shipped weights' text
+COMMON = dict(  # of all sizes
+    epochs=1, warmup=0.03, weight_decay=0.01, optimizer="muon", precision="bf16"
+)
+PASSAGES = 256  # of a step: about 37,000 tokens
+BLOCK = 1024  # passages that are made at once
+TEXT_SEED = 1  # of what the shipped weights have read
+MORE_TEXT_SEED = 1000  # far from it
+SAVE_SECONDS = 60
 ANNOTATION = re.compile(r"<<[^>]*>>")
 
 
-def web_rows(tokenizer: PreTrainedTokenizerFast, n: int, seed: int) -> list[Row]:
-    """`n` passages as language-model rows with the end token, all of them targets."""
-    rows = []
-    for start in range(0, n, 10_000):
-        texts = [make_web_text(seed, i) for i in range(start, min(n, start + 10_000))]
-        rows += text_rows(tokenizer, texts)
-    return rows
+# --------------------------------------------------------------------------- the rows
 
 
-def text_rows(
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
-    max_length: int | None = None,
-) -> list[Row]:
+def text_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
     """Running text as language-model rows with the end token, all of them targets."""
-    rows = []
+    end, most = tokenizer.eos_token_id, POSITIONS - 1
     kind = np.uint16 if len(tokenizer) < 2**16 else np.int64
-    for tokens in tokenizer(texts, add_special_tokens=False)["input_ids"]:
-        ids = np.array([*tokens, tokenizer.eos_token_id][:max_length], kind)
-        rows.append(Row(ids, prompt_length=1))
-    return rows
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    tokens = (np.array([*ids[:most], end], kind) for ids in encoded)
+    return [Row(ids, prompt_length=1) for ids in tokens]
 
 
 def more_text_rows(
@@ -69,59 +74,109 @@ def more_text_rows(
 ) -> list[Row]:
     """`n` rows of running text for additional pretraining (section 5.2).
 
-    MiniGSM's passages, none of which the shipped weights have seen; of GSM8K, whose
-    models' own text is out of reach, the training problems without annotations.
+    MiniGSM's passages, none of which the shipped weights have seen; of other data,
+    whose models' own text is out of reach, the training problems without annotations.
     """
-    if dataset == "minigsm":
-        return web_rows(tokenizer, n, MORE_TEXT_SEED + seed)
+    if family(dataset) == "minigsm":
+        return list(Passages(tokenizer, n, MORE_TEXT_SEED + seed))
     problems = load_problems(dataset, "train", n, seed)
     texts = ["\n".join(problem) for problem in problems]
-    plain = [ANNOTATION.sub("", text) for text in texts]
-    return text_rows(tokenizer, plain, POSITIONS)
+    return text_rows(tokenizer, [ANNOTATION.sub("", text) for text in texts])
 
 
-def pretrain(
-    name: str,
-    work: Path,
-    *,
-    n_texts: int = 0,
-    learning_rate: float = 0.0,
-    precision: str = "fp32",
-    optimizer: str = "adam",
-    seed: int = 0,
-) -> dict:
+class Passages(Sequence[Row]):
+    """The first `n` passages as rows, made a block at a time where they are read."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, n: int, seed: int = TEXT_SEED
+    ):
+        self.tokenizer, self.n, self.seed = tokenizer, n, seed
+        self.number, self.block = -1, []
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Row:
+        if not 0 <= index < self.n:
+            raise IndexError(f"There are {self.n} passages, not one of number {index}.")
+        number, place = divmod(int(index), BLOCK)
+        if number != self.number:
+            self.number, self.block = number, self._make(number * BLOCK)
+        return self.block[place]
+
+    def _make(self, start: int) -> list[Row]:
+        several = range(start, min(start + BLOCK, self.n))
+        texts = [make_passage(self.seed, index).text for index in several]
+        return text_rows(self.tokenizer, texts)
+
+
+# --------------------------------------------------------------------------- the run
+
+
+class Pretraining(training.Run):
+    """A run over passages, which a checkpoint knows by their number."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What a checkpoint must agree on: settings and the number of steps."""
+        return f"{self.settings.model_dump_json()} {len(self.plan)} x {PASSAGES}"
+
+
+def pretrain(name: str, work: Path, *, steps: int = 0, seed: int = 0) -> dict:
     """Pretrain the mini-GPT `name`; leave `<name>.safetensors` (fp16) and `.json`.
 
     The files go to `work`, which also holds the checkpoint an interrupted run resumes
     from; the record (settings, loss by step, versions, seconds) is returned too.
-    `n_texts` and `learning_rate` of 0 mean the size's recipe. Raises ValueError where
-    there is no such size.
+    `steps` of 0 means the size's recipe, fewer steps a shorter course of its own.
+    Raises ValueError where there is no such size.
     """
     if name not in RECIPES:
         raise ValueError(f"No mini-GPT is named {name!r}; choose {', '.join(RECIPES)}.")
-    began = time.time()
+    began, recipe = time.time(), RECIPES[name]
     work.mkdir(parents=True, exist_ok=True)
+    run = _new_run(name, steps or recipe.steps, recipe.learning_rate, seed)
+    checkpoint = work / f"{name}.resume"
+    training.load_checkpoint(run, checkpoint)
+    _take_steps(run, checkpoint)
+    record = describe(name, run.model, run.settings, pd.DataFrame(run.history))
+    del record["settings"]["batch_tokens"]  # a step is so many passages instead
+    record["settings"] |= {"steps": len(run.plan), "passages_a_step": PASSAGES}
+    return leave(run.model, record | {"texts": len(run.rows)}, work, began)
+
+
+def _new_run(name: str, steps: int, rate: float, seed: int) -> Pretraining:
     tokenizer = load_tokenizer()
-    texts, rate = RECIPES[name]
-    settings = TrainSettings(
-        **COMMON,
-        learning_rate=learning_rate or rate,
-        batch_tokens=BATCH_TOKENS,
-        precision=precision,
-        optimizer=optimizer,
-        seed=seed,
-    )
-    rows = web_rows(tokenizer, n_texts or texts, seed + 1)
-    lm = new_mini_gpt(name, tokenizer, seed=seed)
-    history = train(
-        lm.model,
-        rows,
-        settings,
+    settings = TrainSettings(**COMMON, learning_rate=rate, seed=seed)
+    keep_freed_memory()
+    model = new_mini_gpt(name, tokenizer, seed=seed).model
+    accelerator = Accelerator(mixed_precision="no")
+    model.to(accelerator.device)
+    starts = range(0, steps * PASSAGES, PASSAGES)
+    return Pretraining(
+        rows=Passages(tokenizer, steps * PASSAGES),
+        plan=[(1, np.arange(start, start + PASSAGES)) for start in starts],
+        settings=settings,
         pad_token=tokenizer.pad_token_id,
-        checkpoint=work / f"{name}.resume",
+        accelerator=accelerator,
+        model=model,
+        optimizers=training.make_optimizers(model, settings),
     )
-    record = describe(name, lm.model, settings, history) | {"texts": len(rows)}
-    return leave(lm.model, record, work, began)
+
+
+def _take_steps(run: Pretraining, checkpoint: Path) -> None:
+    """Take the steps still to be taken, saving every minute."""
+    saved = time.monotonic()
+    run.model.train()
+    done, steps = len(run.history), len(run.plan)
+    with progress.bar(steps, initial=done, unit="step") as bar:
+        while len(run.history) < steps:
+            entry = training.take_step(run)
+            bar.set_postfix(loss=entry["loss"], refresh=False)
+            bar.update()
+            if time.monotonic() - saved > SAVE_SECONDS:
+                training.save_checkpoint(run, checkpoint)
+                saved = time.monotonic()
+    run.model.eval()
 
 
 def leave(model: nn.Module, record: dict, work: Path, began: float) -> dict:
@@ -155,15 +210,3 @@ def save_half(model: nn.Module, file: Path) -> None:
     weights = {k: v.to(float16).contiguous() for k, v in model.state_dict().items()}
     weights.pop("lm_head.weight")  # the input embedding, stored once
     save_file(weights, file)
-
-
-def write_tokenizer() -> None:
-    """Replace the shipped tokenizer by one of all words of the present grammar.
-
-    That is, of all words that 20,000 problems and passages hold.
-    """
-    problems = make_problems("train", VOCABULARY_TEXTS, seed=99)
-    texts = ["\n".join(problem) for problem in problems]
-    texts += [make_web_text(9, index) for index in range(VOCABULARY_TEXTS)]
-    WEIGHTS.mkdir(exist_ok=True)
-    build_tokenizer(texts).backend_tokenizer.save(str(TOKENIZER_FILE))

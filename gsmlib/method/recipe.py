@@ -17,8 +17,8 @@ class TrainSettings(Record):
     paper's: yes for a language model, no for either loss of a verifier.
     `level`, `loss` and `language_weight` matter for verifiers only; a language weight
     of 0 trains the verifier term alone. `group_size` says how many completions of one
-    problem are put into the same batch (1: all are shuffled singly), next to as many
-    copies of one language row; then their question is computed once. `optimizer` "muon"
+    problem are put into the same batch (1: all are shuffled singly); then their
+    question is computed once. `optimizer` "muon"
     is for pretraining: Muon (Jordan et al. 2024) for the matrices within the layers at
     twice the rate, Adam for the rest; the paper's is Adam.
     """

@@ -11,6 +11,12 @@ import pandas as pd
 from gsmlib.method.answers import INVALID
 
 AGGREGATIONS = ("last", "mean", "min", "max", "product")
+NO_VERIFIER = {  # choices among completions that need none: a table's column -> words
+    "mean_accuracy": "random pick",
+    "majority_vote": "majority vote",
+    "by_logprob": "log-probability",
+    "by_logprob_per_token": "log-probability per token",
+}
 
 
 def aggregate(token_scores: np.ndarray, how: str = "last") -> float:

@@ -18,19 +18,13 @@ class Size(NamedTuple):
 
 
 # The mini-GPTs, shipped in WEIGHTS: (width, layers); a head is 32 wide, and there are
-# at least two.
+# at least two. Depth is what checking needs (docs/regime.md).
 MINI_SIZES = {
-    "mini-0.1m": (32, 4),
-    "mini-0.3m": (64, 4),
-    "mini-1m": (128, 4),
-    "mini-3m": (192, 6),
-    # the second edition's: depth is what checking needs (docs/regime.md)
     "mini-0.2m": (32, 8),
     "mini-0.5m": (64, 8),
     "mini-2m": (128, 8),
     "mini-4m": (192, 8),
 }
-SECOND_LAYERS = 8
 HUB_SECONDS = 10  # that the hub has to answer in
 WEIGHTS = Path(__file__).parents[1] / "weights"
 TOKENIZER_FILE = WEIGHTS / "tokenizer.json"

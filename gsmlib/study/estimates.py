@@ -5,13 +5,14 @@ A stage's `Work` says what there is to do; a row of COSTS what that kind of work
 
 from typing import Literal, NamedTuple
 
+from gsmlib.data import family
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.sizes import size_of
 from gsmlib.study import specs
 
 # Mean tokens of a question and of a solution.
-TOKENS = {"minigsm": (110, 80), "gsm8k": (90, 130)}
-PASSAGE_TOKENS = 90  # of running text
+TOKENS = {"minigsm": (90, 95), "gsm8k": (90, 130)}
+PASSAGE_TOKENS = 145  # of running text
 # What GPU hours are counted in: an A100's bfloat16 peak, of which this share is used.
 GPU, GPU_FLOPS, GPU_SHARE = "NVIDIA A100", 312e12, 0.3
 PROCESS_BYTES = 500e6  # of Python and torch
@@ -94,7 +95,7 @@ def _read(completions: specs.SampleSpec) -> float:
 
 def _tokens(dataset: str) -> tuple[int, int]:
     """Mean tokens of a question and of a solution; one's own count as GSM8K's."""
-    return TOKENS.get(dataset, TOKENS["gsm8k"])
+    return TOKENS.get(family(dataset), TOKENS["gsm8k"])
 
 
 def in_words(seconds: float) -> str:

@@ -26,7 +26,7 @@ from gsmlib.method import models
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
 from gsmlib.method.decoding import Completion, Rules, stream_completions
-from gsmlib.method.losses import evaluate_loss
+from gsmlib.method.losses import evaluate_losses
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.selection import AGGREGATIONS, aggregate
@@ -88,8 +88,8 @@ def finetune(spec: specs.FinetuneSpec, store: Store, work: Path) -> None:
     def after_epoch(epoch: int, summary: dict) -> None:
         if epoch in spec.keep_epochs:
             models.save_language_model(lm, work / stages.epoch_name(epoch))
-        loss = evaluate_loss(lm, test_rows, EVALUATION_TOKENS, training.precision)
-        _note_loss(work / stages.LOSSES, epoch, loss)
+        losses = evaluate_losses(lm, test_rows, training.precision)
+        _note_losses(work / stages.LOSSES, epoch, *losses)
 
     history = train(
         lm.model,
@@ -102,10 +102,10 @@ def finetune(spec: specs.FinetuneSpec, store: Store, work: Path) -> None:
     history.to_csv(work / stages.HISTORY, index=False)
 
 
-def _note_loss(path: Path, epoch: int, loss: float) -> None:
-    """Add an epoch's test loss to a file that survives an interruption."""
-    known = json.loads(path.read_text()) if path.exists() else {}
-    write_file(path, json.dumps(known | {str(epoch): loss}))
+def _note_losses(path: Path, epoch: int, nats: list[float], tokens: list[int]) -> None:
+    """Add an epoch's losses to a file that survives an interruption."""
+    known = json.loads(path.read_text()) if path.exists() else {"tokens": tokens}
+    write_file(path, json.dumps(known | {str(epoch): nats}))
 
 
 def language_rows(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
@@ -116,10 +117,28 @@ def parameter_count(spec: FinetuneSpec, store: Store) -> int:
 
 def epoch_losses(spec: FinetuneSpec, store: Store) -> pd.DataFrame:
     """Return epoch, train_loss, test_loss: mean nats per token of a finetuning run."""
-    folder = obtain(spec, store).folder
-    history = pd.read_csv(folder / stages.HISTORY)
+    history = pd.read_csv(obtain(spec, store).folder / stages.HISTORY)
     train_loss = history.groupby("epoch")["loss"].mean()
-    losses = json.loads((folder / stages.LOSSES).read_text())
-    test_loss = pd.Series({int(epoch): loss for epoch, loss in losses.items()})
+    nats, tokens = _test_nats(spec, store)
+    test_loss = pd.Series({e: of.sum() / tokens.sum() for e, of in nats.items()})
     table = pd.DataFrame({"train_loss": train_loss, "test_loss": test_loss})
     return table.rename_axis("epoch").reset_index()
+
+
+def loss_rise(spec: FinetuneSpec, store: Store) -> np.ndarray:
+    """Return (P,): by how much the test loss rose from its least epoch to the last.
+
+    In nats per token, a share of each test problem's, so that their mean is the rise.
+    """
+    nats, tokens = _test_nats(spec, store)
+    least = min(nats.values(), key=np.sum)
+    return (nats[max(nats)] - least) / tokens.mean()
+
+
+def _test_nats(
+    spec: FinetuneSpec, store: Store
+) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """Return by epoch the nats of the test solutions (P,), and their tokens (P,)."""
+    losses = json.loads((obtain(spec, store).folder / stages.LOSSES).read_text())
+    tokens = np.array(losses.pop("tokens"))
+    return {int(epoch): np.array(nats) for epoch, nats in losses.items()}, tokens

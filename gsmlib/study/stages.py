@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gsmlib.data import NAMES, Problem, load_problems
+from gsmlib.data import Problem, family, load_problems
 from gsmlib.files import file_sha256
 from gsmlib.method.folders import files_of, state_of
 from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS, known_names
@@ -40,9 +40,9 @@ class Stage(NamedTuple):
 
 STAGES: dict[type[Spec], Stage] = {
     specs.PretrainSpec: Stage("pretrain", 2, estimates.pretrain_work),
-    FinetuneSpec: Stage("finetune", 2, estimates.finetune_work),
+    FinetuneSpec: Stage("finetune", 3, estimates.finetune_work),
     SampleSpec: Stage("sample", 2, estimates.sample_work),
-    specs.VerifierSpec: Stage("train_verifier", 2, estimates.verifier_work),
+    specs.VerifierSpec: Stage("train_verifier", 3, estimates.verifier_work),
     specs.ScoreSpec: Stage("score", 2, estimates.score_work),
 }
 # The defaults of each stage's records as its version had them; see `identity`.
@@ -137,17 +137,17 @@ def _fingerprint(model: str, state: tuple[Any, ...]) -> str:
 
 def _problems_identity(dataset: str, seed: int) -> dict[str, str]:
     """Say which problems a data set has; of one's own, wherever their file lies."""
-    if dataset == "minigsm":
-        return {"problems": problems_fingerprint(seed)}
-    if dataset in NAMES:
+    if family(dataset) == "minigsm":
+        return {"problems": problems_fingerprint(dataset, seed)}
+    if family(dataset) != "own":
         return {}
     return {"dataset": "own", "problems": dataset.rpartition("#")[2]}
 
 
 @cache
-def problems_fingerprint(seed: int) -> str:
+def problems_fingerprint(dataset: str, seed: int) -> str:
     """Return a digest of the first MiniGSM problems, which change with its grammar."""
-    problems = load_problems("minigsm", "train", 32, seed)
+    problems = load_problems(dataset, "train", 32, seed)
     return hashlib.sha256(repr(problems).encode()).hexdigest()[:16]
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from gsmlib.chapters import shared
 from gsmlib.chapters.calculator.settings import CalculatorSettings
 from gsmlib.chapters.record import Point
-from gsmlib.method import metrics
+from gsmlib.method.intervals import difference, mcnemar, tabulate
 from gsmlib.study.store import Store
 
 
@@ -16,7 +16,7 @@ def grid(settings: CalculatorSettings) -> list[Point]:
         model = shared.finetuned(settings, base, settings.epochs)
         without = shared.answers(settings, model, calculator=False)
         for on in (True, False):
-            about = {"dataset": settings.dataset, "seed": base.seed, "calculator": on}
+            about = {"dataset": settings.data, "seed": base.seed, "calculator": on}
             specs = shared.both_answers(settings, model, calculator=on)
             points.append(Point(about, specs | {"without": without}))
     return points
@@ -37,7 +37,5 @@ def table(settings: CalculatorSettings, store: Store) -> pd.DataFrame:
         rows.append(point.about | shares)
         if point.about["calculator"]:
             pair = greedy, shared.solved(point.specs["without"], store)
-            rows[-1] |= metrics.difference("gain", *pair) | {
-                "p": metrics.mcnemar(*pair)
-            }
-    return pd.DataFrame(rows)
+            rows[-1] |= difference("gain", *pair) | {"p": mcnemar(*pair)}
+    return tabulate(rows, ["calculator"])

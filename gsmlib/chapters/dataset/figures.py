@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from gsmlib.chapters import style
 from gsmlib.chapters.style import Line
 from gsmlib.chapters.textpage import Lines, Span, break_lines, write_page
-from gsmlib.data import call
+from gsmlib.data import call, family
 from gsmlib.method.calculator import find_annotations
 
 LETTERS = 11  # of an axis title to the inch
@@ -51,9 +51,10 @@ def dataset(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     }
     lines = {"gsm8k": Line(style.GREY, "o", "-")}
     lines["minigsm"] = Line(style.BLACK, "s", "--", filled=False)
+    families = table["dataset"].map(family)
     for panel, (quantity, label) in zip(axes, labels.items(), strict=True):
         for name, line in lines.items():
-            rows = table[(table["quantity"] == quantity) & (table["dataset"] == name)]
+            rows = table[(table["quantity"] == quantity) & (families == name)]
             if len(rows):
                 look = dict(label=call(name), markersize=3) | line.look
                 at = rows["value"] + (0 if quantity == "steps" else 5)

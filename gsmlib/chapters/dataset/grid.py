@@ -8,7 +8,7 @@ import pandas as pd
 from gsmlib.chapters.dataset.settings import DatasetSettings
 from gsmlib.data import GSM8K_PROBLEMS, load_problems
 from gsmlib.environment import cache_folder
-from gsmlib.method.metrics import Interval, bootstrap_interval, paired_difference
+from gsmlib.method.intervals import Interval, difference_interval, mean_interval
 from gsmlib.paper import RELEASED_ACCURACY
 from gsmlib.scales import SCALES
 
@@ -21,7 +21,9 @@ def table(settings: DatasetSettings) -> pd.DataFrame:
     Columns: dataset, split, steps (lines before the answer's), question_words,
     solution_words.
     """
-    counts = {"minigsm": {"train": settings.n_train, "test": settings.test_problems}}
+    counts = {
+        settings.data: {"train": settings.n_train, "test": settings.test_problems}
+    }
     if gsm8k_at_hand(settings.scale):
         counts["gsm8k"] = GSM8K_PROBLEMS
     return pd.DataFrame(
@@ -70,12 +72,12 @@ def released_table(correct: pd.DataFrame, steps: pd.Series) -> pd.DataFrame:
     for name in RELEASED_ACCURACY:
         system = name.replace("b_", "B ")
         about = {"quantity": "accuracy", "system": system, "steps": 0}
-        rows.append(about | _estimate(bootstrap_interval(correct[name]), len(correct)))
+        rows.append(about | _estimate(mean_interval(correct[name]), len(correct)))
     for size in ("6b", "175b"):
         for step, solved in correct.groupby(steps.clip(upper=MOST_STEPS)):
             pair = solved[f"{size}_verification"], solved[f"{size}_finetuning"]
             about = {"quantity": "difference", "system": size.upper(), "steps": step}
-            rows.append(about | _estimate(paired_difference(*pair), len(solved)))
+            rows.append(about | _estimate(difference_interval(*pair), len(solved)))
     return pd.DataFrame(rows)
 
 

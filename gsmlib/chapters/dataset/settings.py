@@ -1,10 +1,11 @@
 """The settings of 00_dataset."""
 
-from gsmlib.records import Count, Record
+from gsmlib.chapters.study_settings import WorldSettings
+from gsmlib.records import Count
 from gsmlib.settings import ScaleName
 
 
-class DatasetSettings(Record):
+class DatasetSettings(WorldSettings):
     """How many MiniGSM problems are described."""
 
     scale: ScaleName

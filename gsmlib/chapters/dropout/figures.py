@@ -8,11 +8,13 @@ from gsmlib.chapters.style import (
     BLUE,
     FINETUNING,
     SOLUTION_LEVEL,
+    UNVERIFIED,
     VERIFICATION,
     VERMILLION,
     Line,
     shade,
 )
+from gsmlib.method.selection import NO_VERIFIER
 
 # Of each arm: its label and look. No panel has two arms that look alike.
 LOOKS = {
@@ -22,6 +24,7 @@ LOOKS = {
         Line(shade(BLUE, 0.4), "D", "-."),
     ),
     "dropout": ("with dropout", Line(shade(BLUE, -0.55), "s", "--", filled=False)),
+    **{words: (words, UNVERIFIED[name]) for name, words in NO_VERIFIER.items()},
     "solution": ("solution-level", SOLUTION_LEVEL),
     "solution, dropout": (
         "solution-level, dropout",
@@ -43,9 +46,13 @@ def fig8(table: pd.DataFrame, axes: Axes) -> Axes:
 
     table: the rows of `grid.table` for the panel.
     """
-    arms = [arm for arm in LOOKS if arm in set(table["arm"])]
+    here = [arm for arm in LOOKS if arm in set(table["arm"])]
+    arms = [arm for arm in here if arm not in NO_VERIFIER.values()]
     by_label = {LOOKS[arm][0]: table[table["arm"] == arm] for arm in arms}
     style.curves(axes, "n_train", by_label, [LOOKS[arm][1] for arm in arms])
+    for words in [arm for arm in here if arm not in arms]:
+        line, rows = LOOKS[words][1], table[table["arm"] == words]
+        style.plain(axes, rows, "n_train", line, words, zorder=1.5)
     style.size_axis(axes, table["n_train"])
     axes.set(ylim=(0, 100 * table["high"].max() + 2), ylabel=style.SOLVED)
     style.legend(axes, 2)

@@ -14,9 +14,11 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.dropout.settings import DropoutSettings
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
-from gsmlib.method import metrics
+from gsmlib.method import selection
+from gsmlib.method.intervals import Measure, difference, share, tabulate
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.study import specs
+from gsmlib.study.results import loss_rise
 from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, VerifierSpec
 from gsmlib.study.store import Store
 
@@ -47,11 +49,14 @@ def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
     """Return the table of Fig 8a, 8b or 8c: a row per (n_train, seed, arm).
 
     Columns: dataset, model, n_train, seed, n_problems, arm, accuracy, low, high, and
-    paired by problem, with _low and _high, gain over the arm without dropout. The arms:
+    paired by problem, with _low and _high, gain over the arm without dropout; of
+    verifiers those of `shared.verified_best`. Further arms are the choices of
+    selection.NO_VERIFIER among the same completions. The arms:
 
     a, greedy test@1: "without" dropout; with "dropout" in additional pretraining and
     finetuning, which also has over_control, over the third; "more pretraining", the
-    same with no dropout, which the paper does not have.
+    same with no dropout, which the paper does not have. loss_rise is that of the test
+    loss since its least epoch, in nats per token, with limits.
     b, verifiers: "solution" level; "solution, dropout", which also has over_token, over
     the third; "token" level.
     c, verifiers that learn from more completions in larger batches: "token"; "token,
@@ -60,21 +65,26 @@ def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     points = panel_points(settings, panel)
     for about, arms in shared.computed(points, store):
-        right = {arm: _right(spec, store) for arm, spec in arms.items()}
-        for arm, values in right.items():
-            row = about | {"n_problems": len(values), "arm": arm}
-            row |= metrics.limits("", values)
+        found = {arm: _measure(spec, store) for arm, spec in arms.items()}
+        for arm, (values, columns) in found.items():
+            row = about | {"arm": arm} | columns
             for name, other in COMPARED.get(arm, {}).items():
-                row |= metrics.difference(name, values, right[other])
+                row |= difference(name, values, found[other][0])
             rows.append(row)
-    return pd.DataFrame(rows)
+        if panel != "a":
+            n_problems = {"n_problems": len(values)}
+            for name, of in selection.NO_VERIFIER.items():
+                rows.append(about | n_problems | {"arm": of, "accuracy": columns[name]})
+    return tabulate(rows, ("n_train", "arm"))
 
 
-def _right(spec: specs.Spec, store: Store) -> np.ndarray:
-    """Return (P,): is the greedy solution, or the best-scored completion, right."""
-    if isinstance(spec, SampleSpec):
-        return shared.solved(spec, store)
-    return shared.verified_best(spec, store)[0]
+def _measure(spec: specs.Spec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return (P,): is the greedy solution, or the best-scored, right; and columns."""
+    if isinstance(spec, ScoreSpec):
+        return shared.verified_best(spec, store)
+    right, rise = shared.solved(spec, store), loss_rise(spec.generator, store)
+    columns = share("", right) | {"loss_rise": Measure(rise, share=False)}
+    return right, {"n_problems": len(right)} | columns
 
 
 # ----------------------------------------------------------------------------- the arms
@@ -122,7 +132,7 @@ def _pretrained_further(
     """The same after additional pretraining, both at this dropout."""
     pretraining = specs.PretrainSpec(
         model=settings.model,
-        dataset=settings.dataset,
+        dataset=settings.data,
         n_texts=settings.pretraining_texts,
         training=TrainSettings(
             epochs=1,

@@ -8,9 +8,7 @@ import pandas as pd
 from gsmlib.chapters import shared
 from gsmlib.chapters.finetuning_scaling.settings import ScalingSettings
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.rules import NOTHING
-from gsmlib.method import metrics
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Measure, difference, share, tabulate
 from gsmlib.study.results import parameter_count
 from gsmlib.study.store import Store
 
@@ -35,7 +33,7 @@ def direct_grid(settings: ScalingSettings) -> list[Point]:
         steps = shared.greedily(settings, base)
         data = steps.generator.data.replace(answers_only=True)
         direct = steps.replace(generator=steps.generator.replace(data=data))
-        about = {"dataset": settings.dataset, "model": model, "seed": seed}
+        about = {"dataset": settings.data, "model": model, "seed": seed}
         about |= {"n_train": base.n_train}
         points.append(Point(about, {"with steps": steps, "direct": direct}))
     return points
@@ -53,7 +51,7 @@ def table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
     test@1), low, high. On the rows of the largest training set also data_slope: by how
     much the model's accuracy rises for ten times the problems. On those of the largest
     model size_slope, the same for ten times the parameters at n_train problems, and
-    level, the mean accuracy over models. Each has _low and _high, bootstrapped over the
+    level, the mean accuracy over models. Each has _low and _high, paired over the
     problems that all points share; slopes are least-squares fits.
     """
     rows, right = [], {}
@@ -62,10 +60,11 @@ def table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
         solved = shared.solved(greedy, store)  # (P,)
         about = point.about | {"parameters": parameter_count(greedy.generator, store)}
         right[about["model"], about["n_train"], about["seed"]] = solved
-        rows.append(about | {"n_problems": len(solved)} | metrics.limits("", solved))
+        rows.append(about | {"n_problems": len(solved)} | share("", solved))
     curves = pd.DataFrame(rows)
-    trends = [_trends(curves, row, right) for row in curves.itertuples()]
-    return pd.concat([curves, pd.DataFrame(trends)], axis=1)
+    places = zip(rows, curves.itertuples(), strict=True)
+    rows = [row | _trends(curves, place, right) for row, place in places]
+    return tabulate(rows, ("model", "n_train"))
 
 
 def direct_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
@@ -83,22 +82,22 @@ def direct_table(settings: ScalingSettings, store: Store) -> pd.DataFrame:
         generator = point.specs["with steps"].generator
         about |= {"parameters": parameter_count(generator, store)}
         for name, solved in right.items():
-            rows.append(about | {"answers": name} | metrics.limits("", solved))
-        rows[-1] |= metrics.difference("gap", right["direct"], right["with steps"])
-    return pd.DataFrame(rows)
+            rows.append(about | {"answers": name} | share("", solved))
+        rows[-1] |= difference("gap", right["direct"], right["with steps"])
+    return tabulate(rows, ["answers"])
 
 
-def _trends(curves: pd.DataFrame, row: Any, right: Right) -> dict[str, float]:
+def _trends(curves: pd.DataFrame, row: Any, right: Right) -> dict[str, Measure]:
     """Return the slopes that stand on a row of the table (see `table`)."""
     same = curves[curves["seed"] == row.seed]
-    trends: dict[str, float] = {}
+    trends: dict[str, Measure] = {}
     if row.n_train == curves["n_train"].max():
         x, solved = _line(same[same["model"] == row.model], "n_train", right)
-        trends |= metrics.as_columns("data_slope", paired_slope(x, solved))
+        trends |= {"data_slope": Measure(slopes(x, solved), False)}
     if row.parameters == curves["parameters"].max():
         x, solved = _line(same[same["n_train"] == row.n_train], "parameters", right)
-        trends |= metrics.as_columns("size_slope", paired_slope(x, solved))
-        trends |= metrics.limits("level", solved.mean(axis=0))
+        trends |= {"size_slope": Measure(slopes(x, solved), False)}
+        trends |= share("level", solved.mean(axis=0))
     return trends
 
 
@@ -109,18 +108,13 @@ def _line(rows: pd.DataFrame, x: str, right: Right) -> tuple[np.ndarray, np.ndar
     return np.log10(rows[x].to_numpy()), np.array([right[key] for key in keys])
 
 
-def paired_slope(x: np.ndarray, solved: np.ndarray) -> Interval:
-    """Return the least-squares slope of accuracy over x (C,), bootstrapped.
+def slopes(x: np.ndarray, solved: np.ndarray) -> np.ndarray:
+    """Return (P,): the least-squares slope of accuracy over x (C,) on every problem.
 
-    solved: (C, P), the same P problems at each of C points. The slope is a weighted sum
-    over points, so over problems it is a mean of weighted sums: the difference of those
-    with positive and with negative weights. nan where all points have one x.
+    solved: (C, P), the same P problems at each of C points. nan where all points have
+    one x.
     """
     centred = np.asarray(x, float) - np.mean(x)
     if not centred.any():
-        return NOTHING
-    weights = centred / (centred**2).sum()
-    reach = weights[weights > 0].sum()  # each side lies between 0 and this
-    up, down = (np.maximum(sign * weights, 0) @ solved / reach for sign in (1, -1))
-    slope = metrics.paired_difference(up, down)
-    return Interval(*(reach * value for value in slope))
+        return np.full(solved.shape[1], np.nan)
+    return centred @ solved / (centred**2).sum()

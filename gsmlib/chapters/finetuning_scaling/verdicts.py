@@ -11,7 +11,7 @@ import pandas as pd
 
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import in_points
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 
 GOAL = 0.8  # the accuracy that the paper extrapolates to
 
@@ -71,7 +71,6 @@ def c4(table: pd.DataFrame) -> rules.Finding:
     The value is the ratio of accuracies, direct over with steps. Reproduced: surely
     below COLLAPSE. Not reproduced: surely above it. Reversed: surely above 1.
     """
-    table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
     rows = dict(list(table.groupby("answers")))
     direct, steps = (
         rules.over_seeds(rows[answers], "accuracy")

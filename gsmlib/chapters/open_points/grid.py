@@ -13,7 +13,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.open_points.settings import OpenPointSettings
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
-from gsmlib.method import metrics
+from gsmlib.method.intervals import difference, share, tabulate
 from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.study.store import Store
 
@@ -43,25 +43,22 @@ def table(settings: OpenPointSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, model, n_train, seed, point (1 to 8; 0 for the base verifier and
     the finetuned model), variant, n_problems, n, accuracy (best of n; greedy where the
-    variant is one of finetuning), low, high; mean_accuracy of single completions; and
-    of verifiers within_auc with _low and _high. On the rows of a point also gain and
-    auc_gain, over the base and paired by problem, each with _low and _high.
+    variant is one of finetuning), low, high; and of verifiers those of
+    `shared.verified_best`. On the rows of a point also gain and auc_gain, over the base
+    and paired by problem, each with _low and _high.
     """
     rows: list[dict[str, Any]] = []
     bases: dict[tuple[int, str], dict[str, np.ndarray]] = {}
     for about, specs in shared.computed(grid(settings), store):
         ((part, spec),) = specs.items()
-        found, correct = _measure(spec, store, how_of(about["variant"]))
+        found, columns = _measure(spec, store, how_of(about["variant"]))
         base = bases.setdefault((about["seed"], part), found)
-        row = about | {"n_problems": len(correct), "n": correct.shape[1]}
-        row |= metrics.limits("", found["gain"]) | {"mean_accuracy": correct.mean()}
-        if "auc_gain" in found:
-            row |= metrics.limits("within_auc", found["auc_gain"])
+        row = about | columns
         if about["point"] != BASE:
             for name, values in found.items():
-                row |= metrics.difference(name, values, base[name])
+                row |= difference(name, values, base[name])
         rows.append(row)
-    return pd.DataFrame(rows)
+    return tabulate(rows, ("point", "variant"))
 
 
 def how_of(variant: str) -> str:
@@ -130,16 +127,14 @@ def _warmer(base: ScoreSpec, settings: OpenPointSettings) -> ScoreSpec:
 
 def _measure(
     spec: Spec, store: Store, how: str
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return what is compared, (P,) each, by its difference's column; and (P, n).
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return what is compared, (P,) each, by its difference's column; and columns.
 
     gain: is the best of n, or the greedy solution, right; auc_gain, of verifiers: the
-    within-problem AUC. The last says which completions are right.
+    within-problem AUC.
     """
     if isinstance(spec, SampleSpec):
         right = shared.solved(spec, store)
-        return {"gain": right}, right[:, None]
-    scores, correct = shared.scores_and_labels(spec, store, how)
-    best = metrics.verified_at_n(scores, correct, correct.shape[1])
-    within = metrics.within_problem_auc(scores, correct)
-    return {"gain": best, "auc_gain": within}, correct
+        return {"gain": right}, {"n_problems": len(right), "n": 1} | share("", right)
+    best, columns = shared.verified_best(spec, store, how)
+    return {"gain": best, "auc_gain": columns["within_auc"].values}, columns

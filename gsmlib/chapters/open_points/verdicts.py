@@ -4,7 +4,7 @@ import pandas as pd
 
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import NEGLIGIBLE, in_points, over_seeds
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 
 BASE, LOSS, START, TEMPERATURE = 0, 2, 3, 5  # open points, as the table numbers them
 
@@ -58,3 +58,4 @@ def _reversed(interval: Interval) -> Interval:
 def _require_base(table: pd.DataFrame) -> None:
     base = table[(table["point"] == BASE) & (table["variant"] == "base")]
     rules.require_learning(table, base["accuracy"].mean())
+    rules.require_checking(table)

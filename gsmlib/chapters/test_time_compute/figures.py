@@ -1,7 +1,6 @@
 """More completions and more voters at test time (Fig 7)."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,18 +14,22 @@ from gsmlib.chapters.style import (
     CEILING,
     GREEN,
     GREY,
+    LOGPROB,
+    LOGPROB_SUM,
     PAPER,
     VERIFICATION,
     VOTE,
     WEIGHTED_VOTE,
 )
-from gsmlib.method import metrics
+from gsmlib.method.intervals import column_names
 
 # In the order they are drawn: the two votes often lie on each other.
 METHODS = {
     "test@n": ("test@n, the ceiling", CEILING),
     "majority vote": ("majority vote", VOTE),
     "weighted vote": ("vote weighted by score", WEIGHTED_VOTE),
+    "log-probability": ("log-probability", LOGPROB_SUM),
+    "log-probability per token": ("log-probability per token", LOGPROB),
     "verification": ("best-scored", VERIFICATION),
 }
 WIDTHS = {"majority vote": 3.0}
@@ -38,14 +41,12 @@ TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """Fig 7a: verified accuracy over completions; below it the other choices.
 
-    Its bars are Wilson's all along the curve. The table's are bootstrapped, which sees
-    less and less of the uncertainty as the accuracy goes to 0, and gives way to Wilson
-    at 0. table: the rows of `grid.table` without k; axes: two, one above the other.
+    table: the rows of `grid.table` without k; axes: two, one above the other.
     """
     top, bottom = axes
-    verified = _with_wilson(table[table["method"] == "verification"])
+    verified = table[table["method"] == "verification"]
     style.points(top, verified, "n", VERIFICATION, "best-scored")
-    peak, low, high = verified[list(style.limit_names("peak"))].iloc[0]
+    peak, low, high = verified[list(column_names("peak"))].iloc[0]
     top.axvspan(low, high, color="#DDDDDD", linewidth=0, zorder=0)
     words = f"highest at {peak:,.0f} ({low:,.0f} to {high:,.0f})"
     top.axvline(peak, color=BLACK, linestyle=":", linewidth=0.8, label=words)
@@ -55,24 +56,16 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         top.axvline(paper.BEST_COMPLETIONS, label=words, **look)
     for place, (method, (label, line)) in enumerate(METHODS.items()):
         rows, width = table[table["method"] == method], WIDTHS.get(method, 1.0)
-        look = line.look | dict(linewidth=width, zorder=2 + place / 10)
-        _plain(bottom, rows, "n", look, label)
+        look = dict(linewidth=width, zorder=2 + place / 10)
+        style.plain(bottom, rows, "n", line, label, **look)
     bottom.set_ylim(bottom=0)
     for panel in axes:
         _count_axis(panel, table["n"].max())
         panel.set_ylabel(style.SOLVED)
         style.legend(panel, 2)
     style.label_below(axes, "completions per problem (n)")
-    style.caption(top, table, "Wilson's 95 % interval over problems")
+    style.caption(top, table)
     return axes
-
-
-def _with_wilson(rows: pd.DataFrame) -> pd.DataFrame:
-    """Put Wilson's limits in the place of an accuracy's own."""
-    shares = rows["accuracy"].clip(0, 1)  # a sum of floats may end beyond
-    pairs = zip(shares * rows["n_problems"], rows["n_problems"], strict=True)
-    limits = pd.DataFrame([metrics.wilson(*pair) for pair in pairs], rows.index)
-    return rows.assign(low=limits["low"], high=limits["high"])
 
 
 @style.styled
@@ -92,9 +85,9 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
             axes.text((low * high) ** 0.5, 0.98, f"paper: {few} of {n:,}", **look)
     for line, n in zip(style.shades(GREEN, len(counts)), counts, strict=True):
         rows = table[table["n"] == n]
-        _plain(axes, rows, "k", line.look, f"{n:,}")
+        style.plain(axes, rows, "k", line, f"{n:,}")
         best = rows[rows["k"] == rows["peak"]]
-        value, low, high = 100 * best[list(style.limit_names(""))].mean()
+        value, low, high = 100 * best[list(column_names(""))].mean()
         bars = np.maximum([[value - low], [high - value]], 0)
         look = line.look | dict(markersize=7, markeredgecolor=BLACK, elinewidth=0.7)
         axes.errorbar(best["k"].iloc[:1], [value], bars, **look, zorder=4)
@@ -107,15 +100,6 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     said = "Large mark: the best k, with its 95 % interval over problems."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
     return axes
-
-
-def _plain(
-    axes: Axes, rows: pd.DataFrame, x: str, look: dict[str, Any], label: str
-) -> None:
-    """Draw the mean over seeds as a line with small marks, without bars."""
-    means = 100 * rows.groupby(x)["accuracy"].mean()
-    look = dict(markersize=2.8, linewidth=1) | look
-    axes.plot(means.index, means, label=label, clip_on=False, **look)
 
 
 def _count_axis(axes: Axes, most: int) -> None:

@@ -11,7 +11,15 @@ from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import describe, verified
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.method import metrics, selection
-from gsmlib.study.results import sample, score
+from gsmlib.method.intervals import (
+    NOTHING,
+    Interval,
+    bootstrap_curves,
+    difference,
+    share,
+    tabulate,
+)
+from gsmlib.study.results import score
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 
@@ -25,6 +33,8 @@ class Completions(NamedTuple):
     answers: np.ndarray  # numbers of `selection.answer_numbers`
     correct: np.ndarray
     scores: np.ndarray
+    logprobs: np.ndarray  # the generator's, of what it sampled
+    per_token: np.ndarray
 
 
 METHODS = {  # Fig 7a: (completions, n) -> (P,), the accuracy on every problem
@@ -33,6 +43,12 @@ METHODS = {  # Fig 7a: (completions, n) -> (P,), the accuracy on every problem
     "weighted vote": lambda run, n: metrics.vote_at_n(
         *run[:2], n, [n], run.scores, weighted=True
     )[0],
+    "log-probability": lambda run, n: metrics.verified_at_n(
+        run.logprobs, run.correct, n
+    ),
+    "log-probability per token": lambda run, n: metrics.verified_at_n(
+        run.per_token, run.correct, n
+    ),
     "test@n": lambda run, n: metrics.test_at_n(run.correct, n),
 }
 
@@ -76,20 +92,23 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
     found = [np.array(values) for values in zip(*by_seed, strict=True)]
     drawn = list(zip(curves, found, strict=True))
     growth = growth_of_best_k({c.n: values for c, values in drawn if c.n})
-    return pd.DataFrame(
-        row | (growth if curve.n else {})
+    rows = [
+        row | ({"growth": growth} if curve.n else {})
         for curve, values in drawn
         for row in _rows(curve, points, values)
-    )
+    ]
+    return tabulate(rows, ("method", "n", "k"))
 
 
 def read_completions(spec: ScoreSpec, store: Store) -> Completions:
-    """Return answers, labels and scores of scored completions as (P, m) arrays."""
-    completions = sample(spec.completions, store)
+    """Return what is known of scored completions as (P, m) arrays."""
+    completions = shared.completions(spec.completions, store)
     return Completions(
         selection.answer_numbers(shared.matrix(completions, "answer")),
         shared.matrix(completions, "correct"),
         shared.matrix(score(spec, store), "last"),
+        shared.matrix(completions, "logprob"),
+        shared.matrix(completions, "per_token"),
     )
 
 
@@ -111,28 +130,28 @@ def _rows(
     curve: Curve, points: Sequence[Point], values: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per seed and place of a curve from (seeds, places, P) accuracies."""
-    peak = _with_limits("peak", *_peaks(values, curve.points))
+    peak = {"peak": _with_limits(*_peaks(values, curve.points))}
     for point, solved in zip(points, values, strict=True):
         for place, here in zip(curve.points, solved, strict=True):
             about = point.about | {"n_problems": len(here), "method": curve.method}
             about |= {"n": curve.n, "k": place} if curve.n else {"n": place}
-            rise = metrics.difference("rise", here, solved[0])
-            fall = metrics.difference("fall", here, solved[-1])
-            yield about | metrics.limits("", here) | rise | fall | peak
+            rise = difference("rise", here, solved[0])
+            fall = difference("fall", here, solved[-1])
+            yield about | share("", here) | rise | fall | peak
 
 
-def growth_of_best_k(voted: dict[int, np.ndarray]) -> dict[str, float]:
+def growth_of_best_k(voted: dict[int, np.ndarray]) -> Interval:
     """Return the slope of log best k over log n, with limits; nan for a single n.
 
     voted: n -> (seeds, points, P), the accuracies of the vote along `along_axis(n)`.
     """
     if len(voted) < 2:
-        return metrics.as_columns("growth", [np.nan] * 3)
+        return NOTHING
     offsets = np.log(list(voted)) - np.log(list(voted)).mean()
     weights = offsets / (offsets @ offsets)
     peaks = [_peaks(values, along_axis(n)) for n, values in voted.items()]
     best, resampled = zip(*peaks, strict=True)
-    return _with_limits("growth", weights @ np.log(best), weights @ np.log(resampled))
+    return _with_limits(weights @ np.log(best), weights @ np.log(resampled))
 
 
 def _peaks(values: np.ndarray, points: Sequence[int]) -> tuple[int, np.ndarray]:
@@ -140,10 +159,10 @@ def _peaks(values: np.ndarray, points: Sequence[int]) -> tuple[int, np.ndarray]:
 
     values: (seeds, points, P). The first of equally high points is taken.
     """
-    curves = metrics.bootstrap_curves(np.moveaxis(values, 1, 2))
+    curves = bootstrap_curves(np.moveaxis(values, 1, 2))
     highest = points[values.mean(axis=(0, 2)).argmax()]
     return highest, np.array(points)[curves.argmax(axis=1)]
 
 
-def _with_limits(name: str, value: float, resampled: np.ndarray) -> dict[str, float]:
-    return metrics.as_columns(name, (value, *np.quantile(resampled, [0.025, 0.975])))
+def _with_limits(value: float, resampled: np.ndarray) -> Interval:
+    return Interval(float(value), *map(float, np.quantile(resampled, [0.025, 0.975])))

@@ -5,7 +5,7 @@ import pandas as pd
 from gsmlib import paper
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import AT_LEAST, FEW, MIN_COUNTS, NEGLIGIBLE, in_points
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 
 
 @rules.judge

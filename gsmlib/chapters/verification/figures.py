@@ -21,6 +21,7 @@ from gsmlib.chapters.style import (
     styled,
 )
 from gsmlib.chapters.textpage import Lines, Span, break_lines, show_token, write_page
+from gsmlib.method import selection
 from gsmlib.paper import RELEASED_ACCURACY
 
 BOX = (108.0, 30.0)  # points
@@ -84,13 +85,18 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     """Fig 5: finetuning and verification over training-set size, a panel per model.
 
-    Beside them, in grey, the accuracies that the paper states for the full set.
+    Behind them choices that need no verifier. Beside them, in grey, the accuracies that
+    the paper states for the full set.
 
     table: the rows of `grid.table`; axes: as many as models.
     """
     panels = np.atleast_1d(axes)
     models = table.sort_values("parameters")["model"].unique()
     for panel, model in zip(panels, models, strict=True):
+        for name, line in style.UNVERIFIED.items():
+            words = selection.NO_VERIFIER[name]
+            rows = table[(table["model"] == model) & (table["method"] == words)]
+            style.plain(panel, rows, "n_train", line, words, zorder=1.5)
         looks = {"verification": (VERIFICATION, 1.04)}
         looks["finetuning"] = (FINETUNING, 0.96)
         for method, (line, factor) in looks.items():

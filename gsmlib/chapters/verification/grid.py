@@ -9,7 +9,8 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.verification.settings import VerificationSettings
 from gsmlib.data import call, count_problems
-from gsmlib.method import metrics
+from gsmlib.method import metrics, selection
+from gsmlib.method.intervals import difference, share, tabulate
 from gsmlib.records import SettingsError
 from gsmlib.study.pool import prepare
 from gsmlib.study.results import parameter_count, sample
@@ -26,7 +27,6 @@ REGIME_GOALS = (
     ("within-problem AUC", "at least 0.65"),
     ("best of 32 by score", ""),
 )
-MEASURES = "n within_auc pooled_auc majority_vote mean_accuracy test_at_n".split()
 # Fig 4's boxes: id, column, row, title, and the boxes that theirs feeds.
 BOXES = (
     ("problems", 0, 0, "training problems", "generator"),
@@ -53,29 +53,29 @@ def grid(settings: VerificationSettings) -> list[Point]:
 def table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     """Return Fig 5's table: a row per (model, n_train, seed, method).
 
-    Columns: dataset, model, n_train, seed, parameters, n_problems, method ("finetuning"
-    or "verification"), accuracy, low, high. On the rows of verification also gain (over
-    finetuning, paired by problem), gain_low, gain_high, n, within_auc, pooled_auc, and
-    of the same completions majority_vote, mean_accuracy and test_at_n.
+    Columns: dataset, model, n_train, seed, parameters, n_problems, method
+    ("finetuning", "verification" or a choice of selection.NO_VERIFIER), accuracy, low,
+    high. On the rows of verification also gain (over finetuning, paired by problem)
+    with gain_low and gain_high, and the columns of `shared.verified_best`.
     """
     points = shared.computed(grid(settings), store)
-    return pd.DataFrame([row for point in points for row in _rows(point, store)])
+    rows = [row for point in points for row in _rows(point, store)]
+    return tabulate(rows, ("model", "n_train", "method"))
 
 
 def _rows(point: Point, store: Store) -> list[dict[str, Any]]:
-    """Return the rows of finetuning and of verification for one point of Fig 5."""
+    """Return the rows of one point of Fig 5: of finetuning, and of each choice."""
     greedy, scores = point.specs["greedy"], point.specs["scores"]
     right = shared.solved(greedy, store)
-    best, measures = shared.verified_best(scores, store)
-    voted = shared.majority_right(sample(scores.completions, store), scores.completions)
-    measures |= {"majority_vote": voted.mean()}
-    details = {name: measures[name] for name in MEASURES}
+    best, columns = shared.verified_best(scores, store)
     about = point.about | {"parameters": parameter_count(greedy.generator, store)}
     about |= {"n_problems": len(right)}
-    gain = metrics.difference("gain", best, right)
+    gain = difference("gain", best, right)
+    others = selection.NO_VERIFIER.items()
     return [
-        about | {"method": "finetuning"} | metrics.limits("", right),
-        about | {"method": "verification"} | metrics.limits("", best) | gain | details,
+        about | {"method": "finetuning"} | share("", right),
+        about | {"method": "verification"} | columns | gain,
+        *(about | {"method": of} | {"accuracy": columns[name]} for name, of in others),
     ]
 
 
@@ -84,7 +84,7 @@ def pipeline_boxes(settings: VerificationSettings) -> pd.DataFrame:
 
     Columns: id, column (0 or 1), row, title, feeds (ids, separated by spaces), detail.
     """
-    name = call(settings.dataset)
+    name = call(settings.data)
     completed = min(max(settings.sizes), settings.completed_problems)
     heat = settings.temperature
     details = {
@@ -115,36 +115,35 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     specs = smallest, largest, scored = _regime_specs(settings)
     prepare(specs, store)
     spec = scored.completions
-    completions = sample(spec, store)
     scores, correct = shared.scores_and_labels(scored, store)  # (P, 100)
-    voters = completions[completions["sample"] < REGIME_VOTERS]
+    answers = selection.answer_numbers(shared.matrix(sample(spec, store), "answer"))
     within = metrics.within_problem_auc(scores, correct)
     values = (
         shared.solved(smallest, store),
         shared.solved(largest, store),
         correct.mean(axis=1),
         metrics.test_at_n(correct, REGIME_SAMPLES),
-        shared.majority_right(voters, spec),
+        metrics.vote_at_n(answers, correct, REGIME_VOTERS, [REGIME_VOTERS])[0],
         within[~np.isnan(within)],
         metrics.verified_at_n(scores, correct, REGIME_VOTERS),
     )
     rows = [
-        {"quantity": name} | metrics.limits("value", value) | {"goal": goal}
+        {"quantity": name} | share("value", value) | {"goal": goal}
         for (name, goal), value in zip(REGIME_GOALS, values, strict=True)
     ]
     pooled = metrics.pooled_auc(scores, correct)
-    return pd.DataFrame([*rows, {"quantity": "pooled AUC", "value": pooled}])
+    return tabulate([*rows, {"quantity": "pooled AUC", "value": pooled}], ["quantity"])
 
 
 def _check_dev_problems(settings: VerificationSettings) -> None:
     """Refuse more problems than there are beside each other to train and to develop."""
-    counts = count_problems(settings.dataset)
+    counts = count_problems(settings.data)
     if not counts:
         return
     dev, train = counts["dev"], counts["train"] - counts["dev"]
     if settings.test_problems > dev or max(settings.sizes) > train:
         raise SettingsError(
-            f"Dataset {call(settings.dataset)} has {dev} development problems beside "
+            f"Dataset {call(settings.data)} has {dev} development problems beside "
             f"{train} to train on; give at most -p test_problems {dev} -p sizes "
             f"{train}."
         )

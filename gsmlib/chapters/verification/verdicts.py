@@ -5,7 +5,7 @@ import pandas as pd
 
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import NEGLIGIBLE, STRONG, in_points
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 
 
 @rules.judge
@@ -22,6 +22,7 @@ def c5(table: pd.DataFrame) -> rules.Finding:
     none = [gain.high < NEGLIGIBLE for gain in gains.values()]
     some = [gain.low > 0 and gain.high >= NEGLIGIBLE for gain in gains.values()]
     gain, sentence = _largest_gain(gains, size)
+    sentence += rules.who_agrees(dict(zip(gains, none, strict=True)))
     if not any(some) and _boost(table).word != rules.REPRODUCED:
         most = f"{table['n_train'].max():,} either (C6)"
         why = f"as no strong boost is seen at {most}, this says nothing of small sets"
@@ -124,7 +125,9 @@ def _boost(table: pd.DataFrame) -> rules.Finding:
     worse = [gain.high < 0 for gain in gains.values()]
     word = rules.decide(all(strong), any(weak), all(worse))
     excluded = f"a gain of {100 * STRONG:.0f} points or more for every model"
-    return rules.Finding(word, *_largest_gain(gains, size), excluded)
+    gain, sentence = _largest_gain(gains, size)
+    sentence += rules.who_agrees(dict(zip(gains, strong, strict=True)))
+    return rules.Finding(word, gain, sentence, excluded)
 
 
 def _largest_gain(gains: dict[str, Interval], size: int) -> tuple[Interval, str]:

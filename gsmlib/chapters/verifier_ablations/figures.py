@@ -6,7 +6,6 @@ from matplotlib.ticker import MaxNLocator
 
 from gsmlib.chapters import style
 from gsmlib.chapters.style import (
-    SAMPLES,
     SOLUTION_LEVEL,
     VERIFICATION,
     VERIFIER_ALONE,
@@ -42,14 +41,12 @@ def fig6b(table: pd.DataFrame, axes: Axes) -> Axes:
 def _over_training(
     table: pd.DataFrame, axes: Axes, column: str, labels: dict[str, tuple[str, Line]]
 ) -> Axes:
-    end, samples = table["epochs"].max(), 100 * table["mean_accuracy"].mean()
-    shift = 0.008 * end  # bars side by side
+    shift = 0.008 * table["epochs"].max()  # bars side by side
     looks = zip(labels.items(), (-shift, shift), strict=True)
     for (name, (label, line)), nudge in looks:
         rows = table[table[column] == name]
         style.points(axes, rows, "epochs", line, label, nudge=nudge)
-    look = dict(color=SAMPLES.color, linestyle=SAMPLES.dashes, zorder=1)
-    axes.errorbar([0, end], [samples, samples], label="single samples", **look)
+    style.unverified(axes, table)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     low, high = axes.get_ylim()  # from 0 where the curves are near it; never below
     axes.set(xlim=(0, None), ylim=(0 if low < 0.3 * high else low, high))

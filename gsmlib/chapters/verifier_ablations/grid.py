@@ -10,7 +10,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Base
 from gsmlib.chapters.verifier_ablations.settings import VerifierAblationSettings
-from gsmlib.method import metrics
+from gsmlib.method.intervals import NOTHING, difference, tabulate
 from gsmlib.study.results import parameter_count
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
@@ -58,7 +58,7 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
     rows: list[dict[str, Any]] = []
     papers: dict[int, np.ndarray] = {}  # by seed, (C, P) of the paper's verifier
     for about, specs in points:
-        found = [_verified(spec, store) for spec in specs.values()]
+        found = [shared.verified_best(spec, store) for spec in specs.values()]
         right = np.array([best for best, _ in found])  # (C, P)
         usual = papers.setdefault(about["seed"], right)
         for place, (_, measures) in enumerate(found):
@@ -68,7 +68,7 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
             compared = _compared(right, other, place, settings.ablation_epochs)
             so_far = {"checkpoint": place + 1, "epochs": epochs}
             rows.append(about | so_far | measures | compared)
-    return pd.DataFrame(rows)
+    return tabulate(rows, ("level", "objective", "checkpoint"))
 
 
 def _checkpoint_scores(
@@ -106,14 +106,12 @@ def _compared(
     """
     found = {}
     if usual is not None:
-        found |= metrics.difference("gain", usual[place], right[place])
+        found |= difference("gain", usual[place], right[place])
     if place == len(right) - 1:
         slopes = late_slopes(right, epochs)
-        found |= metrics.difference("slope", slopes, np.zeros_like(slopes))
+        found |= difference("slope", slopes, np.zeros_like(slopes))
         if usual is not None:
-            found |= metrics.difference(
-                "slope_gain", late_slopes(usual, epochs), slopes
-            )
+            found |= difference("slope_gain", late_slopes(usual, epochs), slopes)
     return found
 
 
@@ -140,7 +138,7 @@ def pair_points(settings: VerifierAblationSettings) -> list[Point]:
     for one, other in product(settings.rates, repeat=2):
         names = {"generator": one[0], "verifier": other[0]}
         for n_train, seed in product(settings.sizes, settings.seeds):
-            about = {"dataset": settings.dataset, **names}
+            about = {"dataset": settings.data, **names}
             about |= {"n_train": n_train, "seed": seed}
             bases = (Base(name, n_train, rate, seed) for name, rate in (one, other))
             points.append(Point(about, {"scores": _pair_scores(settings, *bases)}))
@@ -151,16 +149,15 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
     """Return Fig 6c's table: a row per (generator, verifier, n_train, seed).
 
     Columns: dataset, generator, verifier, n_train, seed, generator_parameters,
-    verifier_parameters, n, n_problems, accuracy (best of n) with low and high,
-    within_auc, and of the same completions mean_accuracy and test_at_n. On the rows of
-    the large generator with the small verifier also gain over the small generator with
-    the large verifier, paired by problem, with gain_low and gain_high.
+    verifier_parameters and those of `shared.verified_best`. On the rows of the large
+    generator with the small verifier also gain over the small generator with the large
+    verifier, paired by problem, with gain_low and gain_high.
     """
     rows: list[dict[str, Any]] = []
     known: dict[tuple[Any, ...], np.ndarray] = {}
     for about, specs in shared.computed(pair_points(settings), store):
         spec = specs["scores"]
-        right, measures = _verified(spec, store)
+        right, measures = shared.verified_best(spec, store)
         counts = {
             "generator_parameters": parameter_count(spec.completions.generator, store),
             "verifier_parameters": parameter_count(spec.verifier.base, store),
@@ -168,10 +165,10 @@ def model_pairs(settings: VerifierAblationSettings, store: Store) -> pd.DataFram
         _, generator, verifier, *place = about.values()
         other = known.get((verifier, generator, *place))  # small to large came first
         known[generator, verifier, *place] = right
-        gain = metrics.as_columns("gain", [np.nan] * 3)
-        gain = gain if other is None else metrics.difference("gain", right, other)
+        gain = {"gain": NOTHING}
+        gain = gain if other is None else difference("gain", right, other)
         rows.append(about | counts | measures | gain)
-    return pd.DataFrame(rows)
+    return tabulate(rows, ("generator", "verifier", "n_train"))
 
 
 def _pair_scores(
@@ -187,11 +184,3 @@ def _pair_scores(
         return scores
     start = shared.finetuned(settings, other, settings.generator_epochs)
     return scores.replace(verifier=scores.verifier.replace(start=start))
-
-
-def _verified(spec: ScoreSpec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return (P,): is the best-scored completion right; and the columns about it."""
-    right, measures = shared.verified_best(spec, store)
-    columns = {"n": measures["n"], "n_problems": len(right)} | metrics.limits("", right)
-    names = ("within_auc", "mean_accuracy", "test_at_n")
-    return right, columns | {name: measures[name] for name in names}

@@ -4,7 +4,7 @@ import pandas as pd
 
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import in_points, over_seeds
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 
 
 @rules.judge
@@ -87,3 +87,4 @@ def _require_both(table: pd.DataFrame, rows: pd.DataFrame) -> None:
     if rows.empty:
         raise rules.NotTestable("the table lacks one of the two methods")
     rules.require_learning(table, table["mean_accuracy"].max())
+    rules.require_checking(table)

@@ -15,6 +15,7 @@ from gsmlib.chapters.record import Point, stages_of
 from gsmlib.chapters.shared import describe, verified
 from gsmlib.chapters.verifier_scores.settings import TokenScoreSettings
 from gsmlib.method import metrics, selection
+from gsmlib.method.intervals import Measure, share, tabulate
 from gsmlib.study.pool import prepare
 from gsmlib.study.results import load_finetuned, sample
 from gsmlib.study.stages import sampled_problems
@@ -22,7 +23,6 @@ from gsmlib.study.store import Store
 
 THRESHOLD = 0.5  # a score from here on says "right"
 BINS = 10  # of equal width, for the calibration
-RESAMPLES = 2000
 # Fig 13's kinds of case: is the solution right, does the verifier say so, which one.
 CASES = (
     ("true positive", True, True, 0),
@@ -166,24 +166,24 @@ def calibration_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
         overall = _quality(scores, correct)
         bins = reliability(np.clip(scores, 0, 1), correct)
         rows += [about | row | overall for row in bins]
-    return pd.DataFrame(rows)
+    return tabulate(rows, ["bin"])
 
 
-def _quality(scores: np.ndarray, correct: np.ndarray) -> dict[str, float]:
+def _quality(scores: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
     """Return measures of all scores (P, n) against the labels (P, n)."""
     errors = (np.clip(scores, 0, 1) - correct) ** 2
     base = correct.mean()
     return {
-        **metrics.limits("brier", errors.mean(axis=1)),
+        **share("brier", errors.mean(axis=1)),
         "base_brier": float(base * (1 - base)),
-        "within_auc": shared.mean_defined(metrics.within_problem_auc(scores, correct)),
+        **share("within_auc", metrics.within_problem_auc(scores, correct)),
         "pooled_auc": metrics.pooled_auc(scores, correct),
     }
 
 
 def reliability(
     scores: np.ndarray, correct: np.ndarray, bins: int = BINS
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Return a row per bin that holds scores: bin, count, score, right with limits.
 
     scores (P, n) in [0, 1], correct (P, n). Bins are [0, 1/bins), ... and the last one
@@ -193,26 +193,21 @@ def reliability(
     rows = []
     for number in np.unique(place):
         here = place == number
-        right = _share((correct * here).sum(axis=1), here.sum(axis=1))
+        right = Measure(share_of_counts((correct * here).sum(1), here.sum(1)), True)
         row = {"bin": int(number), "count": here.sum(), "score": scores[here].mean()}
-        rows.append(row | metrics.as_columns("right", right))
+        rows.append(row | {"right": right})
     return rows
 
 
-def _share(right: np.ndarray, counts: np.ndarray) -> metrics.Interval:
-    """Return sum(right) / sum(counts), both (P,), bootstrapped over problems.
+def share_of_counts(right: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return (P,) values whose mean is sum(right) / sum(counts), both (P,).
 
-    Where all or none are right, Wilson's interval for as many problems stands in.
+    Their spread is the ratio's over problems (the delta method); nan: nothing counted.
     """
-    right, counts = right[counts > 0], counts[counts > 0]
-    share = right.sum() / counts.sum()
-    if share in (0, 1):
-        return metrics.wilson(share * len(counts), len(counts))
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(counts), size=(RESAMPLES, len(counts)))
-    shares = right[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(shares, [0.025, 0.975])
-    return metrics.Interval(float(share), float(low), float(high))
+    found = counts > 0
+    ratio = right.sum() / counts.sum()
+    values = ratio + (right - ratio * counts) / counts[found].mean()
+    return np.where(found, values, np.nan)
 
 
 # ----------------------------------------------------------- solutions side by side
