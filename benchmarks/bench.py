@@ -61,20 +61,20 @@ RELEASED_TOKENS = 40  # of the released sampler's algorithm, in a round
 GEMM_SIZE = 1536
 RESULTS = Path(__file__).with_name("results.json")
 RATIOS = {
-    "sampling_vs_released": ("sample mini-1m", "ours", "released algorithm"),
-    "sampling_vs_generate_mini": ("sample mini-1m", "ours, plain", "generate"),
+    "sampling_vs_released": ("sample mini-2m", "ours", "released algorithm"),
+    "sampling_vs_generate_mini": ("sample mini-2m", "ours, plain", "generate"),
     "sampling_vs_generate_smollm2": ("sample smollm2-135m", "ours, plain", "generate"),
-    "verifier_training_vs_padded": ("verifier mini-1m", "ours, group 20", "padded"),
-    "scoring_vs_padded": ("score mini-1m", "ours", "padded"),
-    "finetuning_vs_padded": ("finetune mini-3m", "ours", "padded, shuffled"),
-    "loop_vs_one_shape_1m": ("finetune mini-1m", "ours", "one shape"),
-    "loop_vs_one_shape_3m": ("finetune mini-3m", "ours", "one shape"),
+    "verifier_training_vs_padded": ("verifier mini-2m", "ours, group 20", "padded"),
+    "scoring_vs_padded": ("score mini-2m", "ours", "padded"),
+    "finetuning_vs_padded": ("finetune mini-4m", "ours", "padded, shuffled"),
+    "loop_vs_one_shape_2m": ("finetune mini-2m", "ours", "one shape"),
+    "loop_vs_one_shape_4m": ("finetune mini-4m", "ours", "one shape"),
 }
 ONE_SHAPE = 16, 128  # rows and length: what a piece of ours holds
 SHARES = {
-    "decode_peak_share_mini": ("sample mini-1m", "ours, plain"),
+    "decode_peak_share_mini": ("sample mini-2m", "ours, plain"),
     "decode_peak_share_smollm2": ("sample smollm2-135m", "ours, plain"),
-    "finetuning_peak_share_3m": ("finetune mini-3m", "ours"),
+    "finetuning_peak_share_4m": ("finetune mini-4m", "ours"),
 }
 
 # kinds of torch's operators, in their order the first whose words are in the name
@@ -374,12 +374,12 @@ def run_benchmarks(
     `tokens` are those of the long training.
     """
     peaks = {precision: gemm_peak(precision) for precision in ("fp32", "bf16")}
-    lm = practised_model("mini-1m")
-    rows = bench_sampling(lm, "mini-1m", rounds, PROBLEMS * SAMPLES, 120)
-    rows += bench_verifier(lm, "mini-1m", rounds)
-    rows += bench_scoring(lm, "mini-1m", rounds)
-    rows += bench_finetuning("mini-1m", rounds)
-    rows += bench_finetuning("mini-3m", rounds)
+    lm = practised_model("mini-2m")
+    rows = bench_sampling(lm, "mini-2m", rounds, PROBLEMS * SAMPLES, 120)
+    rows += bench_verifier(lm, "mini-2m", rounds)
+    rows += bench_scoring(lm, "mini-2m", rounds)
+    rows += bench_finetuning("mini-2m", rounds)
+    rows += bench_finetuning("mini-4m", rounds)
     if smollm2:
         lm = load_language_model("smollm2-135m")
         size = (SMOLLM2_ROWS, SMOLLM2_TOKENS)
@@ -393,7 +393,7 @@ def run_benchmarks(
         "rows": rows,
         "scaling": bench_scaling(),
         "memory_gb": bench_memory(),
-        "steadiness": bench_steadiness("mini-1m", tokens),
+        "steadiness": bench_steadiness("mini-2m", tokens),
     }
 
 

@@ -24,7 +24,7 @@ MAX_LENGTH = 400
 BATCH_TOKENS = 8_000
 SCALING = (100, 1_000, 10_000)  # completions, for time and memory
 STEADY_TOKENS, LEAST_TOKENS = 10_000_000, 100_000  # of the long training
-MEMORY_MODELS = ("mini-1m", "mini-3m")
+MEMORY_MODELS = ("mini-2m", "mini-4m")
 
 
 def problems(n: int) -> list[Problem]:
@@ -128,7 +128,7 @@ def _train_long(name: str, tokens: int) -> tuple[list[float], float]:
 
 def _sample_many(count: int) -> tuple[float, float]:
     """Sample in a process of its own, and keep nothing: seconds and peak memory."""
-    lm = load_language_model("mini-0.3m")
+    lm = load_language_model("mini-0.5m")
     questions = [p.question for p in problems(max(1, count // SAMPLES))]
     start = time.perf_counter()
     rules = Rules(0.7, seed=0, max_length=200)

@@ -17,7 +17,7 @@ from gsmlib.environment import cache_folder
 from gsmlib.files import in_words
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
-from gsmlib.settings import as_text, check_scale, write_more
+from gsmlib.settings import as_text, check_scale, names_of, write_more
 from gsmlib.study.store import StoreError
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
@@ -83,8 +83,8 @@ def settings(notebook: Notebook, scale: Scale = DEFAULT_SCALE) -> None:
     chapter = chapters.find(notebook)
     values = {n: as_text(v) for n, v in chapter.resolve(scale=check_scale(scale))}
     name_width, width = (max(map(len, texts)) for texts in (values, values.values()))
-    fields = chapter.kind.model_fields.items()
-    for name, field in sorted(fields, key=lambda item: not item[1].is_required()):
+    for name in names_of(chapter.kind):
+        field = chapter.kind.model_fields[name]
         meaning = field.description or ""
         print(f"{name:{name_width}}  {values[name]:{width}}  {meaning}".rstrip())
 
@@ -218,8 +218,14 @@ def plan(
 
 
 @app.command()
-def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
-    """Measure, on development problems, what docs/regime.md reports of a scale."""
+def regime(
+    scale: Scale = "mini",
+    p: Parameters = (),
+    write: Annotated[
+        bool, typer.Option("--write", help="Write docs/regime.json and its table.")
+    ] = False,
+) -> None:
+    """Measure, on development problems, whether models of a scale can check at all."""
     from gsmlib.chapters import verification
     from gsmlib.study.store import Store
 
@@ -229,6 +235,8 @@ def regime(scale: Scale = "mini", p: Parameters = ()) -> None:
     settings = verification.CHAPTER.settings(more, scale=scale)
     table = verification.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
+    if write:
+        verification.write_regime(table, environment.project_root() / "docs")
 
 
 @app.command()
@@ -257,7 +265,7 @@ def bench(
 def pretrain(
     name: Annotated[str, typer.Argument(help="A mini-GPT's size, such as mini-2m.")],
     steps: Annotated[
-        int, typer.Option(min=1, help="A shorter course than the size's own.")
+        int, typer.Option(min=0, help="A shorter course than the size's own (0).")
     ] = 0,
 ) -> None:
     """Pretrain a mini-GPT on MiniGSM's running text; files go to the cache.

@@ -153,6 +153,12 @@ def name_known(name: str, known: Iterable[str]) -> str:
     return f"{name!r}{meant}; it has {', '.join(known)}"
 
 
+def names_of(kind: type[Record]) -> list[str]:
+    """Return a record's settings, those last that no scale has a value of."""
+    fields = kind.model_fields
+    return sorted(fields, key=lambda name: not fields[name].is_required())
+
+
 def parse_more(more: str) -> dict[str, str]:
     """Read "dropout=0.2 max_length=300", the settings a notebook does not show."""
     more = plain(more)
@@ -199,7 +205,7 @@ def resolve(
     further = parse_more(more)
     for name in [*parameters, *further]:
         if name not in kind.model_fields:
-            known = name_known(name, kind.model_fields)
+            known = name_known(name, names_of(kind))
             raise SettingsError(f"{notebook} has no setting {known}.")
     lists = [
         n for n, f in kind.model_fields.items() if get_origin(f.annotation) is tuple

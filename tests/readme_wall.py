@@ -12,7 +12,7 @@ from typing import Any
 from gsmlib import paper
 from gsmlib.chapters import CHAPTERS, Chapter, find_claim
 from gsmlib.chapters.export import Figure, read_table
-from gsmlib.chapters.ledger import LEDGER
+from gsmlib.chapters.ledger import LEDGER, could_see
 from gsmlib.chapters.rules import NOT_TESTABLE, WORDS
 from gsmlib.chapters.shown import tally
 from gsmlib.chapters.style import drawn_from
@@ -66,11 +66,11 @@ def words(rows: list[Row]) -> str:
 
 def verdicts(rows: list[Row]) -> str:
     """Return the ledger as a Markdown table, with links to its notebooks."""
-    lines = ["| | claim | verdict | measured |", "|---|---|---|---|"]
+    lines = ["| | claim | verdict | measured | could see |", "|---|---|---|---|---|"]
     for row in rows:
         link = f"[{row['id']}]({notebook_link(row['notebook'])})"
         brief = find_claim(row["id"]).about.brief
-        cells = (link, brief, f"**{row['verdict']}**", measured(row))
+        cells = (link, brief, f"**{row['verdict']}**", measured(row), could_see(row))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -56,7 +56,7 @@ def training_table(
     rows = []
     for seed, number in product(range(seeds), range(1, checkpoints + 1)):
         share = (number - 1) / max(1, checkpoints - 1)
-        about = {"dataset": "minigsm", "model": "mini-1m", "n_train": 4000}
+        about = {"dataset": "minigsm", "model": "mini-2m", "n_train": 4000}
         about |= {"seed": seed, "checkpoint": number, "n": 100, "n_problems": problems}
         about |= {"epochs": 2 * number / checkpoints, "mean_accuracy": samples}
         usual = 0.25 + 0.1 * share + 0.01 * seed
@@ -79,7 +79,7 @@ def pairs_table(
     gain=0.08,
     half=0.03,
     *,
-    models=("mini-1m", "mini-3m"),
+    models=("mini-2m", "mini-4m"),
     sizes=(250, 1000, 4000),
     seeds=3,
     problems=200,
@@ -276,7 +276,7 @@ def test_c9(settings, verdict):
         (dict(), REPRODUCED),
         (dict(gain=0.02), INCONCLUSIVE),
         (dict(gain=-0.05), REVERSED),
-        (dict(models=("mini-1m",)), NOT_TESTABLE),
+        (dict(models=("mini-2m",)), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(samples=0.0), NOT_TESTABLE),
         (dict(checks=0.01), NOT_TESTABLE),
@@ -306,7 +306,7 @@ def test_sentences_give_the_numbers():
     for words in ("-4.0 points", "+6.0 points", "0.25 and", "2 epochs", "3 seeds"):
         assert words in sentence
     assert (
-        "generator mini-3m with verifier mini-1m"
+        "generator mini-4m with verifier mini-2m"
         in verdicts.c10(pairs_table()).sentence
     )
     assert "one model size only" in verdicts.c10(pairs_table(models=("a",))).sentence
@@ -332,7 +332,7 @@ def test_fig6c_draws_a_curve_a_pair():
     drawing = CHAPTER.draw("fig6c", pairs_table())
     (axes,) = drawing.axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels[0] == "mini-3m, mini-3m" and len(set(labels)) == 4
+    assert labels[0] == "mini-4m, mini-4m" and len(set(labels)) == 4
     marks = {container.lines[0].get_marker() for container in axes.containers}
     assert len(marks) == 4
     plt.close(drawing)

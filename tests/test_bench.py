@@ -66,7 +66,7 @@ def test_flops_of_a_token_are_counted_by_hand(tiny):
 
 
 def test_sampling_counts_real_tokens(tiny, small):
-    rows = bench.bench_sampling(tiny, "mini-1m", 1, rows=3, new_tokens=4)
+    rows = bench.bench_sampling(tiny, "mini-2m", 1, rows=3, new_tokens=4)
     half = ["generate, bf16"] * (bench.best_precision() == "bf16")
     assert [row["contender"] for row in rows] == [
         "ours",
@@ -121,9 +121,9 @@ def test_the_loops_count_what_they_saw(small):
 def test_the_verifier_loops_count_completions(small, monkeypatch):
     for module in (bench, endurance):
         monkeypatch.setattr(module, "load_language_model", lambda _: tiny_again())
-    rows = bench.bench_verifier(tiny_again(), "mini-1m", 1)
+    rows = bench.bench_verifier(tiny_again(), "mini-2m", 1)
     assert [row["contender"] for row in rows][-1] == "padded"
-    scored = bench.bench_scoring(tiny_again(), "mini-1m", 1)
+    scored = bench.bench_scoring(tiny_again(), "mini-2m", 1)
     assert {row["unit"] for row in rows + scored} == {"completion"}
     assert all(row["rate"] > 0 and row["gflops"] > 0 for row in rows + scored)
 
@@ -193,7 +193,7 @@ def test_a_task_done_once_tells_its_peak(task, monkeypatch):
     monkeypatch.setattr(endurance, "load_language_model", lambda _: tiny_again())
     problems = endurance.problems
     monkeypatch.setattr(endurance, "problems", lambda n: problems(min(n, 50)))
-    assert 0.1 < endurance._do_once(task, "mini-1m") < 100
+    assert 0.1 < endurance._do_once(task, "mini-2m") < 100
 
 
 def test_a_long_training_has_a_rate_for_each_tenth(monkeypatch):
@@ -201,7 +201,7 @@ def test_a_long_training_has_a_rate_for_each_tenth(monkeypatch):
     monkeypatch.setattr(endurance, "BATCH_TOKENS", 500)
     problems = endurance.problems
     monkeypatch.setattr(endurance, "problems", lambda n: problems(min(n, 50)))
-    rates, peak = endurance._train_long("mini-1m", 20_000)
+    rates, peak = endurance._train_long("mini-2m", 20_000)
     assert len(rates) == 10 and min(rates) > 0 and peak > 0
 
 

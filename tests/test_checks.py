@@ -137,10 +137,10 @@ def test_the_problems_own_annotations_are_tried_too():
 
 def test_problems_with_unknown_characters_are_refused():
     known = load_problems("minigsm", "test", 20)
-    checks.check_problems(MINI, "mini-1m", "minigsm", known, 400)
+    checks.check_problems(MINI, "mini-2m", "minigsm", known, 400)
     strange = Problem("Zoë pays 2 € for tea.", "2*1=<<2*1=2>>2\n#### 2")
     with pytest.raises(SettingsError) as refusal:
-        checks.check_problems(MINI, "mini-1m", "own", [*known, strange], 400)
+        checks.check_problems(MINI, "mini-2m", "own", [*known, strange], 400)
     assert "no token for 'ë' in the problem 'Zoë pays" in str(refusal.value)
     assert "1 of 21" in str(refusal.value) and "dataset" in str(refusal.value)
 
@@ -150,7 +150,7 @@ def test_a_text_that_spells_the_end_token_is_refused(place):
     problem = Problem("How many?", "It is 2.\n#### 2")
     spelled = problem._replace(**{place: f"Say {END} now"})
     with pytest.raises(SettingsError, match="reads as its own mark '<.endoftext.>'"):
-        checks.check_problems(MINI, "mini-1m", "own", [problem, spelled], 400)
+        checks.check_problems(MINI, "mini-2m", "own", [problem, spelled], 400)
 
 
 def test_unknown_words_are_named_where_their_characters_are_known():
@@ -313,15 +313,15 @@ def test_which_models_read_which_data_is_said(monkeypatch, own, byte_tokenizer):
     )
     training = TrainSettings(epochs=1, learning_rate=1e-3, batch_tokens=500)
     more = dict(dataset="gsm8k", n_texts=4, training=training)
-    for spec in (finetuned("mini-1m"), PretrainSpec(model="mini-1m", **more)):
-        with pytest.raises(SettingsError, match="mini-1m cannot read gsm8k: .*'’'"):
+    for spec in (finetuned("mini-2m"), PretrainSpec(model="mini-2m", **more)):
+        with pytest.raises(SettingsError, match="mini-2m cannot read gsm8k: .*'’'"):
             check_specs([spec])
     check_specs([finetuned(own(make_tiny_gpt2(byte_tokenizer)))])
-    check_specs([finetuned("mini-1m", dataset="minigsm")])
+    check_specs([finetuned("mini-2m", dataset="minigsm")])
 
 
 def test_positions_are_the_models_own(own):
-    assert positions_of("mini-1m") == POSITIONS == positions_of("tiny:random")
+    assert positions_of("mini-2m") == POSITIONS == positions_of("tiny:random")
     model = load_language_model("tiny:random").model
     assert model.config.n_positions == POSITIONS
     assert positions_of(own(MODELS["gpt_neox"]())) == 400

@@ -35,6 +35,7 @@ from gsmlib.chapters import (
     verification,
 )
 from gsmlib.chapters.dataset.figures import _annotated
+from gsmlib.method.selection import NO_VERIFIER
 
 matplotlib.use("agg")
 FIGURES = {figure.name: figure for chapter in CHAPTERS for figure in chapter.figures}
@@ -57,11 +58,13 @@ def fig3_table(seeds=2, epochs=4):
     return pd.DataFrame(rows)
 
 
-def fig5_table(models=("mini-1m", "mini-3m"), seeds=1):
+def fig5_table(models=("mini-2m", "mini-4m"), seeds=1):
     rows = []
     for rank, model in enumerate(models):
         for n_train in (250, 1000, 4000):
-            for method, value in (("finetuning", 0.2), ("verification", 0.0)):
+            methods = {"finetuning": 0.2, "verification": 0.0}
+            methods |= dict.fromkeys(NO_VERIFIER.values(), 0.1)
+            for method, value in methods.items():
                 about = {"dataset": "minigsm", "model": model, "parameters": 10**rank}
                 about |= {"n_train": n_train, "method": method, "n_problems": 60}
                 about |= {"accuracy": value, "low": value / 2, "high": value + 0.1}
@@ -433,7 +436,9 @@ def hue_of(color):
     return round(hue, 1) % 1 if saturation > 0.1 else None
 
 
-VERIFIER, GREEDY, VOTES = map(hue_of, (style.VERMILLION, style.BLUE, style.GREEN))
+VERIFIER, GREEDY, VOTES, LIKELIEST = map(
+    hue_of, (style.VERMILLION, style.BLUE, style.GREEN, style.PURPLE)
+)
 HUES = {  # what is drawn in colour, by whose work it is
     "calculator_worth": {GREEDY},
     "calibration_of_scores": {VERIFIER},
@@ -441,11 +446,11 @@ HUES = {  # what is drawn in colour, by whose work it is
     "direct_answers": {GREEDY},
     "fig2_finetuning_scaling": {GREEDY},
     "fig3_test_at_n": {GREEDY},
-    "fig5_verification": {GREEDY, VERIFIER},
-    "fig6a_token_or_solution": {VERIFIER},
-    "fig6b_joint_objective": {VERIFIER},
+    "fig5_verification": {GREEDY, VERIFIER, VOTES, LIKELIEST},
+    "fig6a_token_or_solution": {VERIFIER, VOTES, LIKELIEST},
+    "fig6b_joint_objective": {VERIFIER, VOTES, LIKELIEST},
     "fig6c_generator_and_verifier_size": {VERIFIER},
-    "fig7a_completions": {VERIFIER, VOTES},
+    "fig7a_completions": {VERIFIER, VOTES, LIKELIEST},
     "fig7b_top_k_vote": {VOTES},
     "fig8a_dropout_finetuning": {GREEDY},
     "fig8b_dropout_solution_level": {VERIFIER},
@@ -481,7 +486,7 @@ def test_shades_keep_their_order_in_grey():
     ("columns", "words"),
     [
         ({}, "MiniGSM, 60 test problems; up to 100 completions each"),
-        ({"n": 8, "model": "mini-1m"}, "problems; mini-1m, 8 completions each"),
+        ({"n": 8, "model": "mini-2m"}, "problems; mini-2m, 8 completions each"),
         ({"n_train": [250, 4000]}, "; 250 to 4,000 training problems, up to"),
         ({"model": ["b", "a"], "parameters": [2, 1]}, "; a and b, up to 100"),
     ],

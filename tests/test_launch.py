@@ -55,7 +55,7 @@ def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
     one, two = Store(folder / "one"), Store(folder / "two")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(making, "_note_loss", interrupt)
+        patch.setattr(making, "_note_losses", interrupt)
         with pytest.raises(KeyboardInterrupt):
             results.obtain(finetune_spec(), two)
     printed = compute_by_two(score_spec(), two, folder)
@@ -63,11 +63,11 @@ def stores(tmp_path_factory):
     return one, two, printed
 
 
-NOTE = making._note_loss
+NOTE = making._note_losses
 
 
-def interrupt(path, epoch, loss):
-    NOTE(path, epoch, loss)
+def interrupt(path, epoch, *losses):
+    NOTE(path, epoch, *losses)
     if epoch == 1:
         raise KeyboardInterrupt
 

@@ -17,19 +17,19 @@ from gsmlib.environment import project_root
 # any chapter's folder. data/__init__ alone collects its folder's modules in a function.
 ORDER = """
     files progress records paper environment scales settings
-    data data.own data.grammar data.gsm8k data.minigsm data.webtext data.kinds
-    data.worlds data.schoolwork data.checker
+    data data.gsm8k data.kinds data.worlds data.own data.schoolwork data.checker
     method method.recipe method.folders method.sizes method.answers method.calculator
     method.inspection method.tokenizer
     method.smollm2 method.pretrained method.models method.engine method.decoding
     method.attention method.batching method.losses method.checks method.training
-    method.pretraining method.schooling method.verifier method.selection method.metrics
-    method.intervals
+    method.pretraining method.competence method.verifier method.selection
+    method.metrics method.intervals
     study study.specs study.store study.estimates study.stages study.making
     study.results study.checks study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
     chapters.shown chapters.study_settings chapters.shared chapters.*.settings
-    chapters.*.grid chapters.*.verdicts chapters.*.figures chapters.* chapters
+    chapters.*.grid chapters.*.errors chapters.*.regime chapters.*.verdicts
+    chapters.*.figures chapters.* chapters
     chapters.ledger
     report report.page report.execute report.run report.publish
     cli
@@ -90,7 +90,7 @@ def test_modules_import_only_what_stands_above_them(path):
         m.removeprefix("gsmlib.") for m in imports_of(ast.parse(path.read_text()))
     }
     # data/__init__ collects its folder's modules inside a function
-    inner = {"data", "data.own", "data.gsm8k", "data.minigsm"}
+    inner = {"data", "data.own", "data.gsm8k", "data.worlds"}
     allowed = inner if name == "data" else set()
     late = [m for m in imported & NAMES - allowed if rank(m) >= rank(name)]
     assert not late, f"{name} imports {late}, which stand below it"

@@ -43,7 +43,7 @@ def weights_equal(left, right) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name, millions", [("0.1m", 0.1), ("0.3m", 0.32), ("1m", 1.02), ("3m", 3.02)]
+    "name, millions", [("0.2m", 0.16), ("0.5m", 0.52), ("2m", 1.82), ("4m", 3.90)]
 )
 def test_mini_sizes(name, millions, byte_tokenizer):
     """Their names hold with a vocabulary of 1,400 tokens."""
@@ -164,12 +164,12 @@ def test_dropout_is_refused_where_layers_are_of_another_kind():
 def test_shipped_weights_are_loaded(byte_tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "WEIGHTS", tmp_path)
     monkeypatch.setattr(models, "load_tokenizer", lambda: byte_tokenizer)
-    with pytest.raises(ValueError, match="mini-0.1m are not in this package"):
-        load_language_model("mini-0.1m")
-    original = load_language_model("mini-0.1m:random", seed=5).model
+    with pytest.raises(ValueError, match="mini-0.2m are not in this package"):
+        load_language_model("mini-0.2m")
+    original = load_language_model("mini-0.2m:random", seed=5).model
     half = {k: v.half() for k, v in original.state_dict().items() if "lm_head" not in k}
-    save_file(half, tmp_path / "mini-0.1m.safetensors")
-    loaded = load_language_model("mini-0.1m", dropout=0.1).model
+    save_file(half, tmp_path / "mini-0.2m.safetensors")
+    loaded = load_language_model("mini-0.2m", dropout=0.1).model
     assert loaded.dtype == torch.float32
     assert loaded.lm_head.weight is loaded.transformer.wte.weight
     assert torch.allclose(loaded(IDS).logits, original(IDS).logits, atol=1e-3)
@@ -207,7 +207,7 @@ def test_missing_models_are_named(tiny_gpt2, tmp_path):
         load_language_model(str(tmp_path))
     with pytest.raises(ValueError, match="No mini-GPT is named 'mini-7m'"):
         load_language_model("mini-7m:random")
-    with pytest.raises(ValueError, match="known names: mini-0.1m, .*smollm2-135m"):
+    with pytest.raises(ValueError, match="known names: mini-0.2m, .*smollm2-135m"):
         load_language_model("not a/model/name")
     tiny_gpt2.model.config.save_pretrained(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle, never read")

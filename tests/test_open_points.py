@@ -201,7 +201,7 @@ def open_table(
 ):
     """gains: point -> gain of its variants, 0 where none is given."""
     gains = gains or {}
-    about = {"dataset": "minigsm", "model": "mini-1m", "n_train": 4000, "n": 100}
+    about = {"dataset": "minigsm", "model": "mini-2m", "n_train": 4000, "n": 100}
     about |= {"n_problems": problems, "mean_accuracy": 0.1, "within_auc": 0.7}
     about |= {"over_random": checks, "over_random_low": checks - 0.02}
     about |= {"over_random_high": checks + 0.02}

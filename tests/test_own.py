@@ -10,7 +10,7 @@ import pytest
 
 from gsmlib import cli
 from gsmlib.chapters import find, resolve
-from gsmlib.data import call, count_problems, load_problems, minigsm
+from gsmlib.data import call, count_problems, load_problems, worlds
 from gsmlib.data.own import read_own
 from gsmlib.method.calculator import find_annotations
 from gsmlib.method.inspection import _miscount, check_rows, find_faults
@@ -19,7 +19,7 @@ from gsmlib.report.run import notebook_parameters
 from gsmlib.study import specs
 from gsmlib.study.stages import identity, locate, problems_fingerprint
 
-PROBLEMS = minigsm.make_problems("train", 40, seed=7)
+PROBLEMS = [worlds.make_problem("train", index, 7) for index in range(40)]
 ROWS = [{"question": p.question, "answer": p.solution} for p in PROBLEMS]
 
 
@@ -76,7 +76,7 @@ def test_one_file_is_the_same_in_every_format(tmp_path, name):
     write(tmp_path, {name: SAME[name]})
     own = read_own(str(tmp_path / name))
     check_rows(own.name)
-    assert own.digest == "455ae5029e5f"
+    assert own.digest == "12718027783e"
     assert [len(own.rows[part]) for part in ("train", "test")] == [32, 8]
     assert {row.problem for part in own.rows.values() for row in part} == set(PROBLEMS)
 
@@ -310,7 +310,7 @@ def test_paths_mean_the_callers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     whole = resolve("03_verification", scale="smoke", dataset="my data/all.jsonl")
-    assert whole.dataset == f"{tmp_path}/my data/all.jsonl#455ae5029e5f"
+    assert whole.dataset == f"{tmp_path}/my data/all.jsonl#12718027783e"
     for same in ("~/my data/all.jsonl", whole.dataset, tmp_path / "my data/all.jsonl"):
         assert resolve("03_verification", scale="smoke", dataset=same) == whole
     assert call(whole.dataset) == "all.jsonl"
@@ -344,16 +344,17 @@ def test_rows_that_changed_under_a_run_are_refused(tmp_path):
     write(tmp_path, {"a.jsonl": LINES})
     spec = spec_of(tmp_path / "a.jsonl")
     write(tmp_path, {"a.jsonl": as_lines(ROWS[::-1])})
-    with pytest.raises(SettingsError, match="has changed: its problems were 455ae502"):
+    with pytest.raises(SettingsError, match="has changed: its problems were 12718027"):
         load_problems(spec.dataset, "train", 4)
 
 
 def test_known_data_sets_keep_their_keys(tmp_path):
     write(tmp_path, {"my.jsonl": LINES})
     counts = {"n_train": 4, "n_test": 2}
-    told = {"minigsm": {"dataset": "minigsm", "problems": problems_fingerprint(0)}}
+    ours = ("minigsm", 'minigsm {"decoys": [0, 0]}')
+    told = {n: {"dataset": n, "problems": problems_fingerprint(n, 0)} for n in ours}
     told |= {"gsm8k": {"dataset": "gsm8k"}}
-    told |= {tmp_path / "my.jsonl": {"dataset": "own", "problems": "455ae5029e5f"}}
+    told |= {tmp_path / "my.jsonl": {"dataset": "own", "problems": "12718027783e"}}
     for dataset, expected in told.items():
         assert identity(spec_of(dataset), "finetune") == expected | counts
 

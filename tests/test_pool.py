@@ -131,7 +131,7 @@ def test_estimates_grow_with_what_there_is_to_do():
     greedy, scores = last_pair()
     verifier = scores.verifier
     for spec, change in (
-        (greedy.generator, {"model": "mini-3m"}),
+        (greedy.generator, {"model": "mini-4m"}),
         (scores.completions, {"n": 999}),
         (scores.completions, {"n_problems": 999}),
         (verifier, {"training": verifier.training.model_copy(update={"epochs": 9})}),
@@ -145,7 +145,7 @@ def test_flops_are_six_or_two_a_parameter_and_token():
     greedy, scores = last_pair()
     stages = [scores.completions, scores, greedy.generator, scores.verifier]
     for spec, each in zip(stages, (2, 2, 6, 6), strict=True):
-        parameters = 1e6 * SIZES["mini-0.1m"].millions
+        parameters = 1e6 * SIZES["mini-0.2m"].millions
         assert estimate_flops(work_of(spec)) == each * parameters * work_of(spec).tokens
 
 

@@ -404,16 +404,16 @@ def test_the_cost_is_what_the_store_noted(tmp_path):
 
     none = report.cost_table([], Store(tmp_path))
     assert none.empty and "No stage" in page_of(none, none)
-    row = {"stage": "sample", "model": "mini-1m", "stages": 2, "minutes": 61.25}
-    some = pd.DataFrame([row, row | {"model": "mini-3m", "minutes": 2000.0}])
+    row = {"stage": "sample", "model": "mini-2m", "stages": 2, "minutes": 61.25}
+    some = pd.DataFrame([row, row | {"model": "mini-4m", "minutes": 2000.0}])
     shown = page_of(none, some).partition("<h2>Costs by")[2].replace("<wbr>", "")
     cells = re.sub(r"<[^>]+>", " ", shown).split()
     for notebook, *expected in (
         ("02_a", "1.5", "0", "0.0"),
         ("03_b", "1.5", "4", "2,061.2"),
         ("all", "3.0", "4", "2,061.2"),
-        ("mini-1m", "2", "61.2"),
-        ("mini-3m", "2", "2,000.0"),
+        ("mini-2m", "2", "61.2"),
+        ("mini-4m", "2", "2,000.0"),
     ):
         place = cells.index(notebook) + 1
         assert cells[place : place + len(expected)] == expected
@@ -469,7 +469,7 @@ def folder(tmp_path_factory):
     for name in ("03_verification", "06_test_time_compute", "10_claims"):
         write_executed(run / f"{name}.ipynb", images[0])
         execute.write_notebook(run / f"{name}.ipynb", name)
-    row = {"stage": "sample", "model": "mini-1m", "stages": 222, "minutes": 22061.25}
+    row = {"stage": "sample", "model": "mini-2m", "stages": 222, "minutes": 22061.25}
     costs = {outcome.notebook: pd.DataFrame([row]) for outcome in outcomes}
     page.write_index(run, "quick", sections, outcomes, costs, source)
     return run

@@ -12,10 +12,13 @@ from pydantic import ValidationError
 
 from gsmlib import environment, settings
 from gsmlib.chapters import CHAPTERS, find, resolve
+from gsmlib.data import worlds
 from gsmlib.method import recipe
+from gsmlib.method.sizes import SIZES, known_names
 from gsmlib.records import Record, SettingsError
 from gsmlib.scales import SCALES
 from gsmlib.study import specs
+from gsmlib.study.stages import locate
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +32,14 @@ def test_every_scale_has_values_for_every_notebook(scale, notebook):
     resolved = resolve(notebook, scale=scale)
     assert resolved.scale == scale
     assert next(iter(type(resolved).model_fields)) == "scale"
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_every_scale_names_models_that_there_are(scale, chapter):
+    chosen = dict(chapter.resolve(scale=scale))
+    names = {*chosen.get("models", ()), chosen.get("model", "tiny:random")}
+    assert names <= {*known_names(), *SIZES} - {"tiny"}
 
 
 def test_empty_parameters_mean_the_scales_values():
@@ -140,6 +151,125 @@ def test_in_more_0_is_0():
         resolve("02_test_at_n", "scale=smoke")
 
 
+# ---------------------------------------------------------------------- MiniGSM's knobs
+
+KNOBS = {
+    ("decoys", "0"): {"decoys": (0, 0)},
+    ("decoys", "1,2"): {"decoys": (1, 2)},
+    ("decoys", "[1, 2]"): {"decoys": (1, 2)},
+    ("quoted", "false"): {"quoted": False},
+    ("steps", "0,1"): {"steps": (0, 1)},
+    ("roots", "0.5"): {"roots": 0.5},
+    ("largest", "99"): {"largest": 99},
+    ("kinds", "count,more"): {"kinds": ("count", "more")},
+    ("questions", "own"): {"questions": ("own",)},
+    ("phrasings", "1"): {"phrasings": 1},
+    ("names", "16"): {"names": 16},
+    ("things", "1"): {"things": 1},
+}
+OURS = find("03")
+
+
+def keys_of(**given):
+    chosen = OURS.resolve(scale="smoke", **given)
+    return {locate(spec).key for spec in OURS.stages(chosen)}
+
+
+@pytest.mark.parametrize(("name", "text"), KNOBS)
+def test_a_knob_reaches_the_data_set_in_every_way(name, text):
+    expected = worlds.Knobs(**KNOBS[name, text])
+    typed = papermill_cli._resolve_type(text)  # as papermill's -p reads it
+    for given in ({name: text}, {name: typed}, {"more": f"{name}={text}"}):
+        chosen = OURS.resolve(scale="smoke", **given)
+        assert chosen.dataset == "minigsm" and chosen.data != "minigsm"
+        assert worlds.knobs_of(chosen.data) == chosen.knobs == expected
+        names = {data_of(spec).dataset for spec in OURS.stages(chosen)}
+        assert names == {chosen.data}
+
+
+def data_of(spec):
+    """The problems that a stage rests on."""
+    for name in ("generator", "completions"):
+        spec = getattr(spec, name, spec)
+    return data_of(spec) if hasattr(spec, "generator") else spec.data
+
+
+def test_every_knob_is_a_setting_that_can_be_changed():
+    assert {name for name, _ in KNOBS} == set(worlds.Knobs._fields)
+    usual = dict(OURS.resolve(scale="smoke"))
+    assert all(usual[name] == v for name, v in worlds.DEFAULT._asdict().items())
+
+
+@pytest.mark.parametrize(("name", "text"), KNOBS)
+def test_a_changed_knob_changes_every_key(name, text):
+    assert not keys_of() & keys_of(**{name: text})
+
+
+def test_knobs_that_are_given_as_they_are_change_no_key():
+    assert keys_of() == keys_of(more="decoys=3,5 quoted=true largest=400")
+
+
+def test_a_data_set_may_be_named_with_its_knobs():
+    name = 'minigsm {"decoys": [0, 0]}'
+    assert OURS.resolve(dataset=name).data == name
+    assert keys_of(dataset=name) == keys_of(decoys=0)
+
+
+def test_knobs_are_told_where_they_are_changed(capsys):
+    find("02").settings(scale="smoke", decoys="1,2")
+    changed = capsys.readouterr().out
+    assert "decoys 1,2 ·" in changed and "quoted" not in changed
+    find("02").settings(scale="smoke")
+    assert "decoys" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(("name", "text"), KNOBS)
+def test_a_knob_of_other_data_is_refused(name, text, own, tmp_path):
+    rows = [{"question": f"{n}+1?", "answer": f"#### {n + 1}"} for n in range(60)]
+    pd.DataFrame(rows).to_json(tmp_path / "my.jsonl", orient="records", lines=True)
+    dataset = str(tmp_path / "my.jsonl") if own else "gsm8k"
+    OURS.resolve(scale="smoke", dataset=dataset)
+    with pytest.raises(SettingsError) as refusal:
+        OURS.resolve(scale="smoke", dataset=dataset, **{name: text})
+    called = "my.jsonl" if own else "GSM8K"
+    assert str(refusal.value) == (
+        f"{name.capitalize()} is a knob of MiniGSM's problems, and dataset is "
+        f"{called}; leave one of them out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("decoys", "20"),
+        ("decoys", "3,1"),
+        ("decoys", "-1"),
+        ("decoys", "1,2,3"),
+        ("kinds", "nonsense"),
+        ("kinds", "sum"),
+        ("questions", "nonsense"),
+        ("names", "1"),
+        ("names", "33"),
+        ("things", "25"),
+        ("phrasings", "0"),
+        ("roots", "2"),
+        ("steps", "0,0"),
+        ("steps", "-1,2"),
+        ("largest", "0"),
+        ("quoted", "perhaps"),
+    ],
+)
+def test_impossible_knobs_are_refused_in_one_sentence(name, text):
+    with pytest.raises(SettingsError) as refusal:
+        OURS.resolve(f"{name}={text}")
+    sentence = str(refusal.value)
+    assert sentence.lower().startswith(name), sentence
+    assert sentence.endswith(".") and "\n" not in sentence
+
+
+# ---------------------------------------------------------------- in a notebook's cells
+
 SHOWN = 'scale: str = "quick"  # the dial\nepochs: int = 0\nseeds: list = []'
 SETTINGS = "settings = CHAPTER.settings(scale=scale, epochs=epochs)"
 
@@ -231,7 +361,7 @@ def test_a_chosen_scale_wins_over_the_environments(
         ("02_test_at_n", {"scale": "tiny"}, ["'tiny'", "smoke, quick, mini"]),
         ("99_none", {}, ["'99_none'", "02_test_at_n"]),
         ("02_test_at_n", {"epoch": 3}, ["'epoch' (did you mean epochs?)", "seeds"]),
-        ("02_test_at_n", {"wings": 3}, ["no setting 'wings'; it has scale"]),
+        ("02_test_at_n", {"zebra": 3}, ["no setting 'zebra'; it has scale"]),
         ("0", {}, ["10 notebooks begin with '0'; there are 00_dataset, 01_"]),
         ("02_test_at_n", {"epochs": -1}, ["epochs", "-1", "greater than or equal"]),
         ("02_test_at_n", {"epochs": "many"}, ["epochs", "'many'", "integer"]),

@@ -35,9 +35,9 @@ def test_texts_are_one_line_and_not_read_as_marks():
 
 
 def test_an_index_with_a_name_stays():
-    table = pd.DataFrame({250: [1.0], 4000: [2.0]}, pd.Index(["mini-1m"], name="model"))
+    table = pd.DataFrame({250: [1.0], 4000: [2.0]}, pd.Index(["mini-2m"], name="model"))
     html = show(table, digits=1).to_html()
-    assert "mini-1m" in html and "4,000" in html and "2.0" in html
+    assert "mini-2m" in html and "4,000" in html and "2.0" in html
 
 
 def test_one_seed_is_no_seeds():

@@ -78,16 +78,16 @@ def test_a_name_that_begins_as_ours_is_not_ours(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     GPT2Config(n_embd=2048, n_layer=24, n_head=16).save_pretrained("mini-giant")
     assert not all_epochs_fit("mini-giant", 20)
-    assert all_epochs_fit("mini-3m", 20) and all_epochs_fit("smollm2-135m", 2)
+    assert all_epochs_fit("mini-4m", 20) and all_epochs_fit("smollm2-135m", 2)
     assert not all_epochs_fit("gpt2", 20)
     assert "mini-giant" not in SIZES
 
 
 @pytest.mark.parametrize("name", ["tiny", "gpt2:random", "mini-9m", "mini-9m:random"])
 def test_names_that_no_model_has_are_refused(name):
-    with pytest.raises(SettingsError, match="known(| names): mini-0.1m"):
+    with pytest.raises(SettingsError, match="known(| names): mini-0.2m"):
         size_of(name)
-    with pytest.raises(SettingsError, match="known(| names): mini-0.1m"):
+    with pytest.raises(SettingsError, match="known(| names): mini-0.2m"):
         check_model(name)
 
 

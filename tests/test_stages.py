@@ -18,7 +18,7 @@ from gsmlib.method.models import (
     load_saved_verifier,
     save_language_model,
 )
-from gsmlib.method.pretraining import more_text_rows, web_rows
+from gsmlib.method.pretraining import Passages, more_text_rows
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.selection import AGGREGATIONS
 from gsmlib.method.sizes import TOKENIZER_FILE, WEIGHTS
@@ -187,18 +187,18 @@ def test_what_decides_nothing_in_a_folder_changes_no_key(folder, tmp_path):
 
 
 def test_a_folder_named_as_a_shipped_model_is_not_it(folder, monkeypatch):
-    before = stages.weights_fingerprint("mini-1m")
-    folder.rename(folder.with_name("mini-1m"))
+    before = stages.weights_fingerprint("mini-2m")
+    folder.rename(folder.with_name("mini-2m"))
     monkeypatch.chdir(folder.parent)
-    assert stages.weights_fingerprint("mini-1m") == before
+    assert stages.weights_fingerprint("mini-2m") == before
 
 
 def test_the_keys_of_shipped_models_have_not_changed():
     """A store stays valid: what was made before folders' configs counted is found."""
     assert stages.weights_fingerprint("gpt2") == "e3b0c44298fc1c14"  # of no file
-    sums = [file_sha256(WEIGHTS / "mini-1m.safetensors"), file_sha256(TOKENIZER_FILE)]
+    sums = [file_sha256(WEIGHTS / "mini-2m.safetensors"), file_sha256(TOKENIZER_FILE)]
     expected = hashlib.sha256(" ".join(sums).encode()).hexdigest()[:16]
-    assert stages.weights_fingerprint("mini-1m") == expected
+    assert stages.weights_fingerprint("mini-2m") == expected
 
 
 # ---------------------------------------------------------------------------- stages
@@ -227,14 +227,14 @@ def test_parameters_are_counted_once(full_store):
 def test_interrupted_finetuning_goes_on_to_the_same_weights(
     store, full_store, monkeypatch
 ):
-    note = making._note_loss
+    note = making._note_losses
 
-    def interrupt(path, epoch, loss):
-        note(path, epoch, loss)
+    def interrupt(path, epoch, *losses):
+        note(path, epoch, *losses)
         if epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(making, "_note_loss", interrupt)
+    monkeypatch.setattr(making, "_note_losses", interrupt)
     with pytest.raises(KeyboardInterrupt):
         results.obtain(finetune_spec(), store)
     monkeypatch.undo()
@@ -341,7 +341,7 @@ def differ(weights, others):
 
 def test_more_texts_are_none_of_those_pretrained_on():
     tokenizer = load_language_model("tiny:random").tokenizer
-    known = {tuple(row.tokens) for row in web_rows(tokenizer, 300, 1)}
+    known = {tuple(row.tokens) for row in Passages(tokenizer, 300)}
     more = [tuple(r.tokens) for r in more_text_rows(tokenizer, "minigsm", 300, 0)]
     assert len(more) == 300 and not known & set(more)
 
@@ -389,20 +389,20 @@ def test_equal_completions_are_learnt_once_where_so_asked(full_store, monkeypatc
 
 
 def test_a_verifier_may_be_of_another_size_than_its_generator(full_store):
-    start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
+    start = finetune_spec(model="mini-0.2m:random", keep_epochs=(2,))
     spec = score_spec().verifier.replace(start=start)
     results.obtain(spec, full_store)
     saved, _ = load_saved_verifier(
         stages.folder_of(spec, full_store) / stages.verifier_name()
     )
-    expected = load_language_model("mini-0.1m:random").model.num_parameters()
+    expected = load_language_model("mini-0.2m:random").model.num_parameters()
     assert saved.language_model.num_parameters() == expected
     _, joint = rows_of(spec, full_store)
     assert len(joint) == 6
 
 
 def test_a_verifier_with_other_tokens_is_refused(full_store, monkeypatch):
-    start = finetune_spec(model="mini-0.1m:random", keep_epochs=(2,))
+    start = finetune_spec(model="mini-0.2m:random", keep_epochs=(2,))
     spec = score_spec().verifier.replace(start=start)
     load = making.models.load_saved_language_model
 

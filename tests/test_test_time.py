@@ -37,7 +37,7 @@ def with_limits(name, value, half=0.01):
 
 
 def about_run(seed, problems):
-    about = {"dataset": "minigsm", "model": "mini-1m", "n_train": 4000, "seed": seed}
+    about = {"dataset": "minigsm", "model": "mini-2m", "n_train": 4000, "seed": seed}
     return about | {"n_problems": problems}
 
 

@@ -216,7 +216,7 @@ def cases_table(places=(1, 2, 3, 4, 5), text="Kim has 3*4=<<3*4=12>>12.\n#### 12
 
 
 def bins_table(seeds=3, bins=10):
-    about = {"dataset": "minigsm", "model": "mini-3m", "n_train": 4000, "n": 100}
+    about = {"dataset": "minigsm", "model": "mini-4m", "n_train": 4000, "n": 100}
     about |= {"n_problems": 200, "brier": 0.08, "base_brier": 0.13}
     about |= {"within_auc": 0.7, "pooled_auc": 0.9}
     rows = [

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gsmlib.data import minigsm
-from gsmlib.data.webtext import make_web_text
+from gsmlib.data import load_problems, worlds
+from gsmlib.data.schoolwork import make_passage
 from gsmlib.method.tokenizer import END, PIECES, SCORE, build_tokenizer, load_tokenizer
 
 # Fresh texts: other seeds than the vocabulary's and the pretraining's.
 TEXTS = [
     "\n".join(problem)
-    for split in minigsm.SPLITS
-    for problem in minigsm.make_problems(split, 350, seed=5)
-] + [make_web_text(5, index) for index in range(600)]
+    for split in worlds.SPLITS
+    for problem in load_problems("minigsm", split, 350, seed=5)
+] + [make_passage(5, index).text for index in range(600)]
 TOKENIZER = load_tokenizer()
 SMALL = build_tokenizer(["Ada has 3 apples."])
 

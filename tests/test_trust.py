@@ -237,7 +237,7 @@ def test_the_same_specs_give_the_same_bytes(tmp_path):
 
 
 def test_samples_are_the_same_for_any_batch_and_any_threads():
-    lm = load_language_model("mini-0.1m")
+    lm = load_language_model("mini-0.2m")
     # few steps: two threads wait for each other long on a machine that is busy
     problems = load_problems("minigsm", "test", 20)
     questions = sorted((p.question for p in problems), key=len)[:4]

@@ -1,17 +1,21 @@
-"""MiniGSM's second edition: problems, the checker that reads them, and the text."""
+"""MiniGSM: its problems and knobs, the checker that reads them, and the text."""
 
+import hashlib
 import re
+import zlib
 from collections import Counter
 
 import pytest
 
-from gsmlib.data import checker, worlds
+from gsmlib.data import Problem, call, checker, family, load_problems, worlds
 from gsmlib.data.checker import ERRORS, PLANNING, check_solution, read_fact
-from gsmlib.data.kinds import KINDS, LINES, QUESTIONS
+from gsmlib.data.kinds import KINDS, LINES, NAMES, QUESTIONS, THINGS
 from gsmlib.data.schoolwork import TextKnobs, make_passage
-from gsmlib.data.worlds import DEFAULT, Knobs, make_problem
+from gsmlib.data.worlds import DEFAULT, Knobs, knobs_of, make_problem, name_of
 from gsmlib.method.answers import extract_answer
+from gsmlib.method.calculator import evaluate, find_annotations
 from gsmlib.method.tokenizer import load_tokenizer
+from gsmlib.study.stages import problems_fingerprint
 
 NARROW = Knobs(
     steps=(1, 3, 3, 2),
@@ -27,6 +31,21 @@ QUESTION = (
     "Sam owns 9 pears. Ben has 3 more pears than Ada. Zoe owns 40 pears. "
     "Ada has 4 packs of 5 pears each. How many pears do Ben and Ada have together?"
 )
+# Of the text that the shipped weights were trained on; other text needs new weights.
+DIGEST = "8706c8c02c91976c60da354af52cf32e99d0f028cb3c8a26f08d4d8357352ee7"
+# A value other than the usual one for every knob.
+CHANGES = {
+    "steps": (0, 0, 1),
+    "decoys": (0, 0),
+    "roots": 0.5,
+    "largest": 99,
+    "kinds": ("count", "more", "times"),
+    "questions": ("own",),
+    "phrasings": 1,
+    "names": 16,
+    "things": 1,
+    "quoted": False,
+}
 SENTENCE = re.compile(r"(?<=\.) ")
 SOLUTION = (
     "Ada has 4 packs of 5 pears each. So Ada has <<4*5=20>>20 pears.\n"
@@ -36,21 +55,56 @@ SOLUTION = (
 
 
 def problems(n, split="train", knobs=DEFAULT):
-    return [make_problem(split, index, 0, knobs) for index in range(n)]
+    return load_problems(name_of(knobs), split, n)
 
 
 # ------------------------------------------------------------------------- the problems
 
 
-def test_a_problem_is_a_function_of_its_address():
-    assert problems(5) == problems(5)
-    others = [make_problem("train", index, 1) for index in range(5)]
-    assert not set(problems(5)) & set(others)
+@pytest.mark.parametrize("split", worlds.SPLITS)
+def test_a_problem_is_a_function_of_its_address(split):
+    first = problems(9, split)
+    assert first == problems(9, split) and first[:5] == problems(5, split)
+    assert first[7] == make_problem(split, 7)
+    others = load_problems("minigsm", split, 9, seed=1)
+    assert others[7] == make_problem(split, 7, 1)
+    assert not set(first) & set(others)
 
 
 def test_no_question_is_in_two_splits():
     asked = [{p.question for p in problems(150, split)} for split in worlds.SPLITS]
     assert not (asked[0] & asked[1] or asked[0] & asked[2] or asked[1] & asked[2])
+    for split, questions in zip(worlds.SPLITS, asked, strict=True):
+        rests = {zlib.crc32(question.encode()) % 4 for question in questions}
+        assert rests == set(worlds.SPLITS[split]) and len(questions) == 150
+
+
+def test_rows_have_the_format_of_gsm8k():
+    for problem in problems(200):
+        assert isinstance(problem, Problem)
+        assert re.search(r"\?$|Find how many [^?]*\.$", problem.question)
+        *lines, last = problem.solution.split("\n")
+        found = [a for line in lines for a in find_annotations(line)]
+        assert all(len(find_annotations(line)) <= 1 for line in lines)
+        assert all(evaluate(a.expression) == evaluate(a.value) for a in found)
+        assert last == f"#### {found[-1].value}"
+        assert extract_answer(problem.solution) == found[-1].value
+
+
+def test_the_text_of_the_shipped_weights_has_not_changed():
+    texts = ["\n".join(problem) for problem in problems(300)]
+    texts += [make_passage(1, index).text for index in range(300)]
+    assert hashlib.sha256("\n\n".join(texts).encode()).hexdigest() == DIGEST
+
+
+def test_a_change_of_the_grammar_is_noticed(monkeypatch):
+    before = [problems_fingerprint.__wrapped__("minigsm", seed) for seed in range(3)]
+    assert len(set(before)) == 3
+    more = KINDS["more"]
+    changed = more._replace(phrasings=("{a} has {k} {t} above {b}.",) * 4)
+    monkeypatch.setitem(KINDS, "more", changed)
+    after = [problems_fingerprint.__wrapped__("minigsm", seed) for seed in range(3)]
+    assert not set(before) & set(after)
 
 
 @pytest.mark.parametrize("knobs", [DEFAULT, NARROW, Knobs(quoted=False)])
@@ -62,7 +116,8 @@ def test_steps_decoys_and_values_are_as_the_knobs_say(knobs):
         assert knobs.decoys[0] <= decoys <= knobs.decoys[1]
         assert {fact.kind for fact in told.facts.values()} <= set(knobs.kinds)
         assert told.asked.kind in knobs.questions
-        assert max(map(int, re.findall(r"\d+", problem.solution))) <= knobs.largest
+        numbers = re.findall(r"\d+", " ".join(problem))
+        assert max(map(int, numbers)) <= knobs.largest
         counts[problem.solution.count("<<")] += 1
     assert set(counts) <= set(range(2, 2 + len(knobs.steps)))
     commonest = counts.most_common(1)[0][0]
@@ -77,15 +132,6 @@ def test_worlds_branch():
         referred = Counter(name for f in facts for name in (f.b, f.c) if name)
         branching += max(referred.values(), default=0) > 1
     assert branching > 50
-
-
-def test_lines_quote_their_facts_or_do_not():
-    for problem in problems(50):
-        quotes = problem.solution.split("\n")[0]
-        assert re.split(r"(?<=\.) ", quotes)[0] in problem.question
-    for problem in problems(50, knobs=Knobs(quoted=False)):
-        computing = [x for x in problem.solution.split("\n") if "<<" in x]
-        assert all(read_fact(re.split(r"(?<=\.) ", x)[0]) is None for x in computing)
 
 
 def test_the_shipped_tokenizer_knows_every_word():
@@ -280,14 +326,74 @@ def test_lines_and_questions_keep_their_forms_apart():
         assert not any(checker._pattern(s).fullmatch(text) for s in sentences)
 
 
-def test_answers_are_those_of_the_worlds():
-    for problem in problems(50, "test"):
-        lines = problem.solution.split("\n")
-        last = re.findall(r"(\d+)", lines[-2])[-1]
-        assert extract_answer(problem.solution) in (
-            last,
-            *re.findall(r"\d+", lines[-2]),
-        )
+# ---------------------------------------------------------------------------- the knobs
+
+
+@pytest.mark.parametrize(
+    ("knobs", "name"),
+    [
+        (DEFAULT, "minigsm"),
+        (Knobs(decoys=(0, 0)), 'minigsm {"decoys": [0, 0]}'),
+        (Knobs(quoted=False), 'minigsm {"quoted": false}'),
+        (
+            Knobs(roots=0.5, kinds=("count", "more")),
+            'minigsm {"roots": 0.5, "kinds": ["count", "more"]}',
+        ),
+    ],
+)
+def test_knobs_are_told_by_the_name(knobs, name):
+    assert name_of(knobs) == name and knobs_of(name) == knobs
+    assert (family(name), call(name)) == ("minigsm", "MiniGSM")
+
+
+@pytest.mark.parametrize("knob", CHANGES)
+def test_a_name_keeps_every_knob(knob):
+    knobs = Knobs(**{knob: CHANGES[knob]})
+    assert knobs_of(name_of(knobs)) == knobs != DEFAULT
+    hash(knobs_of(name_of(knobs)))  # with no lists in it
+
+
+@pytest.mark.parametrize(
+    "name", ['minigsm {"wings": 2}', "minigsm {", "minigsm!", 'minigsm {"decoys" 1}']
+)
+def test_names_of_no_knobs_are_refused(name):
+    with pytest.raises(ValueError, match="wings|line 1"):
+        knobs_of(name)
+
+
+def test_every_knob_is_among_the_changes():
+    assert set(CHANGES) == set(Knobs._fields)
+
+
+@pytest.mark.parametrize("knob", CHANGES)
+def test_every_knob_changes_the_problems(knob):
+    assert problems(50, knobs=Knobs(**{knob: CHANGES[knob]})) != problems(50)
+
+
+def test_without_decoys_all_facts_are_needed():
+    for problem in load_problems('minigsm {"decoys": [0, 0]}', "train", 100):
+        told = checker.read_question(problem.question)
+        assert set(told.facts) == set(told.needed)
+
+
+def test_lines_quote_their_facts_or_do_not():
+    for problem in load_problems('minigsm {"quoted": false}', "dev", 100):
+        told = SENTENCE.split(problem.question)
+        computing = [x for x in problem.solution.split("\n") if "<<" in x]
+        assert not any(sentence in line for sentence in told for line in computing)
+        assert all(read_fact(SENTENCE.split(line)[0]) is None for line in computing)
+    for problem in problems(100, "dev"):
+        first = problem.solution.split("\n")[0]
+        assert SENTENCE.split(first)[0] in problem.question
+
+
+def test_few_words_are_those_that_come_first():
+    few = Knobs(phrasings=1, names=12, things=1)
+    for problem in problems(50, knobs=few):
+        words = set(re.findall(r"[A-Z]\w+", problem.question)) & set(NAMES)
+        assert words <= set(NAMES[:12]) and THINGS[0] in problem.question
+        assert not any(thing in problem.question for thing in THINGS[1:])
+        assert "<<" in problem.solution and "With that" not in problem.solution
 
 
 @pytest.mark.parametrize(
@@ -301,6 +407,10 @@ def test_answers_are_those_of_the_worlds():
         (dict(decoys=(30, 30)), "decoys is"),
         (dict(roots=2), "roots is 2"),
         (dict(names=99), "names is 99"),
+        (dict(names=1), "names is 1"),
+        (dict(questions=("foo",)), "questions is"),
+        (dict(questions=()), "questions is"),
+        (dict(things=0), "things is 0"),
         (dict(largest=0), "was found in"),
         (dict(steps=(0,) * 10 + (1,)), "was found in"),
     ],

@@ -74,15 +74,16 @@ def _size_factor(tables: dict[str, pd.DataFrame]) -> dict[str, Any] | None:
 def ledger_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the ledger as a table, which is also what its figure is drawn from.
 
-    Columns: id, brief (the claim in a few words), verdict, value, low, high, seeds,
+    Columns: id, brief (the claim in a few words), verdict, value, low, high, could_see
+    (the smallest difference in accuracy that was to be seen), seeds,
     paper (its value, where it states one), notebook.
     """
     limits = [row["interval"] or (None, None) for row in rows]
     table = pd.DataFrame(rows).join(pd.DataFrame(limits, columns=["low", "high"]))
     table["brief"] = [find_claim(row["id"]).about.brief for row in rows]
-    numbers = ["value", "low", "high", "paper"]
+    numbers = ["value", "low", "high", "could_see", "paper"]
     table[numbers] = table[numbers].astype(float)
-    return table[["id", "brief", "verdict", *numbers[:3], "seeds", "paper", "notebook"]]
+    return table[["id", "brief", "verdict", *numbers[:4], "seeds", "paper", "notebook"]]
 
 
 def write_ledger(rows: list[dict[str, Any]], folder: Path) -> Path:
@@ -140,14 +141,15 @@ def in_text(row: dict[str, Any]) -> str:
 
 def in_markdown(rows: list[dict[str, Any]]) -> str:
     """Write the ledger as a Markdown table with links to the claims' notebooks."""
-    head = "| | claim | verdict | quantity | ours | notebook |"
-    lines = [head, "|---" * 6 + "|"]
+    head = "| | claim | verdict | quantity | ours | could see | notebook |"
+    lines = [head, "|---" * 7 + "|"]
     for row in rows:
         claim, ours = find_claim(row["id"]).about, in_numbers(row)
         link = f"[{row['notebook']}]({row['notebook']}.ipynb)"
         if row.get("size_factor"):
             ours += f"; {in_factor(row)}"
-        cells = (claim.id, claim.brief, row["verdict"], claim.quantity, ours, link)
+        said = (row["verdict"], claim.quantity, ours, could_see(row))
+        cells = (claim.id, claim.brief, *said, link)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -161,6 +163,12 @@ def in_numbers(row: dict[str, Any]) -> str:
     if row["paper"] is None:
         return text
     return f"{text}; paper {in_unit(unit, row['paper'])}"
+
+
+def could_see(row: dict[str, Any]) -> str:
+    """Write the smallest difference in accuracy that a row's study could have seen."""
+    least = row["could_see"]
+    return "" if least is None else f"{100 * least:.1f} points"
 
 
 def in_factor(row: dict[str, Any]) -> str:

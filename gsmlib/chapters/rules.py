@@ -32,6 +32,7 @@ BEYOND = 2  # a curve that goes this many times as far as the paper's peak has p
 FEW = 0.1  # the top few are at most this share of the completions
 MIN_VOTERS = 3  # a vote of two is the better-scored one's answer
 MIN_COUNTS = 3  # numbers of completions for a best k that grows with them
+Z_POWER = 0.841621  # of a power of 80 %, beyond Z standard errors
 Z = 1.959964  # half the width of a 95 % interval, in standard errors
 DRAWS = 2000
 
@@ -85,18 +86,32 @@ def ledger_row(verdict: Verdict) -> dict:
     """Return the verdict as a row of claims.json.
 
     Numbers that are unknown or infinite are None, for JSON knows neither; the interval
-    is None where nothing was measured.
+    is None where nothing was measured. could_see: the `smallest_effect` in accuracy.
     """
     value, low, high = finite(verdict[2:5])
+    about = verdict.own or paper.claim(verdict.id)
+    interval = None if np.isnan(verdict.low) else [low, high]
     return {
         "id": verdict.id,
         "verdict": verdict.verdict,
         "value": value,
-        "interval": None if np.isnan(verdict.low) else [low, high],
+        "interval": interval,
+        "could_see": smallest_effect(interval) if about.unit == "points" else None,
         "seeds": verdict.seeds,
-        "paper": (verdict.own or paper.claim(verdict.id)).value,
+        "paper": about.value,
         "sentence": verdict.sentence,
     }
+
+
+def smallest_effect(interval: Sequence[float | None] | None) -> float | None:
+    """Return the smallest effect that is seen four times in five by such an interval.
+
+    That is (1.96 + 0.84) standard errors; None without an interval, or an endless one.
+    """
+    low, high = interval or (None, None)
+    if low is None or high is None:
+        return None
+    return (Z + Z_POWER) * (high - low) / (2 * Z)
 
 
 def finite(numbers: Sequence[float]) -> list[float | None]:

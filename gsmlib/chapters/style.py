@@ -336,7 +336,7 @@ def caption(axes: Axes, table: pd.DataFrame) -> None:
 def measured_on(table: pd.DataFrame) -> str:
     """Write what a table was measured with, as far as its columns say.
 
-    Such as "MiniGSM, 200 test problems; mini-1m, 250 to 4,000 training problems, up to
+    Such as "MiniGSM, 200 test problems; mini-2m, 250 to 4,000 training problems, up to
     100 completions each"; empty for a table without test problems.
     """
     if not {"dataset", "n_problems"} <= set(table):

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
-from gsmlib.data import NAMES, Problem, family
+from gsmlib.data import NAMES, Problem, family, worlds
 from gsmlib.records import SettingsError
 from gsmlib.settings import refuse_number
 
@@ -78,7 +78,9 @@ def find_dataset(dataset: Any) -> str:
     of that name, or where its rows are no longer those of the digest that it came with.
     """
     text = str(dataset)
-    return read_own(text).name if family(text) == "own" else text
+    if family(text) == "minigsm":
+        return worlds.name_of(worlds.knobs_of(text))
+    return text if text in NAMES else read_own(text).name
 
 
 Dataset = Annotated[

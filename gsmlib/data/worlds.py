@@ -12,7 +12,7 @@ import json
 import random
 import zlib
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gsmlib.data import Problem
 from gsmlib.data.kinds import KINDS, LINES, NAMES, QUESTIONS, THINGS
@@ -21,6 +21,8 @@ Split = Literal["train", "dev", "test"]
 # A question belongs to the split in which crc32(question) % 4 lies.
 SPLITS: dict[str, tuple[int, ...]] = {"train": (0, 1), "dev": (2,), "test": (3,)}
 MOST_PEOPLE = 12
+MOST_PHRASINGS = 4  # of a kind
+LEAST_LARGEST = 30  # below it hardly any world has several steps
 TRIES = 10_000  # after which knobs count as impossible
 
 
@@ -62,19 +64,28 @@ def name_of(knobs: Knobs) -> str:
     ('minigsm {"decoys": [0, 0]}', 'minigsm')
     """
     usual = DEFAULT._asdict()
-    other = {name: v for name, v in knobs._asdict().items() if v != usual[name]}
+    other = {n: _whole(v) for n, v in knobs._asdict().items() if v != usual[n]}
     return f"{PLAIN} {json.dumps(other)}" if other else PLAIN
+
+
+def _whole(value: Any) -> Any:
+    """A value, or several, as JSON writes it in one way: 1 and not 1.0."""
+    if isinstance(value, tuple):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @cache
 def knobs_of(name: str) -> Knobs:
-    """Return the knobs that `name_of` wrote; ValueError where there are no such."""
-    given = json.loads(name.removeprefix(PLAIN) or "{}")
-    unknown = [knob for knob in given if knob not in Knobs._fields]
-    if unknown:
-        raise ValueError(f"MiniGSM has no knob {unknown[0]!r}.")
-    lists = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
-    return Knobs(**lists)
+    """Return the knobs that `name_of` wrote; ValueError where there can be no such."""
+    try:
+        given = json.loads(name.removeprefix(PLAIN) or "{}")
+        lists = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
+        knobs = Knobs(**lists)
+        check_knobs(knobs)
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{name!r} names no knobs of MiniGSM's: {error}.") from None
+    return knobs
 
 
 class Fact(NamedTuple):
@@ -113,7 +124,7 @@ def _draw_fact(rng: random.Random, a: str, known: list[Fact], knobs: Knobs) -> F
         k, m = rng.randint(*KINDS[kind].k), rng.randint(*KINDS[kind].m)
         x, y = b.value if b else 0, c.value if c else 0
         expression, value = KINDS[kind].work_out(x, y, k, m)
-        if value is not None and 1 < value <= knobs.largest:
+        if value is not None and value > 1 and max(value, k, m) <= knobs.largest:
             names = (b.a if b else "", c.a if c else "")
             return Fact(a, kind, *names, k, m, value, expression)
     raise ValueError(f"No fact was found in {TRIES} tries with these knobs.")
@@ -301,24 +312,23 @@ def _draw_problem(rng: random.Random, knobs: Knobs) -> Problem:
 def check_knobs(knobs: Knobs) -> None:
     """Raise ValueError, in one sentence, for knobs that no problem can have."""
     fewest, most = knobs.decoys
+    people = 1 + len(knobs.steps) + most  # of the longest problem, at least
+    referred = {KINDS[kind].people for kind in knobs.kinds if kind in KINDS}
     right = {
         "steps": sum(knobs.steps) > 0 and min(knobs.steps) >= 0,
-        "decoys": 0 <= fewest <= most < min(knobs.names, MOST_PEOPLE),
-        "roots": 0 <= knobs.roots <= 1,
-        "kinds": set(knobs.kinds) <= set(KINDS) and any(map(_is_root, knobs.kinds)),
+        "roots": 0 <= knobs.roots < 1,
+        "largest": knobs.largest >= LEAST_LARGEST,
+        "kinds": set(knobs.kinds) <= set(KINDS) and {0, 1} <= referred,
         "questions": knobs.questions and set(knobs.questions) <= set(QUESTIONS),
-        "phrasings": knobs.phrasings >= 1,
+        "phrasings": 1 <= knobs.phrasings <= MOST_PHRASINGS,
         "names": 2 <= knobs.names <= len(NAMES),
         "things": 1 <= knobs.things <= len(THINGS),
+        "decoys": 0 <= fewest <= most and people <= min(knobs.names, MOST_PEOPLE),
     }
     for name, fits in right.items():
         if not fits:
             value = getattr(knobs, name)
             raise ValueError(f"{name} is {value!r}: no problem can have that.")
-
-
-def _is_root(kind: str) -> bool:
-    return KINDS[kind].people == 0
 
 
 def make_problem(

@@ -38,7 +38,7 @@ class Cost(NamedTuple):
     """A kind of work: seconds on one core, operations, bytes on disk.
 
     The seconds of a token, and what a million parameters add, were fitted to rates of
-    mini-0.3m to SmolLM2 on the machine that the reports were made on.
+    mini-0.5m to SmolLM2 on the machine that the reports were made on.
     """
 
     seconds: float

@@ -374,7 +374,7 @@ MISTAKES = [
         CLI,
         "pretraining a size that is none",
         command("pretrain", "mini-9m"),
-        ("mini-9m", "mini-1m"),
+        ("mini-9m", "mini-2m"),
     ),
     Mistake(
         ENV,

@@ -63,7 +63,7 @@ def _start(shared: Path, number: int, log: Path) -> int:
         elif kind == 2:
             _compute(shared, chosen, backwards=True)
         else:
-            _compute(shared, study.settings("mini-0.1m:random"), backwards=False)
+            _compute(shared, study.settings("mini-0.2m:random"), backwards=False)
 
     return study.start(work, log)
 

@@ -34,8 +34,8 @@ class DropoutSettings(OneModel, VerifierSettings):
     """the first of each problem, which Fig 8c's verifiers learn from"""
 
 
-SMALL = dict(QUICK_TEST, model="mini-0.3m", sizes=(600, 1500))
-LARGE = dict(model="mini-1m", sizes=(1000, 4000))
+SMALL = dict(QUICK_TEST, model="mini-0.5m", sizes=(600, 1500))
+LARGE = dict(model="mini-2m", sizes=(1000, 4000))
 SCALES = {
     "smoke": dict(pretraining_texts=40, large_completions=4),
     "quick": dict(SMALL, pretraining_texts=4_000, large_completions=8),

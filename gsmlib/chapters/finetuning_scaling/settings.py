@@ -8,9 +8,9 @@ class ScalingSettings(ModelGrid, StudySettings):
 
 
 SCALES = {
-    "quick": dict(models=("mini-0.1m", "mini-0.3m", "mini-1m"), test_problems=100),
+    "quick": dict(models=("mini-0.2m", "mini-0.5m", "mini-2m"), test_problems=100),
     "mini": dict(
-        models=("mini-0.1m", "mini-0.3m", "mini-1m", "mini-3m"),
+        models=("mini-0.2m", "mini-0.5m", "mini-2m", "mini-4m"),
         sizes=(250, 500, 1000, 2000, 4000),
     ),
     "smollm2": dict(sizes=(75, 150, 300)),

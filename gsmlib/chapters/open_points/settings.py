@@ -17,6 +17,6 @@ class OpenPointSettings(OneModel, VerifierSettings):
 
 
 SCALES = {
-    "quick": dict(QUICK_TEST, model="mini-0.3m", ablation_completions=8),
-    "mini": dict(model="mini-1m"),
+    "quick": dict(QUICK_TEST, model="mini-0.5m", ablation_completions=8),
+    "mini": dict(model="mini-2m"),
 }

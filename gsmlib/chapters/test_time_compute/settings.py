@@ -33,7 +33,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(counts=(2, 4)),
     "quick": dict(test_problems=25, test_completions=400, counts=(25, 100, 400)),
     "mini": dict(
-        model="mini-1m",
+        model="mini-2m",
         test_problems=45,
         test_completions=1600,
         counts=(25, 50, 100, 200, 400, 800, 1600),

@@ -3,10 +3,22 @@
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.chapters.verification import figures, verdicts
-from gsmlib.chapters.verification.grid import grid, pipeline_boxes, regime_table, table
+from gsmlib.chapters.verification.errors import errors_table
+from gsmlib.chapters.verification.grid import grid, pipeline_boxes, table
+from gsmlib.chapters.verification.regime import regime_table, write_regime
 from gsmlib.chapters.verification.settings import SCALES, VerificationSettings
 
-__all__ = ["CHAPTER", "grid", "pipeline_boxes", "regime_table", "table"]
+__all__ = [
+    "CHAPTER",
+    "errors_table",
+    "grid",
+    "pipeline_boxes",
+    "regime_table",
+    "table",
+    "write_regime",
+]
+
+ERRORS = "what kinds of errors a verifier chooses"
 
 CHAPTER = Chapter(
     "03_verification",
@@ -15,6 +27,7 @@ CHAPTER = Chapter(
         Figure("fig4_pipeline", figures.fig4),
         Figure("fig12_mask", figures.fig12),
         Figure("fig5_verification", figures.fig5, (1, 2, 2.7), per="model"),
+        Figure("verifier_errors", figures.errors, (1, 2, 2.4), ERRORS, "model"),
     ),
     claims=(
         Claim("C5", "fig5", verdicts.c5),

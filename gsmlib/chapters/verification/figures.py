@@ -26,6 +26,7 @@ from gsmlib.paper import RELEASED_ACCURACY
 
 BOX = (108.0, 30.0)  # points
 ROW_HEIGHT = 42.0
+SHARE = "share of completions (%)"
 MOST_STATED = 64  # percent: room for what the paper states, and its value above it
 # Of boxes, by whose work they are: the generator's, the verifier's; the data are grey.
 TINTS = {
@@ -111,6 +112,36 @@ def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
     style.caption(panels[0], table)
+    return panels
+
+
+@styled
+def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
+    """What is sampled and what is chosen: right answers, and kinds of first errors.
+
+    table: the rows of `errors.errors_table`; axes: as many as models.
+    """
+    panels = np.atleast_1d(axes)
+    looks = {"sampled": style.UNVERIFIED["mean_accuracy"], "likeliest": style.LOGPROB}
+    looks["chosen"] = VERIFICATION
+    words = {"sampled": "a random completion", "likeliest": "the most likely"}
+    words["chosen"] = "the verifier's choice"
+    kinds = list(dict.fromkeys(table["error"]))
+    for panel, model in zip(panels, table["model"].unique(), strict=True):
+        rows = table[(table["model"] == model)].groupby("error").mean(numeric_only=True)
+        rows = rows.loc[kinds]
+        for shift, (name, line) in zip((-0.2, 0, 0.2), looks.items(), strict=True):
+            low, high = (100 * rows[f"{name}_{end}"] for end in ("low", "high"))
+            places = np.arange(len(kinds)) + shift
+            panel.hlines(places, low, high, color=line.color, linewidth=0.8)
+            look = line.marks | dict(label=words[name])
+            panel.plot(100 * rows[name], places, **look)
+        panel.set_yticks(range(len(kinds)), kinds)
+        panel.set(ylim=(len(kinds) - 0.5, -0.5), xlim=(0, None), xlabel=SHARE)
+        panel.set_title(model, fontsize=7, loc="right", pad=2)
+        panel.label_outer()
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return panels
 
 

@@ -1,32 +1,18 @@
-"""The grid and the table of Fig 5, and the regime measured on the same models."""
+"""The grid and the table of Fig 5, and Fig 4's boxes."""
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.verification.settings import VerificationSettings
-from gsmlib.data import call, count_problems
-from gsmlib.method import metrics, selection
+from gsmlib.data import call
+from gsmlib.method import selection
 from gsmlib.method.intervals import difference, share, tabulate
-from gsmlib.records import SettingsError
-from gsmlib.study.pool import prepare
-from gsmlib.study.results import parameter_count, sample
-from gsmlib.study.specs import SampleSpec, ScoreSpec
+from gsmlib.study.results import parameter_count
 from gsmlib.study.store import Store
 
-REGIME_SAMPLES, REGIME_VOTERS = 100, 32
-REGIME_GOALS = (
-    ("greedy test@1, smallest training set", "below 10 %"),
-    ("greedy test@1, largest training set", "30-60 %"),
-    ("mean accuracy of single samples", ""),
-    ("test@100", "at least 1.5x the mean accuracy"),
-    ("majority vote of 32", "above the mean accuracy"),
-    ("within-problem AUC", "at least 0.65"),
-    ("best of 32 by score", ""),
-)
 # Fig 4's boxes: id, column, row, title, and the boxes that theirs feeds.
 BOXES = (
     ("problems", 0, 0, "training problems", "generator"),
@@ -99,71 +85,3 @@ def pipeline_boxes(settings: VerificationSettings) -> pd.DataFrame:
     }
     boxes = pd.DataFrame(BOXES, columns=["id", "column", "row", "title", "feeds"])
     return boxes.assign(detail=boxes["id"].map(details))
-
-
-# --------------------------------------------------------------------------- the regime
-
-
-def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
-    """Return what decides whether the paper's effects can appear (docs/regime.md).
-
-    Measured on development problems with the largest model, at its smallest and largest
-    training set and the first seed. Columns: quantity, value, low and high (95 % over
-    problems) and the goal that was set beforehand.
-    """
-    _check_dev_problems(settings)
-    specs = smallest, largest, scored = _regime_specs(settings)
-    prepare(specs, store)
-    spec = scored.completions
-    scores, correct = shared.scores_and_labels(scored, store)  # (P, 100)
-    answers = selection.answer_numbers(shared.matrix(sample(spec, store), "answer"))
-    within = metrics.within_problem_auc(scores, correct)
-    values = (
-        shared.solved(smallest, store),
-        shared.solved(largest, store),
-        correct.mean(axis=1),
-        metrics.test_at_n(correct, REGIME_SAMPLES),
-        metrics.vote_at_n(answers, correct, REGIME_VOTERS, [REGIME_VOTERS])[0],
-        within[~np.isnan(within)],
-        metrics.verified_at_n(scores, correct, REGIME_VOTERS),
-    )
-    rows = [
-        {"quantity": name} | share("value", value) | {"goal": goal}
-        for (name, goal), value in zip(REGIME_GOALS, values, strict=True)
-    ]
-    pooled = metrics.pooled_auc(scores, correct)
-    return tabulate([*rows, {"quantity": "pooled AUC", "value": pooled}], ["quantity"])
-
-
-def _check_dev_problems(settings: VerificationSettings) -> None:
-    """Refuse more problems than there are beside each other to train and to develop."""
-    counts = count_problems(settings.data)
-    if not counts:
-        return
-    dev, train = counts["dev"], counts["train"] - counts["dev"]
-    if settings.test_problems > dev or max(settings.sizes) > train:
-        raise SettingsError(
-            f"Dataset {call(settings.data)} has {dev} development problems beside "
-            f"{train} to train on; give at most -p test_problems {dev} -p sizes "
-            f"{train}."
-        )
-
-
-def _regime_specs(
-    settings: VerificationSettings,
-) -> tuple[SampleSpec, SampleSpec, ScoreSpec]:
-    """Return greedy solutions after the smallest and largest set, and the scores."""
-    more = settings.replace(
-        test_completions=REGIME_SAMPLES,
-        models=settings.models[-1:],
-        learning_rates=settings.learning_rates[-1:],
-        sizes=(min(settings.sizes), max(settings.sizes)),
-        seeds=settings.seeds[:1],
-    )
-    small, large = (point.specs for point in grid(more))
-    completions = large["scores"].completions.replace(split="dev")
-    return (
-        small["greedy"].replace(split="dev"),
-        large["greedy"].replace(split="dev"),
-        large["scores"].replace(completions=completions),
-    )

@@ -31,11 +31,11 @@ class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
         return self
 
 
-SMALL = dict(QUICK_TEST, model="mini-0.3m")
+SMALL = dict(QUICK_TEST, model="mini-0.5m")
 SCALES = {
     "smoke": dict(ablation_epochs=1, checkpoints=2),
     "quick": dict(SMALL, sizes=(600, 1500), ablation_epochs=2, checkpoints=4),
-    "mini": dict(model="mini-1m", sizes=(1000, 4000), ablation_epochs=2, checkpoints=4),
+    "mini": dict(model="mini-2m", sizes=(1000, 4000), ablation_epochs=2, checkpoints=4),
     "smollm2": dict(ablation_epochs=1, checkpoints=2),
     "gpt2": dict(ablation_epochs=2, checkpoints=8),
 }

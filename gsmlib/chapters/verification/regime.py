@@ -1,0 +1,196 @@
+"""Whether models can check here at all: what chose the world and the models' training.
+
+Measured on development problems, before the study (docs/regime.md). Goals stand at what
+chooses a regime; what the paper asks, whether a verifier's choice is better, has none.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gsmlib.chapters import shared
+from gsmlib.chapters.verification.errors import RIGHT, first_errors, share_of
+from gsmlib.chapters.verification.grid import grid
+from gsmlib.chapters.verification.settings import VerificationSettings
+from gsmlib.data import call, checker, count_problems, family
+from gsmlib.method import metrics
+from gsmlib.method.intervals import difference, share, tabulate
+from gsmlib.records import SettingsError
+from gsmlib.study.pool import prepare
+from gsmlib.study.store import Store
+
+
+class Goal(NamedTuple):
+    """Between which values a quantity has to lie."""
+
+    low: float
+    high: float
+
+
+COPIES = Goal(0.97, 1)
+GREEDY_FEW, GREEDY_MANY = Goal(0, 0.2), Goal(0.35, 0.65)
+ANY_OVER_MEAN = Goal(1.5, np.inf)
+PLANNING = Goal(0.6, 1)
+AUC, AUC_GAIN = Goal(0.9, 1), Goal(0.05, 1)
+MOST_FACTS = 8
+BEGIN, END = "<!-- gsmlib regime -->", "<!-- end -->"  # of the table in regime.md
+
+Row = dict[str, Any]
+
+
+def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
+    """Return the regime's quantities, a row each, of every model and the first seed.
+
+    Columns: quantity, model, n_train (0 before finetuning), value, low, high (95 %),
+    goal ("" where there is none) and met. The goals are the largest model's; those of
+    finetuning and verifiers at its smallest and largest training set.
+    """
+    _check_dev_problems(settings)
+    points = grid(settings.replace(seeds=settings.seeds[:1]))
+    specs = [_on_dev(point.specs) for point in points]
+    prepare([spec for some in specs for spec in some.values()], store)
+    rows = []
+    for model in settings.models:
+        goals = model == settings.models[-1]
+        rows += _steps(model, goals) if family(settings.data) == "minigsm" else []
+        for point, some in zip(points, specs, strict=True):
+            if point.about["model"] == model:
+                n = point.about["n_train"]
+                few, many = (goals and n == of(settings.sizes) for of in (min, max))
+                found = _finetuned(some, store, few, many)
+                rows += [{"model": model, "n_train": n} | row for row in found]
+    return _judge(tabulate(rows, ("quantity", "model", "n_train")))
+
+
+def write_regime(table: pd.DataFrame, folder: Path) -> None:
+    """Write a table to regime.json, and into the place that regime.md has for it."""
+    rows = json.loads(table.to_json(orient="records", double_precision=4))
+    (folder / "regime.json").write_text(json.dumps(rows, indent=1) + "\n")
+    page = folder / "regime.md"
+    shown = table.round(3).astype(str).replace("nan", "")
+    lines = [shown.columns, ["---"] * len(shown.columns), *shown.to_numpy()]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{rows}\n{END}{rest.partition(END)[2]}")
+
+
+def _on_dev(specs: dict[str, Any]) -> dict[str, Any]:
+    """Return the specs of a point with development problems in place of test ones."""
+    scores = specs["scores"]
+    completions = scores.completions.replace(split="dev")
+    return {
+        "greedy": specs["greedy"].replace(split="dev"),
+        "scores": scores.replace(completions=completions),
+    }
+
+
+def _steps(model: str, goals: bool) -> Iterator[Row]:
+    """Yield what the pretrained model can do of a single step."""
+    # here: they import torch, which drawing figures does not need
+    from gsmlib.method.competence import measure_steps
+    from gsmlib.method.models import load_language_model
+
+    about = {"model": model, "n_train": 0}
+    table = measure_steps(load_language_model(model))
+    lines = np.array([x for row in table["quoted"] for x in row])
+    yield about | _row("facts quoted exactly", lines, COPIES if goals else None)
+    for row in table.itertuples():
+        goal = COPIES if goals and row.facts == MOST_FACTS else None
+        name = f"expression right given the quote, {row.facts} facts"
+        yield about | _row(name, np.array(row.computed), goal)
+
+
+def _finetuned(
+    specs: dict[str, Any], store: Store, few: bool, many: bool
+) -> Iterator[Row]:
+    """Yield what finetuned models and their verifier do.
+
+    few, many: whether the goals of the smallest and of the largest training set hold.
+    """
+    greedy, spec = shared.solved(specs["greedy"], store), specs["scores"]
+    scores, correct = shared.scores_and_labels(spec, store)  # (P, n)
+    n = correct.shape[1]
+    best = metrics.verified_at_n(scores, correct, n)
+    others = shared.without_verifier(spec.completions, store)
+    mean, any_right = correct.mean(axis=1), others["test_at_n"].values
+    goal = GREEDY_FEW if few and not many else GREEDY_MANY if many else None
+    yield _row("greedy", greedy, goal)
+    yield _row("mean of single samples", mean)
+    yield _row(f"test@{n}", any_right)
+    ratio = float(any_right.mean() / mean.mean()) if mean.any() else np.inf
+    yield {
+        "quantity": f"test@{n} over the mean",
+        "value": ratio,
+        "goal": ANY_OVER_MEAN if many else None,
+    }
+    within = metrics.within_problem_auc(scores, correct)
+    likely = others["logprob_auc"].values
+    yield _row("within-problem AUC of the verifier", within, AUC if many else None)
+    yield _row("within-problem AUC of the log-probability", likely)
+    gain = difference("value", within, likely)
+    yield {
+        "quantity": "the verifier's AUC minus the log-probability's",
+        **gain,
+        "goal": AUC_GAIN if many else None,
+    }
+    if family(spec.completions.generator.data.dataset) == "minigsm":
+        errors = first_errors(spec.completions, store)
+        planned = share_of(np.isin(errors, checker.PLANNING), errors != RIGHT)
+        goal = PLANNING if many else None
+        yield _row("first errors that are of planning", planned, goal)
+    yield {
+        "quantity": f"best of {n} by the verifier minus greedy",
+        **difference("value", best, greedy),
+    }
+    for name, words in (
+        ("majority_vote", f"vote of {n}"),
+        ("by_logprob_per_token", f"best of {n} by the log-probability"),
+    ):
+        yield {
+            "quantity": f"best of {n} by the verifier minus {words}",
+            **difference("value", best, others[name].values),
+        }
+
+
+def _row(quantity: str, values: np.ndarray, goal: Goal | None = None) -> Row:
+    return {"quantity": quantity, **share("value", values), "goal": goal}
+
+
+def _judge(table: pd.DataFrame) -> pd.DataFrame:
+    """Write the goals in words, and whether they are met."""
+    order = ["quantity", "model", "n_train", "value", "value_low", "value_high"]
+    met, words = [], []
+    for value, goal in zip(table["value"], table["goal"], strict=True):
+        known = isinstance(goal, Goal)
+        met.append(
+            "" if not known else "yes" if goal.low <= value <= goal.high else "no"
+        )
+        words.append(_in_words(goal) if known else "")
+    table = table[order].rename(columns={"value_low": "low", "value_high": "high"})
+    return table.assign(goal=words, met=met)
+
+
+def _in_words(goal: Goal) -> str:
+    if goal.low <= 0:
+        return f"at most {goal.high:g}"
+    return (
+        f"at least {goal.low:g}" if goal.high >= 1 else f"{goal.low:g} to {goal.high:g}"
+    )
+
+
+def _check_dev_problems(settings: VerificationSettings) -> None:
+    """Refuse more problems than there are beside each other to train and to develop."""
+    counts = count_problems(settings.data)
+    if not counts:
+        return
+    dev, train = counts["dev"], counts["train"] - counts["dev"]
+    if settings.test_problems > dev or max(settings.sizes) > train:
+        raise SettingsError(
+            f"Dataset {call(settings.data)} has {dev} development problems beside "
+            f"{train} to train on; give at most -p test_problems {dev} -p sizes "
+            f"{train}."
+        )
