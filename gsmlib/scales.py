@@ -43,24 +43,23 @@ PAPERS: dict[str, Any] = dict(  # the paper's values that all scales begin with
     verifier_epochs=VERIFICATION["verifier_epochs"],
 )
 
-# The regime of MiniGSM and the mini-GPTs, shared by `smoke`, `quick` and `mini`.
+# The regime of MiniGSM and the mini-GPTs (docs/regime.md), of `smoke`, `quick`, `mini`.
 MINI_REGIME: dict[str, Any] = dict(
     PAPERS,
     dataset="minigsm",
-    epochs=6,
+    epochs=FINETUNING["epochs"],
     generator_epochs=3,
     batch_tokens=4_000,
     verifier_learning_rate=1e-3,
-    verifier_batch_tokens=8_000,
+    verifier_batch_tokens=4_000,
     verifier_group_size=4,
     precision="bf16",
     sampling_precision="fp32",  # bf16 samples these sizes hardly faster
     seeds=(0,),
-    ablation_completions=4,
 )
 
-# What 03's verifiers answer at `quick`; chapters that agree share its completions.
-QUICK_TEST: dict[str, Any] = dict(test_problems=100, test_completions=16)
+# At `quick`, whose minutes go into the main result: a small part of what is beside it.
+QUICK_SIDE: dict[str, Any] = dict(model="mini-0.5m", n_train=250)
 
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
@@ -73,6 +72,7 @@ SCALES: dict[str, dict[str, Any]] = {
         generator_epochs=2,
         completed_problems=8,
         completions=4,
+        ablation_completions=4,
         test_problems=6,
         test_completions=4,
         max_length=200,
@@ -80,15 +80,16 @@ SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": dict(
         MINI_REGIME,
-        model="mini-0.5m",
-        models=("mini-0.2m", "mini-0.5m"),
-        epochs=4,
-        n_train=1500,
-        sizes=(250, 600, 1500),
-        completed_problems=300,
+        model="mini-2m",
+        models=("mini-0.5m", "mini-2m"),
+        epochs=10,
+        n_train=1000,
+        sizes=(250, 1000),
+        completed_problems=1000,
         completions=8,
-        test_problems=40,
-        test_completions=100,
+        ablation_completions=8,
+        test_problems=200,
+        test_completions=32,
     ),
     "mini": dict(
         MINI_REGIME,
@@ -98,7 +99,8 @@ SCALES: dict[str, dict[str, Any]] = {
         sizes=(250, 1000, 4000),
         completed_problems=4000,
         completions=8,
-        test_problems=200,
+        ablation_completions=8,
+        test_problems=400,
         test_completions=100,
         seeds=(0, 1, 2),
     ),

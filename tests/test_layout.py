@@ -17,7 +17,7 @@ from gsmlib.environment import project_root
 # any chapter's folder. data/__init__ alone collects its folder's modules in a function.
 ORDER = """
     files progress records paper environment scales settings
-    data data.gsm8k data.kinds data.worlds data.own data.schoolwork data.checker
+    data data.kinds data.worlds data.own data.gsm8k data.schoolwork data.checker
     method method.recipe method.folders method.sizes method.answers method.calculator
     method.inspection method.tokenizer
     method.smollm2 method.pretrained method.models method.engine method.decoding

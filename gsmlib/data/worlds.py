@@ -312,7 +312,6 @@ def _draw_problem(rng: random.Random, knobs: Knobs) -> Problem:
 def check_knobs(knobs: Knobs) -> None:
     """Raise ValueError, in one sentence, for knobs that no problem can have."""
     fewest, most = knobs.decoys
-    people = 1 + len(knobs.steps) + most  # of the longest problem, at least
     referred = {KINDS[kind].people for kind in knobs.kinds if kind in KINDS}
     right = {
         "steps": sum(knobs.steps) > 0 and min(knobs.steps) >= 0,
@@ -323,12 +322,18 @@ def check_knobs(knobs: Knobs) -> None:
         "phrasings": 1 <= knobs.phrasings <= MOST_PHRASINGS,
         "names": 2 <= knobs.names <= len(NAMES),
         "things": 1 <= knobs.things <= len(THINGS),
-        "decoys": 0 <= fewest <= most and people <= min(knobs.names, MOST_PEOPLE),
+        "decoys": 0 <= fewest <= most,
     }
     for name, fits in right.items():
         if not fits:
             value = getattr(knobs, name)
             raise ValueError(f"{name} is {value!r}: no problem can have that.")
+    steps, people = 1 + len(knobs.steps), min(knobs.names, MOST_PEOPLE)
+    if steps + most > people:
+        raise ValueError(
+            f"steps goes up to {steps} and decoys to {most}: problems have at most "
+            f"{people} people, and need one for each."
+        )
 
 
 def make_problem(

@@ -76,8 +76,8 @@ def verifier_work(spec: specs.VerifierSpec) -> Work:
     """Return what a verifier's training has to do."""
     question, solution = _tokens(spec.completions.generator.data.dataset)
     each = spec.per_problem or spec.completions.n
-    once = 2 * question + solution  # of a group: its question, its language row
-    tokens = solution + once / min(spec.training.group_size, each)
+    language = question + solution if spec.training.language_weight else 0
+    tokens = solution + question / min(spec.training.group_size, each) + language
     tokens *= spec.completions.n_problems * each * spec.training.epochs
     return Work("train", spec.base.model, tokens, models=spec.checkpoints)
 

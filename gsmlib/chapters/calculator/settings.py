@@ -8,7 +8,7 @@ class CalculatorSettings(OneModel, SampledSettings):
 
 
 SCALES = {
-    "quick": dict(test_completions=20),
-    "mini": dict(test_completions=20),
+    "quick": dict(test_problems=100, test_completions=8),
+    "mini": dict(test_completions=8),
     "gpt2": dict(model="gpt2", test_completions=20),
 }

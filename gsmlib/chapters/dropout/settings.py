@@ -5,7 +5,7 @@ from pydantic import Field
 from gsmlib import paper
 from gsmlib.chapters.study_settings import OneModel, VerifierSettings
 from gsmlib.records import Count, Rate
-from gsmlib.scales import QUICK_TEST
+from gsmlib.scales import QUICK_SIDE
 from gsmlib.settings import Counts
 
 FIG8C, GENERAL = (paper.HYPERPARAMETERS[name] for name in ("fig8c", "general"))
@@ -34,12 +34,12 @@ class DropoutSettings(OneModel, VerifierSettings):
     """the first of each problem, which Fig 8c's verifiers learn from"""
 
 
-SMALL = dict(QUICK_TEST, model="mini-0.5m", sizes=(600, 1500))
-LARGE = dict(model="mini-2m", sizes=(1000, 4000))
 SCALES = {
     "smoke": dict(pretraining_texts=40, large_completions=4),
-    "quick": dict(SMALL, pretraining_texts=4_000, large_completions=8),
-    "mini": dict(LARGE, pretraining_texts=25_000, large_completions=8),
+    "quick": dict(
+        QUICK_SIDE, sizes=(250,), pretraining_texts=1_000, large_completions=8
+    ),
+    "mini": dict(sizes=(1000, 4000), pretraining_texts=25_000, large_completions=8),
     "smollm2": dict(
         pretraining_texts=100, pretraining_learning_rate=1e-4, large_completions=20
     ),

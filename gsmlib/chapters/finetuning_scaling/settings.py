@@ -8,11 +8,8 @@ class ScalingSettings(ModelGrid, StudySettings):
 
 
 SCALES = {
-    "quick": dict(models=("mini-0.2m", "mini-0.5m", "mini-2m"), test_problems=100),
-    "mini": dict(
-        models=("mini-0.2m", "mini-0.5m", "mini-2m", "mini-4m"),
-        sizes=(250, 500, 1000, 2000, 4000),
-    ),
+    "quick": dict(models=("mini-0.2m", "mini-0.5m", "mini-2m")),
+    "mini": dict(models=("mini-0.2m", "mini-0.5m", "mini-2m")),
     "smollm2": dict(sizes=(75, 150, 300)),
     "gpt2": dict(models=("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")),
 }

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from gsmlib.chapters.study_settings import OneModel, VerifierSettings
 from gsmlib.records import Count
-from gsmlib.scales import QUICK_TEST
+from gsmlib.scales import QUICK_SIDE
 
 
 class OpenPointSettings(OneModel, VerifierSettings):
@@ -17,6 +17,5 @@ class OpenPointSettings(OneModel, VerifierSettings):
 
 
 SCALES = {
-    "quick": dict(QUICK_TEST, model="mini-0.5m", ablation_completions=8),
-    "mini": dict(model="mini-2m"),
+    "quick": QUICK_SIDE,
 }

@@ -7,4 +7,7 @@ class EpochSettings(OneModel, SampledSettings):
     """One model over the epochs of finetuning (Fig 3)."""
 
 
-SCALES = {"quick": dict(test_problems=30), "mini": dict(test_problems=80)}
+SCALES = {
+    "quick": dict(test_problems=50, test_completions=16),
+    "mini": dict(test_problems=100, test_completions=20),
+}

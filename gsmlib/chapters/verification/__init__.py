@@ -6,7 +6,7 @@ from gsmlib.chapters.verification import figures, verdicts
 from gsmlib.chapters.verification.errors import errors_table
 from gsmlib.chapters.verification.grid import grid, pipeline_boxes, table
 from gsmlib.chapters.verification.regime import regime_table, write_regime
-from gsmlib.chapters.verification.settings import SCALES, VerificationSettings
+from gsmlib.chapters.verification.settings import VerificationSettings
 
 __all__ = [
     "CHAPTER",
@@ -35,5 +35,4 @@ CHAPTER = Chapter(
         Claim("C7", "fig5", verdicts.c7),
     ),
     grid=grid,
-    scales=SCALES,
 )

@@ -19,6 +19,7 @@ from gsmlib.study.store import Store
 
 RIGHT = "right answer"
 CLASSES = (RIGHT, *checker.ERRORS)
+COLUMNS = ["model", "error", "sampled", "likeliest", "chosen", "accepted"]  # if empty
 ACCEPTED = 0.5  # a score above it says that a solution is rather right than wrong
 
 
@@ -52,7 +53,8 @@ def errors_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
                 | share("likeliest", metrics.verified_at_n(likely, has, n))
                 | share("accepted", share_of(scores > ACCEPTED, has))
             )
-    return tabulate(rows, ("model", "error"))
+    table = tabulate(rows, ("model", "error"))
+    return table if rows else table.reindex(columns=COLUMNS)
 
 
 def share_of(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

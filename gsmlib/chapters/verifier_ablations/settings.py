@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from gsmlib.chapters.study_settings import ModelGrid, OneModel, VerifierSettings
 from gsmlib.records import Count
-from gsmlib.scales import QUICK_TEST
+from gsmlib.scales import QUICK_SIDE
 
 
 class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
@@ -31,11 +31,10 @@ class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
         return self
 
 
-SMALL = dict(QUICK_TEST, model="mini-0.5m")
 SCALES = {
     "smoke": dict(ablation_epochs=1, checkpoints=2),
-    "quick": dict(SMALL, sizes=(600, 1500), ablation_epochs=2, checkpoints=4),
-    "mini": dict(model="mini-2m", sizes=(1000, 4000), ablation_epochs=2, checkpoints=4),
+    "quick": dict(QUICK_SIDE, sizes=(250,), ablation_epochs=1, checkpoints=2),
+    "mini": dict(sizes=(1000, 4000), ablation_epochs=2, checkpoints=4),
     "smollm2": dict(ablation_epochs=1, checkpoints=2),
     "gpt2": dict(ablation_epochs=2, checkpoints=8),
 }

@@ -10,7 +10,7 @@ from gsmlib.chapters.verifier_scores.grid import (
     side_by_side_table,
     token_score_table,
 )
-from gsmlib.chapters.verifier_scores.settings import SCALES, TokenScoreSettings
+from gsmlib.chapters.verifier_scores.settings import TokenScoreSettings
 
 __all__ = [
     "CHAPTER",
@@ -33,5 +33,4 @@ CHAPTER = Chapter(
         Figure("sidebyside_solutions", figures.sidebyside, None, PAIRS),
     ),
     grid=grid,
-    scales=SCALES,
 )
