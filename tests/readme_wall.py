@@ -20,7 +20,7 @@ from gsmlib.environment import project_root
 from gsmlib.report.page import origin
 from gsmlib.report.run import read_title
 
-SCALE = "mini"
+SCALE = "quick"
 LARGE = {"fig5": "C6", "fig2": "C1", "fig7a": "C11"}  # shown large, with their claim
 MAIN = "C6"  # the paper's main claim
 FOLDER = project_root() / "figures" / SCALE

@@ -148,9 +148,9 @@ def test_the_plan_of_a_trial(capsys, monkeypatch, tmp_path):
 
 
 def test_claims_say_of_which_scale_they_are(capsys, monkeypatch):
-    code, printed = run_cli(capsys, monkeypatch, "claims", "--scale", "mini")
-    folder = export.figures_folder("mini")
-    first = f"The verdicts at scale mini, from the tables in {folder}:"
+    code, printed = run_cli(capsys, monkeypatch, "claims", "--scale", "quick")
+    folder = export.figures_folder("quick")
+    first = f"The verdicts at scale quick, from the tables in {folder}:"
     assert code == 0 and printed.out.splitlines()[0] == first
 
 

@@ -72,6 +72,19 @@ def fig5_table(models=("mini-2m", "mini-4m"), seeds=1):
     return pd.DataFrame(rows)
 
 
+def errors_table(models=("mini-2m", "mini-4m")):
+    rows = []
+    for model in models:
+        for place, error in enumerate(verification.errors.CLASSES):
+            about = {"dataset": "minigsm", "model": model, "n_train": 4000, "seed": 0}
+            shares = {"sampled": 0.1 * place, "chosen": 0.05, "likeliest": 0.2}
+            limits = [with_limits(name, value) for name, value in shares.items()]
+            rows.append(
+                about | {"error": error} | {k: v for x in limits for k, v in x.items()}
+            )
+    return pd.DataFrame(rows)
+
+
 def calculator_table():
     about = {"dataset": "gsm8k", "seed": 0, "n_problems": 50}
     return pd.DataFrame(
@@ -166,6 +179,7 @@ TABLES = {
     "fig3_test_at_n": fig3_table,
     "fig4_pipeline": fig4_table,
     "fig5_verification": fig5_table,
+    "errors_chosen": errors_table,
     "fig6a_token_or_solution": fig6a_table,
     "fig6b_joint_objective": fig6b_table,
     "fig6c_generator_and_verifier_size": pairs_table,
@@ -447,6 +461,7 @@ HUES = {  # what is drawn in colour, by whose work it is
     "fig2_finetuning_scaling": {GREEDY},
     "fig3_test_at_n": {GREEDY},
     "fig5_verification": {GREEDY, VERIFIER, VOTES, LIKELIEST},
+    "errors_chosen": {VERIFIER, LIKELIEST},
     "fig6a_token_or_solution": {VERIFIER, VOTES, LIKELIEST},
     "fig6b_joint_objective": {VERIFIER, VOTES, LIKELIEST},
     "fig6c_generator_and_verifier_size": {VERIFIER},

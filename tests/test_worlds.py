@@ -227,7 +227,7 @@ def test_another_phrasing_of_the_same_fact_is_no_misquote():
 
 
 def test_what_is_no_question_of_ours_is_refused():
-    with pytest.raises(ValueError, match="No question of MiniGSM's second edition"):
+    with pytest.raises(ValueError, match="No question of MiniGSM's"):
         checker.read_question("Janet's ducks lay 16 eggs per day.")
     with pytest.raises(ValueError, match="No question"):
         checker.read_question(

@@ -1,4 +1,4 @@
-"""A symbolic checker of the second edition's solutions, which reads the text alone.
+"""A symbolic checker of MiniGSM's solutions, which reads the text alone.
 
 It parses the question into facts and what is asked, follows a solution line by line and
 names the first error. It is for tests and tables; no method of the paper uses it.
@@ -76,7 +76,7 @@ def read_fact(sentence: str) -> Fact | None:
 
 @cache
 def read_question(question: str) -> Told:
-    """Parse a question; ValueError where it is none of the second edition's."""
+    """Parse a question; ValueError where it is none of MiniGSM's."""
     sentences = re.split(r"(?<=[.?]) ", question)
     facts = []
     while sentences and (fact := read_fact(sentences[0])):
@@ -88,7 +88,7 @@ def read_question(question: str) -> Told:
     people = {name for fact in facts for name in (fact.b, fact.c) if name}
     people.update(asked.people if asked else ("nobody asked about",))
     if len(things) != 1 or not people <= set(by_person):
-        raise ValueError(f"No question of MiniGSM's second edition: {question!r}")
+        raise ValueError(f"No question of MiniGSM's: {question!r}")
     needed, wanted = set(), list(asked.people)
     while wanted:
         name = wanted.pop()

@@ -1,4 +1,4 @@
-"""The running text that the second edition's mini-GPTs are pretrained on.
+"""The running text that the mini-GPTs are pretrained on.
 
 Facts of a branching world in any order, then the work: what follows from them, line by
 line, each quoting its fact before it computes. No questions, no annotations, no answer
