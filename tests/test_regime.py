@@ -23,7 +23,7 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def smoke():
     """Scale smoke's settings with shipped weights, whose completions can be read."""
-    more = "n_train=8 sizes=8,24 models=mini-0.2m learning_rates=2e-3"
+    more = "sizes=8,24 models=mini-0.2m learning_rates=2e-3"
     return resolve("03_verification", scale="smoke", more=more, max_length=400)
 
 
@@ -91,7 +91,10 @@ def test_shares_are_of_each_problem():
 # --------------------------------------------------------------------- the goals
 
 
-def test_the_table_has_goals_for_the_largest_model_alone(smoke, store, tmp_path):
+def test_the_table_has_goals_for_the_largest_model_alone(
+    smoke, store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(regime, "PASSAGES", 4)
     both = smoke.replace(
         models=("tiny:random", "mini-0.2m"), learning_rates=(1e-3,) * 2
     )

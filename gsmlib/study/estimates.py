@@ -50,7 +50,7 @@ class Cost(NamedTuple):
 COSTS = {
     "train": Cost(150e-6, 27e-6, flops=6, disk=0),
     "sample": Cost(200e-6, 21e-6, flops=2, disk=2.5),
-    "score": Cost(10e-6, 9e-6, flops=2, disk=7),  # no gradients
+    "score": Cost(100e-6, 9e-6, flops=2, disk=7),  # no gradients
 }
 
 

@@ -37,6 +37,7 @@ ANY_OVER_MEAN = Goal(1.5, np.inf)
 PLANNING = Goal(0.6, 1)
 AUC, AUC_GAIN = Goal(0.9, 1), Goal(0.05, 1)
 MOST_FACTS = 8
+PASSAGES = 200  # of each number of facts
 BEGIN, END = "<!-- gsmlib regime -->", "<!-- end -->"  # of the table in regime.md
 
 Row = dict[str, Any]
@@ -95,7 +96,7 @@ def _steps(model: str, goals: bool) -> Iterator[Row]:
     from gsmlib.method.models import load_language_model
 
     about = {"model": model, "n_train": 0}
-    table = measure_steps(load_language_model(model))
+    table = measure_steps(load_language_model(model), PASSAGES)
     lines = np.array([x for row in table["quoted"] for x in row])
     yield about | _row("facts quoted exactly", lines, COPIES if goals else None)
     for row in table.itertuples():
@@ -113,28 +114,17 @@ def _finetuned(
     """
     greedy, spec = shared.solved(specs["greedy"], store), specs["scores"]
     scores, correct = shared.scores_and_labels(spec, store)  # (P, n)
-    n = correct.shape[1]
-    best = metrics.verified_at_n(scores, correct, n)
     others = shared.without_verifier(spec.completions, store)
-    mean, any_right = correct.mean(axis=1), others["test_at_n"].values
-    goal = GREEDY_FEW if few and not many else GREEDY_MANY if many else None
+    goal = GREEDY_MANY if many else GREEDY_FEW if few else None
     yield _row("greedy", greedy, goal)
-    yield _row("mean of single samples", mean)
-    yield _row(f"test@{n}", any_right)
-    ratio = float(any_right.mean() / mean.mean()) if mean.any() else np.inf
-    yield {
-        "quantity": f"test@{n} over the mean",
-        "value": ratio,
-        "goal": ANY_OVER_MEAN if many else None,
-    }
-    within = metrics.within_problem_auc(scores, correct)
+    yield from _sampled(correct, many)
     likely = others["logprob_auc"].values
+    within = metrics.within_problem_auc(scores, correct)
     yield _row("within-problem AUC of the verifier", within, AUC if many else None)
     yield _row("within-problem AUC of the log-probability", likely)
-    gain = difference("value", within, likely)
     yield {
         "quantity": "the verifier's AUC minus the log-probability's",
-        **gain,
+        **difference("value", within, likely),
         "goal": AUC_GAIN if many else None,
     }
     if family(spec.completions.generator.data.dataset) == "minigsm":
@@ -142,18 +132,28 @@ def _finetuned(
         planned = share_of(np.isin(errors, checker.PLANNING), errors != RIGHT)
         goal = PLANNING if many else None
         yield _row("first errors that are of planning", planned, goal)
-    yield {
-        "quantity": f"best of {n} by the verifier minus greedy",
-        **difference("value", best, greedy),
-    }
-    for name, words in (
-        ("majority_vote", f"vote of {n}"),
-        ("by_logprob_per_token", f"best of {n} by the log-probability"),
+    n = correct.shape[1]
+    best = metrics.verified_at_n(scores, correct, n)
+    for words, values in (
+        ("greedy", greedy),
+        (f"vote of {n}", others["majority_vote"].values),
+        (f"best of {n} by log-probability", others["by_logprob_per_token"].values),
     ):
-        yield {
-            "quantity": f"best of {n} by the verifier minus {words}",
-            **difference("value", best, others[name].values),
-        }
+        name = f"best of {n} by the verifier minus {words}"
+        yield {"quantity": name, **difference("value", best, values)}
+
+
+def _sampled(correct: np.ndarray, many: bool) -> Iterator[Row]:
+    """Yield what samples reach, of (P, n) which are right."""
+    n = correct.shape[1]
+    mean, any_right = correct.mean(axis=1), metrics.test_at_n(correct, n)
+    yield _row("mean of single samples", mean)
+    yield _row(f"test@{n}", any_right)
+    yield {
+        "quantity": f"test@{n} over the mean",
+        "value": float(any_right.mean() / mean.mean()) if mean.any() else np.inf,
+        "goal": ANY_OVER_MEAN if many else None,
+    }
 
 
 def _row(quantity: str, values: np.ndarray, goal: Goal | None = None) -> Row:
