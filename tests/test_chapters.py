@@ -73,9 +73,9 @@ def verified(store):
     return settings, verification.table(settings, store)
 
 
-def test_verification_has_two_rows_a_point(verified):
+def test_verification_has_a_row_for_each_choice(verified):
     settings, table = verified
-    assert len(table) == 2 * len(settings.sizes)
+    assert len(table) == 6 * len(settings.sizes)  # four need no verifier
     keys = ["model", "n_train", "seed", "method"]
     assert not table.duplicated(keys).any()
     assert (table["low"] <= table["accuracy"]).all()

@@ -182,7 +182,7 @@ def test_the_table_keeps_what_the_rows_say(folder):
     assert pd.isna(table.loc["C13", "value"]) and table.loc["C1", "paper"] == 1e16
     text = ledger.in_markdown(rows)
     assert len(text.splitlines()) == 19
-    assert all(line.count("|") == 7 for line in text.splitlines())
+    assert all(line.count("|") == 8 for line in text.splitlines())
     assert "[07_dropout](07_dropout.ipynb)" in text
 
 

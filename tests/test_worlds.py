@@ -404,7 +404,7 @@ def test_few_words_are_those_that_come_first():
         (dict(kinds=("sum",)), "kinds is"),
         (dict(phrasings=0), "phrasings is 0"),
         (dict(decoys=(5, 2)), "decoys is"),
-        (dict(decoys=(30, 30)), "decoys to 30"),
+        (dict(decoys=(30, 30)), "decoys up to 30"),
         (dict(roots=2), "roots is 2"),
         (dict(names=99), "names is 99"),
         (dict(names=1), "names is 1"),
@@ -412,7 +412,7 @@ def test_few_words_are_those_that_come_first():
         (dict(questions=()), "questions is"),
         (dict(things=0), "things is 0"),
         (dict(largest=0), "largest is 0"),
-        (dict(steps=(0,) * 10 + (1,)), "steps goes up to 12"),
+        (dict(steps=(0,) * 10 + (1,)), "beside steps up to 12"),
     ],
 )
 def test_knobs_that_no_problem_can_have_are_refused(change, sentence, monkeypatch):

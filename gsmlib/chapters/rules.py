@@ -193,7 +193,7 @@ def require_learning(table: pd.DataFrame, best: float) -> None:
         raise NotTestable(f"the answers compared are right in less than {share}")
 
 
-def require_checking(rows: pd.DataFrame, measured: Interval = NOTHING) -> None:
+def require_checking(rows: pd.DataFrame) -> None:
     """Raise NotTestable unless some verifier surely beats a random pick.
 
     Verifiers that cannot check say nothing of how to train one.
@@ -203,19 +203,17 @@ def require_checking(rows: pd.DataFrame, measured: Interval = NOTHING) -> None:
         gain = in_points(Interval(*best[list(column_names("over_random"))]))
         raise NotTestable(
             f"no verifier here checks: best-scored minus random completion is {gain} "
-            f"at most",
-            measured,
+            f"at most"
         )
 
 
-def require_overfitting(rows: pd.DataFrame, measured: Interval) -> None:
+def require_overfitting(rows: pd.DataFrame) -> None:
     """Raise NotTestable unless the test loss surely rose from its least epoch on."""
     rise = over_seeds(rows.drop_duplicates("seed"), "loss_rise")
     if not rise.low > 0:
         raise NotTestable(
             f"the test loss rose by {rise.mean:.3f} nats a token ({rise.low:.3f} to "
-            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits here",
-            measured,
+            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits here"
         )
 
 

@@ -331,8 +331,8 @@ def check_knobs(knobs: Knobs) -> None:
     steps, people = 1 + len(knobs.steps), min(knobs.names, MOST_PEOPLE)
     if steps + most > people:
         raise ValueError(
-            f"steps goes up to {steps} and decoys to {most}: problems have at most "
-            f"{people} people, and need one for each."
+            f"decoys up to {most} beside steps up to {steps} need as many people, and "
+            f"problems have at most {people} (names, or {MOST_PEOPLE})."
         )
 
 

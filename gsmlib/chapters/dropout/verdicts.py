@@ -20,7 +20,7 @@ def c13(table: pd.DataFrame) -> rules.Finding:
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "dropout", "gain")
-    rules.require_overfitting(rows[rows["arm"] == "without"], gain)
+    rules.require_overfitting(rows[rows["arm"] == "without"])
     control = _over_seeds(rows, "more pretraining", "gain")
     against = _over_seeds(rows, "dropout", "over_control")
     sentence = (
@@ -42,7 +42,7 @@ def c14(table: pd.DataFrame) -> rules.Finding:
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "solution, dropout", "gain")
-    rules.require_checking(rows, gain)
+    rules.require_checking(rows)
     over_token = _over_seeds(rows, "solution, dropout", "over_token")
     useless = gain.high < NEGLIGIBLE
     short = useless or over_token.high < -NEGLIGIBLE
@@ -66,7 +66,7 @@ def c15(table: pd.DataFrame) -> rules.Finding:
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "token, dropout", "gain")
-    rules.require_checking(rows, gain)
+    rules.require_checking(rows)
     slight = gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE
     word = rules.decide(slight, gain.low >= STRONG, gain.high < 0)
     sentence = f"dropout changes the token-level verifier by {in_points(gain)} {where}"

@@ -26,7 +26,7 @@ from gsmlib.paper import RELEASED_ACCURACY
 
 BOX = (108.0, 30.0)  # points
 ROW_HEIGHT = 42.0
-SHARE = "share of completions (%)"
+SHARE = "share (%)"
 MOST_STATED = 64  # percent: room for what the paper states, and its value above it
 # Of boxes, by whose work they are: the generator's, the verifier's; the data are grey.
 TINTS = {
@@ -124,8 +124,8 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     panels = np.atleast_1d(axes)
     looks = {"sampled": style.UNVERIFIED["mean_accuracy"], "likeliest": style.LOGPROB}
     looks["chosen"] = VERIFICATION
-    words = {"sampled": "a random completion", "likeliest": "the most likely"}
-    words["chosen"] = "the verifier's choice"
+    words = {"sampled": "random pick", "likeliest": "likeliest"}
+    words["chosen"] = "best-scored"
     kinds = list(dict.fromkeys(table["error"]))
     for panel, model in zip(panels, table["model"].unique(), strict=True):
         rows = table[(table["model"] == model)].groupby("error").mean(numeric_only=True)
@@ -136,12 +136,12 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
             panel.hlines(places, low, high, color=line.color, linewidth=0.8)
             look = line.marks | dict(label=words[name])
             panel.plot(100 * rows[name], places, **look)
-        panel.set_yticks(range(len(kinds)), kinds)
+        panel.set_yticks(range(len(kinds)), kinds, fontsize=6)
         panel.set(ylim=(len(kinds) - 0.5, -0.5), xlim=(0, None), xlabel=SHARE)
         panel.set_title(model, fontsize=7, loc="right", pad=2)
         panel.label_outer()
     handles, labels = panels[0].get_legend_handles_labels()
-    panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
     return panels
 
 
