@@ -72,11 +72,15 @@ def write_regime(table: pd.DataFrame, folder: Path) -> None:
     rows = json.loads(table.to_json(orient="records", double_precision=4))
     (folder / "regime.json").write_text(json.dumps(rows, indent=1) + "\n")
     page = folder / "regime.md"
-    shown = table.round(3).astype(str).replace("nan", "")
-    lines = [shown.columns, ["---"] * len(shown.columns), *shown.to_numpy()]
+    cells = [list(map(_cell, row)) for row in table.round(3).to_numpy()]
+    lines = [table.columns, ["---"] * len(table.columns), *cells]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     before, _, rest = page.read_text().partition(BEGIN)
     page.write_text(f"{before}{BEGIN}\n{rows}\n{END}{rest.partition(END)[2]}")
+
+
+def _cell(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
 
 
 def _on_dev(specs: dict[str, Any]) -> dict[str, Any]:
