@@ -27,7 +27,7 @@ from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim, Point
 from gsmlib.chapters.shared import computed, describe, each_seed, greedily
 from gsmlib.chapters.study_settings import OneModel, StudySettings
-from gsmlib.method.metrics import Interval
+from gsmlib.method.intervals import Interval
 from gsmlib.study.results import sample
 
 
