@@ -37,8 +37,9 @@ class Work(NamedTuple):
 class Cost(NamedTuple):
     """A kind of work: seconds on one core, operations, bytes on disk.
 
-    The seconds of a token, and what a million parameters add, were fitted to rates of
-    mini-0.5m to SmolLM2 on the machine that the reports were made on.
+    The seconds of a token are those of mini-0.5m and mini-2m with both cores busy, on
+    the machine that the reports were made on; what a million parameters add is from
+    SmolLM2 beside smaller models than these.
     """
 
     seconds: float
