@@ -39,7 +39,7 @@ report: $(STAMP)
 	$(BIN)/gsmlib report --scale $(SCALE)
 
 test: lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # Campaigns against the store, the stages and the calculator; see docs/torture.md.
 torture: $(STAMP)

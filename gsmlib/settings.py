@@ -262,10 +262,10 @@ def chosen_scale(scale: str) -> str:
     """Return the scale of a notebook's cell, "" where it was not chosen there.
 
     Then it is the default one, which GSMLIB_SCALE replaces: the cell says so, and not
-    the cell that papermill adds.
+    the cell that papermill adds. nbval, whose cells leave no trace, chooses nothing.
     """
     cells = _cells_with_parameters()
-    chosen = not cells or "scale" in _injected(cells)
+    chosen = "scale" in _injected(cells) if cells else any(_cells()) or not _shell()
     return scale if chosen or scale != DEFAULT_SCALE else ""
 
 
@@ -295,11 +295,20 @@ def _cells_with_parameters() -> list[str]:
 
     They may have been run in any order, and any number of times.
     """
-    ipython = sys.modules.get("IPython")  # there in a notebook
-    shell = ipython.get_ipython() if ipython else None
-    cells = shell.user_ns.get("In", []) if shell else []
     set_scale = re.compile(r"^scale\s*(:[^=]+)?=", re.MULTILINE)
-    return [c for c in cells if c.startswith(INJECTED) or set_scale.search(c)]
+    return [c for c in _cells() if c.startswith(INJECTED) or set_scale.search(c)]
+
+
+def _cells() -> list[str]:
+    """Return the cells that were run, as far as the notebook's program keeps them."""
+    shell = _shell()
+    return shell.user_ns.get("In", []) if shell else []
+
+
+def _shell() -> Any:
+    """Return IPython's shell in a notebook, None elsewhere."""
+    ipython = sys.modules.get("IPython")  # there in a notebook
+    return ipython.get_ipython() if ipython else None
 
 
 def _read(value: Any, listed: bool) -> Any:

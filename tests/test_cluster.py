@@ -138,7 +138,7 @@ def test_a_stage_has_as_many_shards_as_it_is_worth(monkeypatch):
     long = sample_spec(generator=finetune_spec(model="gpt2-xl"), n=500)
     assert shards(long) == long.n_problems and shards(long, workers=3) == 3
     assert shards(long, on_gpu=True) < shards(long)
-    monkeypatch.setattr(cluster, "SHARD_SECONDS", 0.4)
+    monkeypatch.setattr(cluster, "SHARD_SECONDS", 1)
     assert shards(score_spec().replace(completions=long)) == long.n_problems
     assert shards(sample_spec(n=1)) == 1
     assert shards(long.generator) == 1 and estimate_seconds(work_of(long.generator)) > 1

@@ -195,10 +195,11 @@ def test_the_cells_of_an_executed_copy_run_again_in_any_order():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_through_nbval(name, smoke_environment):
-    _, environment = smoke_environment
+    folder, environment = smoke_environment
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env"]
     command += ["-p", "no:cacheprovider", str(ROOT / "notebooks" / f"{name}.ipynb")]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:]
+    assert [path.name for path in (folder / "figures").iterdir()] == ["smoke"]
