@@ -39,7 +39,7 @@ report: $(STAMP)
 	$(BIN)/gsmlib report --scale $(SCALE)
 
 test: lint
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Campaigns against the store, the stages and the calculator; see docs/torture.md.
 torture: $(STAMP)
@@ -76,7 +76,6 @@ lock: $(STAMP)
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11.0 --extra dev \
 		--no-header --no-annotate --output-file requirements.lock pyproject.toml
 	sed -i.old '/^\(cuda\|nvidia\|triton\)/d' requirements.lock && rm requirements.lock.old
-	touch $(STAMP)
 
 clean:
 	rm -rf .venv runs build *.egg-info
