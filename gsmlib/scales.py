@@ -49,6 +49,7 @@ MINI_REGIME: dict[str, Any] = dict(
     dataset="minigsm",
     epochs=FINETUNING["epochs"],
     generator_epochs=3,
+    generator_examples=8_000,  # after fewer, samples of these sizes are mostly wrong
     batch_tokens=4_000,
     verifier_learning_rate=1e-3,
     verifier_batch_tokens=4_000,
@@ -59,7 +60,7 @@ MINI_REGIME: dict[str, Any] = dict(
 )
 
 # At `quick`, whose minutes go into the main result: a small part of what is beside it.
-QUICK_SIDE: dict[str, Any] = dict(model="mini-0.5m", n_train=250)
+QUICK_SIDE: dict[str, Any] = dict(model="mini-0.5m", n_train=250, test_problems=100)
 
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
@@ -70,6 +71,7 @@ SCALES: dict[str, dict[str, Any]] = {
         sizes=(8, 24),
         epochs=2,
         generator_epochs=2,
+        generator_examples=1,
         completed_problems=8,
         completions=4,
         ablation_completions=4,
@@ -81,15 +83,15 @@ SCALES: dict[str, dict[str, Any]] = {
     "quick": dict(
         MINI_REGIME,
         model="mini-2m",
-        models=("mini-0.5m", "mini-2m"),
+        models=("mini-2m",),
         epochs=10,
-        n_train=1000,
-        sizes=(250, 1000),
-        completed_problems=1000,
-        completions=8,
-        ablation_completions=8,
+        n_train=4000,
+        sizes=(250, 4000),
+        completed_problems=4000,
+        completions=2,
+        ablation_completions=2,
         test_problems=200,
-        test_completions=32,
+        test_completions=16,
     ),
     "mini": dict(
         MINI_REGIME,
@@ -99,9 +101,9 @@ SCALES: dict[str, dict[str, Any]] = {
         sizes=(250, 1000, 4000),
         completed_problems=4000,
         completions=8,
-        ablation_completions=8,
+        ablation_completions=2,
         test_problems=400,
-        test_completions=100,
+        test_completions=40,
         seeds=(0, 1, 2),
     ),
     "smollm2": dict(

@@ -342,3 +342,20 @@ def test_many_curves_are_thinned():
     assert above == ["m4", "m6", "m7", "m9"]
     assert below[:2] == ["fit at 4K", "250 problems"] and len(below) == 4
     plt.close(drawing)
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs"),
+    [(1, [3, 3, 3]), (6_000, [20, 6, 3]), (40_000, [20, 20, 10])],
+)
+def test_generators_of_small_sets_see_enough_examples(examples, epochs):
+    usual = dict(scale="mini", sizes=SIZES, models="mini-0.2m", seeds="0")
+    settings = resolve("03_verification", generator_examples=examples, **usual)
+    of_size = {
+        point.about["n_train"]: point.specs["scores"].completions.generator
+        for point in verification.grid(settings)
+    }
+    assert [of_size[n].training.epochs for n in SIZES] == epochs
+    assert all(
+        of_size[n].keep_epochs[-1] == k for n, k in zip(SIZES, epochs, strict=True)
+    )

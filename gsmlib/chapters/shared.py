@@ -127,6 +127,21 @@ def both_answers(
     return {part: answers(settings, model, n, **changes) for part, n in numbers.items()}
 
 
+def generator(settings: VerifierSettings, base: Base) -> FinetuneSpec:
+    """Return the spec of the generator that a base's verifier learns from."""
+    return finetuned(settings, base, generator_epochs(settings, base.n_train))
+
+
+def generator_epochs(settings: VerifierSettings, n_train: int) -> int:
+    """Return how many epochs a generator is finetuned for on so many problems.
+
+    The paper's is for 2 on every training set. A mini-GPT has then hardly met the
+    format where the set is small, so that it sees `generator_examples` at least.
+    """
+    enough = math.ceil(settings.generator_examples / n_train)
+    return max(settings.generator_epochs, min(enough, settings.epochs))
+
+
 def verifier(settings: VerifierSettings, generator: FinetuneSpec) -> VerifierSpec:
     """Return the spec of a verifier trained on the generator's completions."""
     n_problems = min(generator.data.n_train, settings.completed_problems)
@@ -147,10 +162,10 @@ def verifier(settings: VerifierSettings, generator: FinetuneSpec) -> VerifierSpe
 
 def verified(settings: VerifierSettings, base: Base) -> ScoreSpec:
     """Return the scores of a base's test completions by its own verifier."""
-    generator = finetuned(settings, base, settings.generator_epochs)
+    model = generator(settings, base)
     return ScoreSpec(
-        verifier=verifier(settings, generator),
-        completions=answers(settings, generator, settings.test_completions),
+        verifier=verifier(settings, model),
+        completions=answers(settings, model, settings.test_completions),
     )
 
 

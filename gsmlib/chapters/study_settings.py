@@ -130,7 +130,9 @@ class VerifierSettings(SampledSettings):
     """What every notebook that trains a verifier has."""
 
     generator_epochs: Count
-    """of finetuning the generator that a verifier learns from"""
+    """of finetuning the generator that a verifier learns from, at least"""
+    generator_examples: Count = 1
+    """that it sees at least, problems times epochs, within the finetuning's epochs"""
     completed_problems: Count
     """training problems, at most, that get completions for a verifier to learn from"""
     completions: Count

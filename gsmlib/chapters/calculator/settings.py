@@ -8,7 +8,7 @@ class CalculatorSettings(OneModel, SampledSettings):
 
 
 SCALES = {
-    "quick": dict(test_problems=100, test_completions=8),
+    "quick": dict(n_train=1000, test_problems=100, test_completions=8),
     "mini": dict(test_completions=8),
     "gpt2": dict(model="gpt2", test_completions=20),
 }

@@ -152,7 +152,7 @@ def _verifier(settings: DropoutSettings, base: Base, n: int) -> VerifierSpec:
 
     Those sampled for 03_verification serve where they are enough.
     """
-    generator = shared.finetuned(settings, base, settings.generator_epochs)
+    generator = shared.generator(settings, base)
     verifier = shared.verifier(settings, generator)
     if n < verifier.completions.n:
         return verifier.replace(per_problem=n)

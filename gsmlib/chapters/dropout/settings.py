@@ -37,9 +37,9 @@ class DropoutSettings(OneModel, VerifierSettings):
 SCALES = {
     "smoke": dict(pretraining_texts=40, large_completions=4),
     "quick": dict(
-        QUICK_SIDE, sizes=(250,), pretraining_texts=1_000, large_completions=8
+        QUICK_SIDE, sizes=(250,), pretraining_texts=1_000, large_completions=2
     ),
-    "mini": dict(sizes=(1000, 4000), pretraining_texts=25_000, large_completions=8),
+    "mini": dict(sizes=(1000,), pretraining_texts=25_000, large_completions=8),
     "smollm2": dict(
         pretraining_texts=100, pretraining_learning_rate=1e-4, large_completions=20
     ),

@@ -8,6 +8,6 @@ class EpochSettings(OneModel, SampledSettings):
 
 
 SCALES = {
-    "quick": dict(test_problems=50, test_completions=16),
+    "quick": dict(n_train=1000, test_problems=40, test_completions=12),
     "mini": dict(test_problems=100, test_completions=20),
 }

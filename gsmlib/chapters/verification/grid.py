@@ -72,10 +72,11 @@ def pipeline_boxes(settings: VerificationSettings) -> pd.DataFrame:
     """
     name = call(settings.data)
     completed = min(max(settings.sizes), settings.completed_problems)
+    epochs = shared.generator_epochs(settings, max(settings.sizes))
     heat = settings.temperature
     details = {
         "problems": f"{name}, up to {max(settings.sizes):,}",
-        "generator": f"{settings.generator_epochs} epochs",
+        "generator": f"{epochs} epochs",
         "completions": f"up to {completed:,} x {settings.completions}, T = {heat:g}",
         "verifier": f"from the generator, epochs: {settings.verifier_epochs}",
         "problem": f"{name}, {settings.test_problems:,}",

@@ -182,5 +182,5 @@ def _pair_scores(
     scores = shared.verified(settings, generator)
     if other == generator:
         return scores
-    start = shared.finetuned(settings, other, settings.generator_epochs)
+    start = shared.generator(settings, other)
     return scores.replace(verifier=scores.verifier.replace(start=start))

@@ -33,8 +33,16 @@ class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
 
 SCALES = {
     "smoke": dict(ablation_epochs=1, checkpoints=2),
-    "quick": dict(QUICK_SIDE, sizes=(250,), ablation_epochs=1, checkpoints=2),
-    "mini": dict(sizes=(1000, 4000), ablation_epochs=2, checkpoints=4),
+    "quick": dict(
+        QUICK_SIDE,
+        models=("mini-0.2m", "mini-0.5m"),
+        sizes=(250,),
+        ablation_epochs=1,
+        checkpoints=2,
+    ),
+    "mini": dict(
+        sizes=(1000, 4000), ablation_completions=4, ablation_epochs=2, checkpoints=4
+    ),
     "smollm2": dict(ablation_epochs=1, checkpoints=2),
     "gpt2": dict(ablation_epochs=2, checkpoints=8),
 }
