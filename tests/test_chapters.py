@@ -102,8 +102,8 @@ def test_a_second_call_comes_from_the_store(verified, store, monkeypatch):
 
 def test_figures_share_their_generators():
     """02 and 03 ask for one and the same finetuning run where sizes agree."""
-    curve = resolve("02_test_at_n", scale="quick")
-    compared = resolve("03_verification", scale="quick")
+    curve = resolve("02_test_at_n", scale="mini")
+    compared = resolve("03_verification", scale="mini")
     seed, size = curve.seeds[0], curve.n_train
     assert curve.model in compared.models and size in compared.sizes
     runs = [

@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from test_ablations import fig6a_table, fig6b_table, pairs_table
+from test_course import course_table
 from test_dropout import arms_table
 from test_open_points import open_table
 from test_scaling import direct_rows, fig2_table
@@ -191,6 +192,7 @@ TABLES = {
     "calibration_of_scores": bins_table,
     "sidebyside_solutions": solutions_table,
     "open_points": open_table,
+    "course_of_pretraining": course_table,
     "dataset_lengths": dataset_table,
     "released_solutions": released_table,
     "calculator_worth": calculator_table,
@@ -472,6 +474,7 @@ HUES = {  # what is drawn in colour, by whose work it is
     "fig8c_dropout_token_level": {VERIFIER},
     "ledger_of_claims": set(),
     "open_points": {VERIFIER, GREEDY},
+    "course_of_pretraining": {VERIFIER, GREEDY, VOTES, LIKELIEST},
     "released_solutions": {GREEDY, VERIFIER},
 }
 

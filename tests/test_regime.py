@@ -37,7 +37,7 @@ def test_steps_are_what_greedy_decoding_writes():
     seen = set()
     for index in range(12):
         text = make_passage(2, index, text=knobs).text
-        found = list(competence._judge(lm, text))
+        found = list(competence.judge_steps(lm, text))
         for step, judged in zip(competence.find_steps(text), found, strict=True):
             parts = (step.quote, step.expression)
             slow = tuple(int(written(lm, text, part)) for part in parts)

@@ -50,7 +50,7 @@ def project(tmp_path, monkeypatch):
     make_notebook(tmp_path, "01_calculator", ["raise ValueError('it is broken')"])
     ended = f"len(list(Path({str(tmp_path)!r}).rglob('0*.html')))"
     code = f"from pathlib import Path\nassert {ended} == 2"
-    make_notebook(tmp_path, "10_claims", [code])
+    make_notebook(tmp_path, "11_claims", [code])
     for module in (report, export):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
     monkeypatch.setattr(report, "figures_folder", lambda *_: tmp_path / "figures")
@@ -199,7 +199,7 @@ def execute_or_die(path, folder, parameters, quiet=True):
 def test_notebooks_that_a_died_process_leaves_are_executed(project, monkeypatch, capfd):
     monkeypatch.setenv("GSMLIB_WORKERS", "2")
     monkeypatch.setattr(report, "execute", execute_or_die)
-    names = ["00_dataset", "01_calculator", "10_claims"]
+    names = ["00_dataset", "01_calculator", "11_claims"]
     outcomes = report.run_notebooks([find(name) for name in names], "smoke")
     assert [outcome.notebook for outcome in outcomes] == names
     assert "A process died" in capfd.readouterr().out
@@ -343,7 +343,7 @@ def test_a_checkout_that_cannot_be_written_is_said_before_computing(
 def test_figures_stand_with_the_notebook_that_exports_them(project):
     draw(project / "figures" / "other_one.png")
     assert report.read_title("00_dataset") == "What is $x^2$?"
-    sections = [page.Section(find(name), "") for name in ("00_dataset", "10_claims")]
+    sections = [page.Section(find(name), "") for name in ("00_dataset", "11_claims")]
     shown = [page._section(s, project / "figures", project, []) for s in sections]
     assert [[f["name"] for f in each["figures"]] for each in shown] == [
         [],
@@ -466,7 +466,7 @@ def folder(tmp_path_factory):
     ]
     outcomes = [page.Outcome("03_verification", 61.0, "03_verification failed: <x>")]
     outcomes.append(page.Outcome("06_test_time_compute", 6100.0, ""))
-    for name in ("03_verification", "06_test_time_compute", "10_claims"):
+    for name in ("03_verification", "06_test_time_compute", "11_claims"):
         write_executed(run / f"{name}.ipynb", images[0])
         execute.write_notebook(run / f"{name}.ipynb", name)
     row = {"stage": "sample", "model": "mini-2m", "stages": 222, "minutes": 22061.25}
@@ -533,7 +533,7 @@ def test_the_wall_says_what_there_is_to_say(folder):
 def test_verdicts_come_first_and_costs_last(folder):
     text = (folder / "index.html").read_text()
     sections = re.findall(r'<section id="(\w+)">', text)
-    assert sections == ["verdicts", "03_verification", "10_claims", *LAST]
+    assert sections == ["verdicts", "03_verification", "11_claims", *LAST]
     contents = text[text.index("<nav") : text.index("</nav>")]
     assert re.findall(r'href="#(\w+)"', contents) == sections
 

@@ -108,7 +108,7 @@ def test_the_same_text_is_refused_by_all(text):
     [
         ("sizes", np.array([250, 1000]), (250, 1000)),
         ("sizes", pd.Series([250, 1000]), (250, 1000)),
-        ("sizes", np.array([]), (250, 1000)),
+        ("sizes", np.array([]), (250, 4000)),
         ("seeds", range(2), (0, 1)),
         ("seeds", (np.int64(0), 1), (0, 1)),
         ("seeds", 0, (0,)),
@@ -370,7 +370,7 @@ def test_a_chosen_scale_wins_over_the_environments(
         ("02_test_at_n", {"dropout": 1.5}, ["dropout", "1.5"]),
         ("02_test_at_n", {"more": "dropout"}, ["dropout", "name=value"]),
         ("02_test_at_n", {"scale": "gpt2", "n_train": 8000}, ["8000", "7473"]),
-        ("03_verification", {"learning_rates": [1e-3]}, ["2 models", "not 1"]),
+        ("04_finetuning_scaling", {"learning_rates": [1e-3]}, ["3 models", "not 1"]),
         ("03_verification", {"seeds": [-1]}, ["seeds", "-1"]),
     ],
 )

@@ -99,5 +99,5 @@ def test_trials_are_not_tracked_and_not_found_among_the_reported(project):
 
 
 def test_the_ledger_is_never_a_trial():
-    claims = find("10_claims")
+    claims = find("11_claims")
     assert claims.changed(claims.resolve(scale="quick")) == {}

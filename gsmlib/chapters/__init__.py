@@ -24,6 +24,7 @@ FOLDERS = """
     dropout
     verifier_scores
     open_points
+    pretraining
     claims
 """.split()
 

@@ -35,13 +35,21 @@ def measure_steps(lm: LanguageModel, passages: int) -> pd.DataFrame:
     """
     rows = []
     for facts in FACTS:
-        knobs = TextKnobs(people=(facts, facts), in_turn=0, quoted=1, marks=(1, 0, 0))
-        texts = [make_passage(HELD_OUT_SEED, i, text=knobs) for i in range(passages)]
-        steps = [step for passage in texts for step in _judge(lm, passage.text)]
+        texts = [held_out_text(i, facts) for i in range(passages)]
+        steps = [step for text in texts for step in judge_steps(lm, text)]
         quoted, computed = zip(*steps, strict=True)
         row = {"facts": facts, "quoted": list(quoted), "computed": list(computed)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def held_out_text(index: int, facts: int) -> str:
+    """Return a passage that tells so many facts, then quotes each before it computes.
+
+    No model that is shipped has read it.
+    """
+    knobs = TextKnobs(people=(facts, facts), in_turn=0, quoted=1, marks=(1, 0, 0))
+    return make_passage(HELD_OUT_SEED, index, text=knobs).text
 
 
 def find_steps(text: str) -> Iterator[Step]:
@@ -57,7 +65,7 @@ def find_steps(text: str) -> Iterator[Step]:
 
 
 @torch.inference_mode()
-def _judge(lm: LanguageModel, text: str) -> Iterator[tuple[int, int]]:
+def judge_steps(lm: LanguageModel, text: str) -> Iterator[tuple[int, int]]:
     """Yield of each step whether its quote and its expression are what lm would write.
 
     That is so where each token is the likeliest after all tokens before it.

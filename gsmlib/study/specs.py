@@ -94,9 +94,10 @@ class FinetuneSpec(Spec):
             )
 
     def describe(self) -> str:
-        data, training = self.data, self.training
+        data, training, more = self.data, self.training, self.pretraining
+        after = f"after {more.n_texts} more texts, " if more else ""
         return (
-            f"{self.model} on {data.n_train} {call(data.dataset)} problems, "
+            f"{self.model} on {data.n_train} {call(data.dataset)} problems, {after}"
             f"{training.epochs} epochs, seed {training.seed}"
         )
 

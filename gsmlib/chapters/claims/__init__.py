@@ -10,7 +10,7 @@ __all__ = ["CHAPTER"]
 WORDS = "the verdicts on all claims"
 
 CHAPTER = Chapter(
-    "10_claims",
+    "11_claims",
     ClaimSettings,
     figures=(Figure("ledger_of_claims", figures.ledger, (1, 1, 3.6), WORDS),),
     reads_others=True,

@@ -1,4 +1,4 @@
-"""The settings of 10_claims."""
+"""The settings of 11_claims."""
 
 from gsmlib.records import Record
 from gsmlib.settings import ScaleName
