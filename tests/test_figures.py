@@ -78,6 +78,7 @@ def errors_table(models=("mini-2m", "mini-4m")):
     for model in models:
         for place, error in enumerate(verification.errors.CLASSES):
             about = {"dataset": "minigsm", "model": model, "n_train": 4000, "seed": 0}
+            about |= {"n_problems": 200, "n": 40}
             shares = {"sampled": 0.1 * place, "chosen": 0.05, "likeliest": 0.2}
             limits = [with_limits(name, value) for name, value in shares.items()]
             rows.append(

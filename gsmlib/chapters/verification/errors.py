@@ -27,9 +27,10 @@ def errors_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     """Return a row per (model, seed, error) with the largest training set.
 
     error: RIGHT, or the first error of a solution whose answer is wrong. Columns:
-    dataset, model, n_train, seed, error; the shares of the completions that have it,
-    sampled, of the verifier's choices, chosen, of the most likely, likeliest (by
-    log-probability per token), and of those with the error the share that is accepted.
+    dataset, model, n_train, seed, n_problems, n, error; the shares of the completions
+    that have it, sampled, of the verifier's choices, chosen, of the most likely,
+    likeliest (by log-probability per token), and of those with the error the share that
+    is accepted.
     No rows for problems other than MiniGSM's.
     """
     points = grid(settings.replace(sizes=(max(settings.sizes),)))
@@ -47,7 +48,7 @@ def errors_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
             has = errors == error  # (P, n)
             rows.append(
                 about
-                | {"error": error}
+                | {"n_problems": len(errors), "n": n, "error": error}
                 | share("sampled", has.mean(axis=1))
                 | share("chosen", metrics.verified_at_n(scores, has, n))
                 | share("likeliest", metrics.verified_at_n(likely, has, n))

@@ -142,6 +142,7 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
         panel.label_outer()
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    style.caption(panels[0], table)
     return panels
 
 
