@@ -249,6 +249,21 @@ def test_nothing_is_cut_off(name):
     plt.close(figure)
 
 
+def test_one_model_leaves_room_for_what_the_paper_states():
+    table = fig5_table()
+    figure = drawn("fig5_verification", table[table["model"] == table["model"].iloc[0]])
+    figure.canvas.draw()
+    ink = figure.get_tightbbox(figure.canvas.get_renderer())
+    assert ink.x0 >= -0.01 and ink.x1 <= figure.get_size_inches()[0] + 0.01
+    plt.close(figure)
+
+
+def test_counts_are_as_short_as_on_the_papers_axes():
+    counts = (1, 999, 1000, 7473, 64_000, 1_689_600)
+    words = ["1", "999", "1K", "7.47K", "64K", "1.69M"]
+    assert list(map(style.short_count, counts)) == words
+
+
 def test_one_seed_is_said_and_several_are_counted():
     for seeds, words in ((1, "one seed"), (3, "SD over 3 seeds")):
         figure = drawn("fig3_test_at_n", fig3_table(seeds))

@@ -406,8 +406,11 @@ def label_below(panels: Iterable[Axes], words: str) -> None:
 
 
 def short_count(count: int) -> str:
-    """Write a count as the paper's axes do: 500, 1K, 7.5K."""
-    return f"{count / 1000:.3g}K" if count >= 1000 else str(count)
+    """Write a count as the paper's axes do: 500, 1K, 7.5K, 1.69M."""
+    for unit, word in ((10**6, "M"), (1000, "K")):
+        if count >= unit:
+            return f"{count / unit:.3g}{word}"
+    return str(count)
 
 
 def size_axis(

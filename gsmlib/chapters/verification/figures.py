@@ -27,6 +27,7 @@ from gsmlib.paper import RELEASED_ACCURACY
 BOX = (108.0, 30.0)  # points
 ROW_HEIGHT = 42.0
 SHARE = "share (%)"
+STATED_WIDTH = 0.21  # of all panels together: room for what the paper states
 MOST_STATED = 64  # percent: room for what the paper states, and its value above it
 # Of boxes, by whose work they are: the generator's, the verifier's; the data are grey.
 TINTS = {
@@ -108,7 +109,8 @@ def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
         panel.set_ylim(0, max(1.05 * 100 * table["high"].max() + 1, MOST_STATED))
         panel.label_outer()
     panels[0].set_ylabel(style.SOLVED)
-    _draw_stated(panels[-1].inset_axes((1.08, 0, 0.42, 1), sharey=panels[-1]))
+    width = STATED_WIDTH * len(panels)  # of the last panel's
+    _draw_stated(panels[-1].inset_axes((1.08, 0, width, 1), sharey=panels[-1]))
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
     style.caption(panels[0], table)
