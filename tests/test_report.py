@@ -168,10 +168,10 @@ def test_a_trial_is_executed_into_a_folder_of_its_own(project, capfd, monkeypatc
     ],
 )
 def test_what_run_is_given_reaches_the_notebook_as_it_was_meant(given, expected):
-    parameters = report.notebook_parameters("03_verification", "quick", given)
-    assert parameters == {"scale": "quick"} | expected
+    parameters = report.notebook_parameters("03_verification", "mini", given)
+    assert parameters == {"scale": "mini"} | expected
     again = find("03_verification").resolve(**parameters)
-    assert again == report.resolve_as_run("03_verification", "quick", given)
+    assert again == report.resolve_as_run("03_verification", "mini", given)
 
 
 def test_what_a_notebook_does_not_show_is_not_0_by_mistake(project):

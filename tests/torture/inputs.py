@@ -282,7 +282,7 @@ MISTAKES = [
     Mistake(
         NB,
         "one rate for two models",
-        notebook(N3, learning_rates=[1e-3]),
+        notebook(N3, models=["mini-0.5m", "mini-2m"], learning_rates=[1e-3]),
         ("2 models", "not 1"),
     ),
     Mistake(NB, "a training size of 0", notebook(N3, sizes=[0, 10]), ("sizes", "0")),
