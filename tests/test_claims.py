@@ -166,7 +166,7 @@ def test_what_cannot_be_judged_is_measured_all_the_same():
     table = epochs_table(rise=0.1, overfits=0.0)
     verdict = c2(table)
     assert verdict.verdict == NOT_TESTABLE
-    assert "rose by 0.000 nats a token (-0.050 to 0.050)" in verdict.sentence
+    assert verdict.low < verdict.value < verdict.high
     never = {"small": (-0.1, -0.1, -0.3), "large": (-0.1, -0.1, -0.2)}
     sentence = c7(verification_table(never)).sentence
     assert "small -30.0 points" in sentence and "large -20.0 points" in sentence

@@ -326,7 +326,7 @@ def test_a_verifier_may_start_from_the_pretrained_model(full_store):
 def test_finetuning_goes_on_from_additional_pretraining(full_store):
     spec = finetune_spec(pretraining=pretrain_spec())
     results.obtain(spec.pretraining, full_store)
-    start = making._load_pretrained(spec, 0.0, full_store)
+    start = making.load_start(spec, 0.0, full_store)
     plain = load_language_model("tiny:random").model.state_dict()
     assert differ(start.model.state_dict(), plain)
     after, before = (

@@ -78,7 +78,7 @@ def changed(module, name):
         ("method.decoding", "encode_prompt", "finetune sample train_verifier score"),
         ("method.losses", "model_inputs", "pretrain finetune train_verifier score"),
         ("method.models", "_load_pretrained", "*"),
-        ("study.making", "_load_pretrained", "finetune train_verifier"),
+        ("study.making", "load_start", "finetune train_verifier"),
         ("method.models", "Verifier", "pretrain finetune train_verifier score"),
         ("method.calculator", "evaluate", "sample"),
         ("method.answers", "final_number", "sample"),

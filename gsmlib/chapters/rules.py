@@ -207,13 +207,17 @@ def require_checking(rows: pd.DataFrame) -> None:
         )
 
 
-def require_overfitting(rows: pd.DataFrame) -> None:
-    """Raise NotTestable unless the test loss surely rose from its least epoch on."""
+def require_overfitting(rows: pd.DataFrame, measured: Interval) -> None:
+    """Raise NotTestable unless the test loss surely rose from its least epoch on.
+
+    measured: the claim's quantity, which is told all the same.
+    """
     rise = over_seeds(rows.drop_duplicates("seed"), "loss_rise")
     if not rise.low > 0:
         raise NotTestable(
             f"the test loss rose by {rise.mean:.3f} nats a token ({rise.low:.3f} to "
-            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits here"
+            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits here",
+            measured,
         )
 
 

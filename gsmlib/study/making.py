@@ -61,7 +61,7 @@ def pretrain(spec: specs.PretrainSpec, store: Store, work: Path) -> None:
     history.to_csv(work / stages.HISTORY, index=False)
 
 
-def _load_pretrained(
+def load_start(
     spec: specs.FinetuneSpec, dropout: float, store: Store
 ) -> models.LanguageModel:
     """The model before it is finetuned, after additional pretraining if there is."""
@@ -79,7 +79,7 @@ def _load_pretrained(
 def finetune(spec: specs.FinetuneSpec, store: Store, work: Path) -> None:
     """Finetune a language model on problems (section 4.1); keep the asked epochs."""
     data, training = spec.data, spec.training
-    lm = _load_pretrained(spec, training.dropout, store)
+    lm = load_start(spec, training.dropout, store)
     problems = stages.training_problems(data, data.n_train)
     rows = language_rows(lm, problems, spec.max_length)
     test = stages.shortened(load_problems(data.dataset, "test", data.n_test), data)
@@ -300,7 +300,7 @@ def _verifier_start(spec: specs.VerifierSpec, store: Store) -> models.LanguageMo
     """
     base, samples, rate = spec.base, spec.completions, spec.training.dropout
     if spec.init == "pretrained":
-        return _load_pretrained(base, rate, store)
+        return load_start(base, rate, store)
     epoch = base.keep_epochs[-1] if spec.start else samples.epoch
     folder = stages.epoch_folder(base, epoch, store)
     lm = models.load_saved_language_model(folder, dropout=rate)

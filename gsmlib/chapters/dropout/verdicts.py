@@ -20,7 +20,7 @@ def c13(table: pd.DataFrame) -> rules.Finding:
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "dropout", "gain")
-    rules.require_overfitting(rows[rows["arm"] == "without"])
+    rules.require_overfitting(rows[rows["arm"] == "without"], gain)
     control = _over_seeds(rows, "more pretraining", "gain")
     against = _over_seeds(rows, "dropout", "over_control")
     sentence = (

@@ -14,7 +14,6 @@ from gsmlib.data import family
 from gsmlib.method.intervals import difference, share, tabulate
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.sizes import MINI_SIZES, WEIGHTS
-from gsmlib.study import stages
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import FinetuneSpec, PretrainSpec, ScoreSpec, Spec
 from gsmlib.study.store import Store
@@ -78,14 +77,12 @@ def steps_right(spec: FinetuneSpec, store: Store) -> np.ndarray:
 
 
 def load_started(spec: FinetuneSpec, store: Store) -> "LanguageModel":
-    """Return the model that a finetuning starts from; it is in the store."""
-    from gsmlib.method import models  # here: it imports torch
+    """Return the model that a finetuning starts from, made where it is missing."""
+    from gsmlib.study.making import load_start  # here: it imports torch
 
-    if spec.pretraining is None:
-        return models.load_language_model(spec.model)
-    obtain(spec.pretraining, store)
-    folder = stages.folder_of(spec.pretraining, store) / "model"
-    return models.load_saved_language_model(folder)
+    if spec.pretraining:
+        obtain(spec.pretraining, store)
+    return load_start(spec, 0.0, store)
 
 
 def shipped_texts(name: str) -> int:

@@ -29,7 +29,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "quick": dict(QUICK_SIDE, model="mini-0.5m:random", pretraining_texts=(500, 4_000)),
     "mini": dict(
         model="mini-2m:random",
-        epochs=6,  # as many as its test loss falls for
+        epochs=6,
         pretraining_texts=(8_000, 16_000, 32_000, 64_000, 128_000),
         completions=2,
         test_problems=200,

@@ -18,7 +18,7 @@ def c2(table: pd.DataFrame) -> rules.Finding:
     losses = table.pivot(index="epoch", columns="seed", values="test_loss")
     best = losses.idxmin().median()  # over seeds
     rise = rules.over_seeds(table[table["epoch"] == last], "rise")
-    rules.require_overfitting(table)
+    rules.require_overfitting(table, rise)
     least = f"the test loss is least at epoch {best:.0f} of {last}"
     from scipy.stats import kendalltau  # here: it takes a second to import
 
@@ -45,7 +45,7 @@ def c3(table: pd.DataFrame) -> rules.Finding:
     greedy = table.groupby("epoch")["test_at_1"].mean()
     peak, greedy_fall = int(curve.idxmax()), float(greedy.max() - greedy.iloc[-1])
     fall = rules.over_seeds(table[table["epoch"] == last], "fall")
-    rules.require_overfitting(table)
+    rules.require_overfitting(table, fall)
     surely = fall.low > NEGLIGIBLE and fall.mean > greedy_fall
     early = peak <= rules.EARLY * last
     sentence = (
