@@ -106,10 +106,11 @@ def ledger_row(verdict: Verdict) -> dict:
 def smallest_effect(interval: Sequence[float | None] | None) -> float | None:
     """Return the smallest effect that is seen four times in five by such an interval.
 
-    That is (1.96 + 0.84) standard errors; None without an interval, or an endless one.
+    That is (1.96 + 0.84) standard errors; None without an interval, or one that is
+    endless or has no width, as of answers that are the same ones.
     """
     low, high = interval or (None, None)
-    if low is None or high is None:
+    if low is None or high is None or low == high:
         return None
     return (Z + Z_POWER) * (high - low) / (2 * Z)
 
@@ -216,7 +217,8 @@ def require_overfitting(rows: pd.DataFrame, measured: Interval) -> None:
     if not rise.low > 0:
         raise NotTestable(
             f"the test loss rose by {rise.mean:.3f} nats a token ({rise.low:.3f} to "
-            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits here, so {in_points(measured)} tell nothing",
+            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits "
+            f"here, so {in_points(measured)} tell nothing",
             measured,
         )
 
