@@ -41,7 +41,7 @@ class Knobs(NamedTuple):
         quoted: whether a solution's line quotes its fact before it computes.
     """
 
-    steps: tuple[float, ...] = (1, 3, 3, 2, 1)
+    steps: tuple[float, ...] = (0, 0, 1, 2, 3)
     decoys: tuple[int, int] = (3, 5)
     roots: float = 0.25
     largest: int = 400

@@ -40,7 +40,7 @@ SCALES = {
         ablation_epochs=1,
         checkpoints=2,
     ),
-    "mini": dict(sizes=(4000,), ablation_epochs=2, checkpoints=4),
+    "mini": dict(sizes=(2000,), ablation_epochs=2, checkpoints=4),
     "smollm2": dict(ablation_epochs=1, checkpoints=2),
     "gpt2": dict(ablation_epochs=2, checkpoints=8),
 }
