@@ -32,7 +32,7 @@ QUESTION = (
     "Ada has 4 packs of 5 pears each. How many pears do Ben and Ada have together?"
 )
 # Of the text that the shipped weights were trained on; other text needs new weights.
-DIGEST = "8706c8c02c91976c60da354af52cf32e99d0f028cb3c8a26f08d4d8357352ee7"
+DIGEST = "243cb76e5b1b06481fc45fd66d5135d66757c2f22dfc5436ce27f18e8238c0d2"
 # A value other than the usual one for every knob.
 CHANGES = {
     "steps": (0, 0, 1),

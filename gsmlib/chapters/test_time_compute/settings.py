@@ -33,9 +33,9 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(counts=(2, 4)),
     "quick": dict(test_problems=40, test_completions=100, counts=(10, 25, 50, 100)),
     "mini": dict(
-        test_problems=100,
-        test_completions=400,
-        counts=(25, 50, 100, 200, 400),
+        test_problems=150,
+        test_completions=200,
+        counts=(25, 50, 100, 200),
     ),
     "smollm2": dict(counts=(5, 10, 20)),
     "gpt2": dict(test_completions=3200, counts=(100, 200, 400, 800, 1600, 3200)),
