@@ -6,7 +6,6 @@ from pydantic import model_validator
 
 from gsmlib.chapters.study_settings import ModelGrid, OneModel, VerifierSettings
 from gsmlib.records import Count
-from gsmlib.scales import QUICK_SIDE
 
 
 class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
@@ -34,11 +33,10 @@ class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
 SCALES = {
     "smoke": dict(ablation_epochs=1, checkpoints=2),
     "quick": dict(
-        QUICK_SIDE,
         models=("mini-0.2m", "mini-0.5m"),
         sizes=(250,),
         ablation_epochs=1,
-        checkpoints=2,
+        checkpoints=4,
     ),
     "mini": dict(sizes=(2000,), ablation_epochs=2, checkpoints=4),
     "smollm2": dict(ablation_epochs=1, checkpoints=2),
