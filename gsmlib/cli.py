@@ -110,11 +110,17 @@ def check_data(
 
 
 @app.command()
-def prepare(scale: Scale = DEFAULT_SCALE, ray: Ray = "") -> None:
-    """Compute all that a report needs, and run no notebook."""
+def prepare(
+    notebook: Notebook = "",
+    scale: Scale = DEFAULT_SCALE,
+    p: Parameters = (),
+    ray: Ray = "",
+) -> None:
+    """Compute all that a report, or one notebook, needs, and run no notebook."""
     from gsmlib.report.run import fill_store
 
-    failed = fill_store(check_scale(scale), ray)
+    _check_notebook_given(p, notebook, "prepare")
+    failed = fill_store(check_scale(scale), ray, notebook, _read_parameters(p))
     if failed:
         print(f"{len(failed)} stages failed, and all that rests on them is missing.")
         raise typer.Exit(1)
@@ -132,7 +138,7 @@ def report(
     from gsmlib.report.run import run_report  # not needed to redraw figures
 
     if ray:
-        prepare(scale, ray)
+        prepare(scale=scale, ray=ray)
     outcomes = run_report(check_scale(scale))
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
@@ -212,8 +218,7 @@ def plan(
     """List what a report, or one notebook, would compute, and about how long."""
     from gsmlib.report.run import print_plan
 
-    if p and not notebook:
-        raise SettingsError("-p needs a notebook: gsmlib plan 03 -p epochs 3.")
+    _check_notebook_given(p, notebook, "plan")
     print_plan(check_scale(scale), notebook, _read_parameters(p))
 
 
@@ -299,6 +304,12 @@ def _join_parameters(arguments: list[str]) -> list[str]:
         joined += rest[:1]
         del rest[:1]
     return joined
+
+
+def _check_notebook_given(p: list[str], notebook: str, command: str) -> None:
+    """Refuse settings that are no one notebook's."""
+    if p and not notebook:
+        raise SettingsError(f"-p needs a notebook: gsmlib {command} 03 -p epochs 3.")
 
 
 def _read_parameters(p: list[str]) -> dict[str, str]:

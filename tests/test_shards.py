@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from test_stages import finetune_spec, sample_spec, score_spec
 
+from gsmlib.chapters import find
 from gsmlib.report import run as report
 from gsmlib.study import making, results, stages
 from gsmlib.study.making import compute_shard
@@ -86,3 +87,16 @@ def test_preparing_fills_the_store(tmp_path, monkeypatch):
     assert stages.is_done(score_spec(), Store())
     monkeypatch.setattr(report, "obtain", no_model)
     assert report.fill_store("smoke") == []
+
+
+def test_preparing_one_notebook_takes_its_stages_with_the_settings_given(monkeypatch):
+    asked = []
+    monkeypatch.setattr(report, "prepare", lambda specs, store: asked.append(specs))
+    monkeypatch.setattr(report, "needed_tasks", lambda tasks: [])
+    for given in ({}, {"epochs": "1"}):
+        report.fill_store("smoke", notebook="02", given=given)
+        chapter = find("02")
+        settings = chapter.resolve(
+            scale="smoke", **{k: int(v) for k, v in given.items()}
+        )
+        assert asked.pop() == chapter.stages(settings)

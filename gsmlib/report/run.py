@@ -168,12 +168,18 @@ def run_report(scale: str) -> list[Outcome]:
     return outcomes
 
 
-def fill_store(scale: str, ray: str = "") -> list[Spec]:
+def fill_store(
+    scale: str,
+    ray: str = "",
+    notebook: str = "",
+    given: dict[str, str] | None = None,
+) -> list[Spec]:
     """Compute what a report needs, here or on a Ray cluster; return what failed there.
 
-    Here a stage's error is raised.
+    notebook: for this one alone, with the `given` settings. Here a stage's error is
+    raised.
     """
-    specs, store = _report_stages(scale), Store()
+    specs, store = _stages(scale, notebook, given or {}), Store()
     if ray:
         from gsmlib.study.cluster import prepare_on_ray  # an extra
 
@@ -182,6 +188,13 @@ def fill_store(scale: str, ray: str = "") -> list[Spec]:
     for spec in needed_tasks(list_tasks(specs, store)):
         obtain(spec, store)
     return []
+
+
+def _stages(scale: str, notebook: str, given: dict[str, str]) -> list[Spec]:
+    if not notebook:
+        return _report_stages(scale)
+    chapter = find(notebook)
+    return chapter.stages(resolve_as_run(chapter.name, scale, given))
 
 
 def _report_stages(scale: str, chapters: Sequence[Chapter] = CHAPTERS) -> list[Spec]:
@@ -200,11 +213,7 @@ def print_plan(
     notebook: of this one alone, with the `given` settings. Everything is estimated. GPU
     hours are told where the models are for a GPU.
     """
-    specs = _report_stages(scale)
-    if notebook:
-        chapter = find(notebook)
-        specs = chapter.stages(resolve_as_run(chapter.name, scale, given or {}))
-    tasks = list_tasks(specs, Store())
+    tasks = list_tasks(_stages(scale, notebook, given or {}), Store())
     if not tasks:
         print("No stage is needed: there is nothing to train or to sample.")
         return
