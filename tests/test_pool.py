@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -390,7 +391,7 @@ def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
 
 
 STOPPED = """
-import pathlib, sys, time
+import os, pathlib, sys, time
 from tqdm import tqdm
 from gsmlib.study import pool
 
@@ -421,6 +422,23 @@ def test_workers_that_are_stopped_leave_nothing_behind(tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, "stopped\n")
     assert "leaked" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_workers_of_a_killed_process_end_too(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(
+        STOPPED.replace("raise KeyboardInterrupt", "os.kill(os.getpid(), 9)")
+    )
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)])
+    assert done.returncode == -9
+    files = [tmp_path / name for name in ("a", "b")]
+    touched = []
+    for _ in range(20):  # they touch their files ten times a second
+        time.sleep(0.5)
+        touched.append([file.stat().st_mtime for file in files])
+        if touched[-2:-1] == touched[-1:]:
+            break
+    assert len(touched) < 20
 
 
 def test_a_stage_that_outlasts_its_estimate_still_shows_the_time(capsys):

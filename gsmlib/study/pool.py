@@ -321,7 +321,7 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
     """
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context(start)
-    pool = ProcessPoolExecutor(workers, context, initializer=_lock_bars_alone)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker)
     before = {name: os.environ[name] for name in [THREADS] if name in os.environ}
     os.environ[THREADS] = str(max(1, count_cores() // workers))  # inherited
     try:
@@ -340,13 +340,22 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
         os.environ |= before
 
 
-def _lock_bars_alone() -> None:
-    """Give a worker's progress bars a lock of its own threads.
+def _begin_worker() -> None:
+    """Let a worker end when its parent does, and its bars have a lock of its threads.
 
-    By default tqdm makes a semaphore for all processes, which a worker that is ended
+    A parent that is killed cannot end its workers, and they would compute on. By
+    default tqdm makes a semaphore for all processes, which a worker that is ended
     leaves behind, and Python then warns of.
     """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
