@@ -142,8 +142,7 @@ def test_the_shares_of_a_batch_are_the_batch(byte_tokenizer, processes):
 
 
 def test_a_process_without_rows_adds_nothing(tiny_gpt2, monkeypatch):
-    problem = load_problems("minigsm", "train", 1, 0)[0]
-    rows = [encode(tiny_gpt2.tokenizer, *problem, 400)]
+    rows = [encode(tiny_gpt2.tokenizer, "2+3?", "<<2+3=5>>5\n#### 5", 400)]
     settings = TrainSettings(epochs=1, learning_rate=1e-3)
     run = new_run(tiny_gpt2.model, rows, settings, (), 0)
     monkeypatch.setattr(Accelerator, "num_processes", 2)
