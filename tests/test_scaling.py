@@ -227,10 +227,12 @@ def test_the_size_factor_is_the_gain_on_the_line():
 
 
 def test_the_size_factor_uses_what_both_tables_have():
-    other = verified_rows(0.5, model="unknown")
+    other = verified_rows(0.5, model="unknown", n_train=1000)
     small = verified_rows(0.1, model="small", n_train=1000)
-    both = pd.concat([verified_rows(0.2, n_train=9000), other, small])
+    both = pd.concat([other, small])
     assert size_factor(fig2_table(), both).mean == pytest.approx(10)
+    more = pd.concat([small, verified_rows(0.2, n_train=9000)])
+    assert np.isnan(size_factor(fig2_table(), more)).all()  # C6 is of the largest set
     assert np.isnan(size_factor(fig2_table(), other)).all()
     one = fig2_table(models={"small": 1e6})
     assert np.isnan(size_factor(one, small)).all()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gsmlib import paper
@@ -64,10 +65,13 @@ def _row(
 
 
 def _size_factor(tables: dict[str, pd.DataFrame]) -> dict[str, Any] | None:
-    """What verification is worth in model size, where Figs 2 and 5 can say."""
+    """What verification is worth in model size; None where Figs 2 and 5 cannot say."""
     if not {"fig2", "fig5"} <= set(tables):
         return None
-    value, *limits = finite(size_factor(tables["fig2"], tables["fig5"]))
+    factor = size_factor(tables["fig2"], tables["fig5"])
+    if np.isnan(factor[0]):
+        return None
+    value, *limits = finite(factor)
     return {"value": value, "interval": limits, "paper": paper.SIZE_FACTOR}
 
 

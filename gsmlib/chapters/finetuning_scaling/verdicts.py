@@ -121,19 +121,18 @@ def size_factor(scaling: pd.DataFrame, verification: pd.DataFrame) -> Interval:
     """Return the factor in model size that verification is worth, 10^(gain / slope).
 
     The gain is that of the largest model that both tables have, at the largest training
-    set they share; the slope that of Fig 2's line there. The interval comes from normal
-    draws of both; inf: no larger model would do, as the line does not rise. nan where
-    nothing is shared or there are fewer than two models.
+    set of verification; the slope that of Fig 2's line there. The interval comes from
+    normal draws of both; inf: no larger model would do, as the line does not rise. nan
+    where Fig 2 lacks that set, no model is shared or there are fewer than two.
     """
     verified = verification[verification["method"] == "verification"]
+    n_train = verified["n_train"].max()
+    verified = verified[verified["n_train"] == n_train]
     verified = verified[verified["model"].isin(scaling["model"])]
-    verified = verified[verified["n_train"].isin(scaling["n_train"])]
-    if verified.empty:
+    if verified.empty or n_train not in set(scaling["n_train"]):
         return rules.NOTHING
-    model = verified.sort_values("parameters")["model"].iloc[-1]
-    verified = verified[verified["model"] == model]
-    n_train = int(verified["n_train"].max())
-    gain = rules.over_seeds(verified[verified["n_train"] == n_train], "gain")
+    largest = verified["parameters"] == verified["parameters"].max()
+    gain = rules.over_seeds(verified[largest], "gain")
     return _growth(gain, fit_line(scaling, n_train).slope)
 
 
