@@ -100,10 +100,10 @@ SCALES: dict[str, dict[str, Any]] = {
         n_train=2000,
         sizes=(250, 1000, 2000),
         completed_problems=2000,
-        completions=16,
+        completions=12,  # 24,000 in all: docs/regime.md
         ablation_completions=4,
         test_problems=400,
-        test_completions=40,
+        test_completions=24,
         seeds=(0, 1, 2),
     ),
     "smollm2": dict(
