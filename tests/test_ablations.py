@@ -294,6 +294,35 @@ def test_c10_looks_at_the_largest_training_set():
     assert found.verdict == REPRODUCED and "4,000 training problems" in found.sentence
 
 
+def test_only_the_verifiers_that_are_compared_must_check():
+    def dead(table, rows):
+        """No verifier of these rows checks."""
+        return table.assign(over_random_low=table["over_random_low"].where(~rows, -0.1))
+
+    table, pairs = training_table(), pairs_table()
+    early, joint = table["checkpoint"] < 8, table["objective"] == "joint"
+    token = table["level"] == "token"
+    for judged, rows, verdict in [
+        (verdicts.c8, ~early & joint, NOT_TESTABLE),
+        (verdicts.c8, early | ~joint, REPRODUCED),
+        (verdicts.c8, ~early & joint & token, REPRODUCED),  # the other one checks
+        (verdicts.c9, ~early & token, NOT_TESTABLE),
+        (verdicts.c9, early | ~token, REPRODUCED),
+    ]:
+        assert judged(dead(table, rows)).verdict == verdict
+    compared = pairs["generator"] != pairs["verifier"]
+    compared &= pairs["n_train"] == 4000
+    assert verdicts.c10(dead(pairs, compared)).verdict == NOT_TESTABLE
+    assert verdicts.c10(dead(pairs, ~compared)).verdict == REPRODUCED
+
+
+def test_no_verifier_that_checks_is_told_with_the_mean_over_seeds():
+    table = training_table(checks=0.0)
+    table["over_random"] += 0.03 * (table["seed"] - 1)
+    told = "no verifier here checks: best-scored minus random completion is +0.0 points"
+    assert verdicts.c8(table).sentence == f"{told} (-2.0 to +2.0) at most."
+
+
 def test_a_table_of_one_method_tests_nothing():
     table = training_table()
     usual = table[(table["level"] == "token") & (table["objective"] == "joint")]

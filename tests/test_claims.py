@@ -212,6 +212,30 @@ def test_a_model_that_learned_nothing_is_no_evidence():
     assert all(np.isnan(row.value) for row in verdicts)
 
 
+def with_one_dead(gains):
+    """Of two models the smaller solves nothing, and gains nothing, precisely."""
+    table = verification_table({"small": (0, 0, 0)} | gains)
+    small = table["model"] == "small"
+    dead = {"accuracy": 0.0, "gain": 0.0, "gain_low": 0.0, "gain_high": 0.0}
+    gain = small & table["gain"].notna()
+    for name, value in dead.items():
+        table.loc[small if name == "accuracy" else gain, name] = value
+    return table
+
+
+def test_a_model_that_learned_nothing_decides_nothing_beside_one_that_did():
+    words = "; small left out, solving less than 2 %"
+    alone = {"large": PAPER_LIKE["large"]}
+    expected = [(REPRODUCED, c5), (REPRODUCED, c6), (NOT_TESTABLE, c7)]
+    for verdict, judged in expected:
+        found = judged(with_one_dead(alone))
+        assert (found.verdict, words in found.sentence) == (verdict, True)
+        assert words not in judged(verification_table(PAPER_LIKE)).sentence
+    three = {"middle": PAPER_LIKE["small"], "large": PAPER_LIKE["large"]}
+    found = c7(with_one_dead(three))
+    assert found.verdict == REPRODUCED and "middle" in found.sentence
+
+
 def test_take_off_is_where_gains_turn_positive_for_good():
     sizes = np.array([100, 200, 400])
     assert take_off(sizes, np.array([-1, 1, 1])) == pytest.approx(100 * 2**0.5)

@@ -250,6 +250,16 @@ def test_c14(settings, verdict):
     assert (found.id, found.verdict) == ("C14", verdict)
 
 
+@pytest.mark.parametrize("figure", ["fig8b", "fig8c"])
+def test_only_the_largest_set_must_check(figure):
+    table = arms_table(figure, gain=0.08)
+    largest = table["n_train"] == max(SIZES)
+    for dead, testable in ((largest, False), (~largest, True)):
+        low = table["over_random_low"].where(~dead, -0.1)
+        (found,) = CHAPTER.judge(figure, table.assign(over_random_low=low))
+        assert (found.verdict != NOT_TESTABLE) == testable
+
+
 def test_c14_says_which_of_its_two_parts_is_excluded():
     short = CHAPTER.judge("fig8b", arms_table("fig8b", gain=0.1, over_token=-0.1))
     assert "token-level performance is excluded" in short[0].sentence

@@ -264,6 +264,16 @@ def test_c17(case, verdict):
     assert verdicts.c17(open_table(**case)).verdict == verdict
 
 
+@pytest.mark.parametrize(("judge", "points"), [("c16", (2, 5)), ("c17", (3,))])
+def test_only_what_a_claim_compares_must_check(judge, points):
+    table = open_table({3: -0.05})
+    compared = table["point"].isin((0, *points))
+    low = table["over_random_low"]
+    for dead, verdict in ((compared, NOT_TESTABLE), (~compared, REPRODUCED)):
+        rows = table.assign(over_random_low=low.where(~dead, -0.1))
+        assert getattr(verdicts, judge)(rows).verdict == verdict
+
+
 def test_c17_is_generator_minus_pretrained():
     found = verdicts.c17(open_table({3: -0.05}))
     assert found[2:5] == pytest.approx((0.05, 0.04, 0.06))

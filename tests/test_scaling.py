@@ -23,7 +23,7 @@ from gsmlib.chapters.rules import (
     REPRODUCED,
     REVERSED,
 )
-from gsmlib.method.intervals import Interval, mean_interval
+from gsmlib.method.intervals import Interval, mean_interval, wilson
 from gsmlib.study import making
 from gsmlib.study.estimates import estimate_seconds
 from gsmlib.study.results import obtain
@@ -256,6 +256,19 @@ def test_a_ratio_of_accuracies():
     assert 0.1 < found.low < 0.25 < found.high < 0.4
     hopeless = ratio(Interval(0.0, 0.0, 0.04), Interval(0.2, 0.15, 0.25))
     assert hopeless.mean == hopeless.low == 0 < hopeless.high
+    sure = Interval(0.2, 0.2, 0.2)  # of it the limits of the other are all there is
+    found = ratio(Interval(0.02, 0.01, 0.1), sure)
+    assert found == pytest.approx((0.1, 0.05, 0.5), rel=0.07)
+
+
+def test_few_problems_do_not_show_a_collapse():
+    for solved, kept, verdict in ((0, 6, INCONCLUSIVE), (0, 12, REPRODUCED)):
+        table = direct_rows()
+        for answers, right in (("direct", solved), ("with steps", kept)):
+            table.loc[table["answers"] == answers, ["accuracy", "low", "high"]] = [
+                *wilson(right, 20)
+            ]
+        assert c4(table).verdict == verdict
 
 
 # ---------------------------------------------------------------------------- verdicts

@@ -59,6 +59,7 @@ def completions_table(
         row = about_run(seed, problems) | {"method": method, "n": n}
         row |= {"accuracy": value, "low": value - 0.05, "high": value + 0.05}
         row |= with_limits("rise", height - heights[0], half)
+        row |= with_limits("over_random", height - heights[0], half)
         row |= with_limits("fall", height - heights[-1], half)
         row |= {"peak": peak, "peak_low": peak / 2, "peak_high": min(2 * peak, ns[-1])}
         rows.append(row)
@@ -74,6 +75,7 @@ def voters_table(
     *,
     counts=COUNTS,
     shrink=1.0,
+    checks=0.1,
     seeds=3,
     problems=200,
 ):
@@ -87,6 +89,7 @@ def voters_table(
             row |= {"k": k, "accuracy": value, "low": value - 0.05}
             row |= {"high": value + 0.05} | with_limits("rise", rise, half)
             row |= {"peak": top, "peak_low": top * shrink, "peak_high": top}
+            row |= with_limits("over_random", checks + rise, 0.02)
             rows.append(row | with_limits("growth", growth, spread))
     return pd.DataFrame(rows).drop_duplicates(["n", "k", "seed"])
 
@@ -203,6 +206,13 @@ def test_rise_and_fall_are_paired_with_the_ends(pretended):
     assert (row["fall_low"], row["fall_high"]) == pytest.approx(expected[1:])
 
 
+def test_over_random_is_over_the_mean_completion(pretended):
+    _, made = pretended
+    for seed, rows in made.groupby("seed"):
+        expected = rows["accuracy"] - some_completions(seed).correct.mean()
+        np.testing.assert_allclose(rows["over_random"], expected, atol=1e-9)
+
+
 def test_the_peak_is_that_of_the_mean_over_seeds(pretended):
     _, made = pretended
     voted = made["method"] == more.TOP_K_VOTE
@@ -243,9 +253,10 @@ RISING = (0.2, 0.26, 0.32, 0.36, 0.38, 0.39)
         (dict(heights=RISING), NOT_REPRODUCED),  # no fall as far as 1,600
         (dict(heights=RISING, half=0.05), INCONCLUSIVE),
         (dict(heights=RISING[:5], ns=NS[:5]), INCONCLUSIVE),  # 400: too short to say
-        (dict(heights=(0.2, 0.2, 0.19, 0.19, 0.18, 0.17)), NOT_REPRODUCED),
-        (dict(heights=(0.2, 0.2, 0.19), ns=NS[:3]), NOT_REPRODUCED),  # never rises
-        (dict(heights=(0.2, 0.21, 0.2), ns=NS[:3], half=0.02), INCONCLUSIVE),
+        (dict(heights=(0.2, 0.2, 0.19, 0.19, 0.18, 0.17)), NOT_TESTABLE),  # at chance
+        (dict(heights=(0.2, 0.21, 0.2), ns=NS[:3], half=0.02), NOT_TESTABLE),
+        (dict(heights=(0.2, 0.21, 0.2), ns=NS[:3], half=0.005), NOT_REPRODUCED),
+        (dict(heights=(0.2, 0.23, 0.2), ns=NS[:3], half=0.02), INCONCLUSIVE),
         (dict(heights=(0.2, 0.3), ns=NS[:2]), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(heights=(0.0,) * 6), NOT_TESTABLE),
@@ -269,6 +280,7 @@ def test_c11(settings, verdict):
         (dict(growth=-0.5), REVERSED),
         (dict(best=(30, 100, 1600), shrink=0.5), NOT_REPRODUCED),  # not the top few
         (dict(best=(30, 100, 1600), gain=0.1, shrink=0.01), INCONCLUSIVE),
+        (dict(best=(100, 400, 1600), gain=0.1, checks=0.0), NOT_TESTABLE),  # at chance
         (dict(counts=(100, 400), best=(3, 10)), NOT_TESTABLE),
         (dict(counts=(5, 10, 20), best=(1, 3, 3)), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),

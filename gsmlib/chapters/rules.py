@@ -41,6 +41,7 @@ INCONCLUSIVE = "inconclusive"
 NOT_REPRODUCED = "not reproduced"
 REVERSED = "reversed"
 NOT_TESTABLE = "not testable"
+LEAST_ACCURACY = f"{100 * MIN_ACCURACY:.0f} %"
 AT_LEAST = f"{100 * NEGLIGIBLE:.0f} points or more"
 WORDS = MappingProxyType(  # each word, and what it says of a claim
     {
@@ -190,21 +191,23 @@ def require_learning(table: pd.DataFrame, best: float) -> None:
     """Raise NotTestable where problems are few, or the `best` model solves too few."""
     require(int(table["n_problems"].max()), MIN_PROBLEMS, "test problems")
     if best < MIN_ACCURACY:
-        share = f"{100 * MIN_ACCURACY:.0f} %"
-        raise NotTestable(f"the answers compared are right in less than {share}")
+        said = f"the answers compared are right in less than {LEAST_ACCURACY}"
+        raise NotTestable(said)
 
 
-def require_checking(rows: pd.DataFrame) -> None:
-    """Raise NotTestable unless some verifier surely beats a random pick.
+def require_checking(rows: pd.DataFrame, by: str) -> None:
+    """Raise NotTestable unless a verifier that is compared surely beats a random pick.
 
-    Verifiers that cannot check say nothing of how to train one.
+    rows: of these alone, at what is compared, an arm for each value of the column `by`.
+    Verifiers that cannot check say nothing of how to train one, nor of how to use it.
     """
-    if not (rows["over_random_low"] > 0).any():
-        best = rows.loc[rows["over_random"].idxmax()]
-        gain = in_points(Interval(*best[list(column_names("over_random"))]))
+    gains = [over_seeds(arm, "over_random") for _, arm in rows.groupby(by)]
+    if not any(gain.low > 0 for gain in gains):
+        best = in_points(max(gains, key=lambda gain: gain.mean))
+        few = " at most" if len(gains) > 1 else ""
         raise NotTestable(
-            f"no verifier here checks: best-scored minus random completion is {gain} "
-            f"at most"
+            f"no verifier here checks: best-scored minus random completion is "
+            f"{best}{few}"
         )
 
 

@@ -42,7 +42,8 @@ def c14(table: pd.DataFrame) -> rules.Finding:
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "solution, dropout", "gain")
-    rules.require_checking(rows)
+    arms = "solution", "solution, dropout", "token"
+    rules.require_checking(rows[rows["arm"].isin(arms)], "arm")
     over_token = _over_seeds(rows, "solution, dropout", "over_token")
     useless = gain.high < NEGLIGIBLE
     short = useless or over_token.high < -NEGLIGIBLE
@@ -66,7 +67,7 @@ def c15(table: pd.DataFrame) -> rules.Finding:
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "token, dropout", "gain")
-    rules.require_checking(rows)
+    rules.require_checking(rows[rows["arm"].isin(("token", "token, dropout"))], "arm")
     slight = gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE
     word = rules.decide(slight, gain.low >= STRONG, gain.high < 0)
     sentence = f"dropout changes the token-level verifier by {in_points(gain)} {where}"

@@ -172,8 +172,13 @@ def _steps(rise: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 
 def _draws(interval: Interval, rng: np.random.Generator) -> np.ndarray:
-    error = (interval.high - interval.low) / (2 * rules.Z)
-    return interval.mean + error * rng.standard_normal(rules.DRAWS)
+    """Draw from two halves of normals, whose middle 95 % are the interval.
+
+    Limits of a share near 0 lie above it: a normal of their width would end too low.
+    """
+    mean, low, high = interval
+    z = rng.standard_normal(rules.DRAWS)
+    return mean + z * np.where(z > 0, high - mean, mean - low) / rules.Z
 
 
 def _limits(draws: np.ndarray) -> tuple[float, float]:

@@ -16,7 +16,7 @@ def c16(table: pd.DataFrame) -> rules.Finding:
     Reproduced: both differences in verified accuracy from the base lie surely within
     NEGLIGIBLE. Not reproduced: one lies surely beyond. The value is the larger of them.
     """
-    _require_base(table)
+    _require_base(table, LOSS, TEMPERATURE)
     changed = [table[table["point"] == point] for point in (LOSS, TEMPERATURE)]
     gains = {rows["variant"].iloc[0]: over_seeds(rows, "gain") for rows in changed}
     found = list(gains.values())
@@ -39,7 +39,7 @@ def c17(table: pd.DataFrame) -> rules.Finding:
     Reproduced: the difference in verified accuracy is surely above 0. Reversed: it is
     surely below 0.
     """
-    _require_base(table)
+    _require_base(table, START)
     rows = table[table["point"] == START]  # the base is the generator's
     gain, auc = (_reversed(over_seeds(rows, name)) for name in ("gain", "auc_gain"))
     sentence = (
@@ -55,7 +55,9 @@ def _reversed(interval: Interval) -> Interval:
     return Interval(-interval.mean, -interval.high, -interval.low)
 
 
-def _require_base(table: pd.DataFrame) -> None:
+def _require_base(table: pd.DataFrame, *points: int) -> None:
+    """Require a base that learned, and that it or one of these changes checks."""
     base = table[(table["point"] == BASE) & (table["variant"] == "base")]
     rules.require_learning(table, base["accuracy"].mean())
-    rules.require_checking(table)
+    changed = table[table["point"].isin(points)]
+    rules.require_checking(pd.concat([base, changed]), "variant")

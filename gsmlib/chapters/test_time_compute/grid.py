@@ -74,8 +74,8 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, model, n_train, seed, n_problems, method, n (completions a
     problem), k (voters), accuracy over random n-subsets of all completions drawn, with
-    low and high; rise over the curve's first point and fall to its last, paired by
-    problem, each with _low and _high.
+    low and high; over_random, minus that of a random completion, rise over the curve's
+    first point and fall to its last, paired by problem, each with _low and _high.
 
     The same for all seeds are peak, the n (Fig 7b: the k) of the highest mean accuracy,
     and in Fig 7b growth, the least-squares slope of log best k over log n; their _low
@@ -88,14 +88,17 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
         read_completions(point.specs["scores"], store)
         for point in shared.computed(points, store)
     )
-    by_seed = [[_accuracies(curve, run) for curve in curves] for run in runs]
+    by_seed, random = [], []
+    for run in runs:
+        by_seed.append([_accuracies(curve, run) for curve in curves])
+        random.append(run.correct.mean(axis=1))
     found = [np.array(values) for values in zip(*by_seed, strict=True)]
     drawn = list(zip(curves, found, strict=True))
     growth = growth_of_best_k({c.n: values for c, values in drawn if c.n})
     rows = [
         row | ({"growth": growth} if curve.n else {})
         for curve, values in drawn
-        for row in _rows(curve, points, values)
+        for row in _rows(curve, points, values, random)
     ]
     return tabulate(rows, ("method", "n", "k"))
 
@@ -127,17 +130,23 @@ def _accuracies(curve: Curve, run: Completions) -> np.ndarray:
 
 
 def _rows(
-    curve: Curve, points: Sequence[Point], values: np.ndarray
+    curve: Curve,
+    points: Sequence[Point],
+    values: np.ndarray,
+    random: Sequence[np.ndarray],
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row per seed and place of a curve from (seeds, places, P) accuracies."""
+    """Yield a row per seed and place of a curve from (seeds, places, P) accuracies.
+
+    random: of each seed (P,), the accuracy of a random completion.
+    """
     peak = {"peak": _with_limits(*_peaks(values, curve.points))}
-    for point, solved in zip(points, values, strict=True):
+    for point, solved, picked in zip(points, values, random, strict=True):
         for place, here in zip(curve.points, solved, strict=True):
             about = point.about | {"n_problems": len(here), "method": curve.method}
             about |= {"n": curve.n, "k": place} if curve.n else {"n": place}
-            rise = difference("rise", here, solved[0])
-            fall = difference("fall", here, solved[-1])
-            yield about | share("", here) | rise | fall | peak
+            about |= share("", here) | difference("over_random", here, picked)
+            about |= difference("rise", here, solved[0])
+            yield about | difference("fall", here, solved[-1]) | peak
 
 
 def growth_of_best_k(voted: dict[int, np.ndarray]) -> Interval:

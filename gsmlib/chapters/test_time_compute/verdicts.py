@@ -28,6 +28,7 @@ def c11(table: pd.DataFrame) -> rules.Finding:
     rises, falls = (_by(rows, "n", name) for name in ("rise", "fall"))
     first, last = min(rises), max(rises)
     peak = _first(rows, "peak")
+    rules.require_checking(rows[rows["n"] == peak.mean], "method")
     rise, fall = rises[peak.mean], falls[peak.mean]
     never_rises = all(rises[n].high < NEGLIGIBLE for n in rises if n > first)
     never_falls = all(falls[n].high < NEGLIGIBLE for n in falls if n < last)
@@ -64,6 +65,7 @@ def c12(table: pd.DataFrame) -> rules.Finding:
         few = f"the top few of {last} completions"
         raise rules.NotTestable(f"{few} are fewer than {rules.MIN_VOTERS}")
     rows = table[table["n"] == last]
+    rules.require_checking(rows[rows["k"] == 1], "method")
     gains = _by(rows, "k", "rise")
     best, growth = _first(rows, "peak"), _first(rows, "growth")
     gain = gains[best.mean]

@@ -21,8 +21,9 @@ def c8(table: pd.DataFrame) -> rules.Finding:
     found = rows["checkpoint"].nunique()
     rules.require(found, rules.MIN_CHECKPOINTS, "checkpoints of a verifier")
     _require_both(table, rows)
+    last = _at(table, "max")
+    rules.require_checking(last, "level")
     start, end = (_gain_at(rows, place) for place in ("min", "max"))
-    last = table[table["checkpoint"] == table["checkpoint"].max()]
     slopes = {level: over_seeds(r, "slope") for level, r in last.groupby("level")}
     steeper = over_seeds(last[last["level"] == "solution"], "slope_gain")
     word = rules.better(end)
@@ -48,6 +49,8 @@ def c9(table: pd.DataFrame) -> rules.Finding:
     """
     rows = table[table["objective"] == "verification only"]
     _require_both(table, rows)
+    level = rows["level"].iloc[0]
+    rules.require_checking(_at(table[table["level"] == level], "max"), "objective")
     end = _gain_at(rows, "max")
     after = f"after {rows['epochs'].max():.2g} epochs"
     sentence = f"joint objective minus verification only {after}: {in_points(end)}"
@@ -66,7 +69,9 @@ def c10(table: pd.DataFrame) -> rules.Finding:
         raise rules.NotTestable("one model size only")
     _require_both(table, mixed)
     size = table["n_train"].max()
-    rows = mixed[(mixed["n_train"] == size) & mixed["gain"].notna()]
+    mixed = mixed[mixed["n_train"] == size]
+    rules.require_checking(mixed, "generator")
+    rows = mixed[mixed["gain"].notna()]
     gain = over_seeds(rows, "gain")
     large, small = rows[["generator", "verifier"]].iloc[0]
     sentence = (
@@ -78,8 +83,11 @@ def c10(table: pd.DataFrame) -> rules.Finding:
 
 def _gain_at(rows: pd.DataFrame, place: str) -> Interval:
     """The gain at the first ("min") or last ("max") checkpoint."""
-    checkpoint = rows["checkpoint"].agg(place)
-    return over_seeds(rows[rows["checkpoint"] == checkpoint], "gain")
+    return over_seeds(_at(rows, place), "gain")
+
+
+def _at(rows: pd.DataFrame, place: str) -> pd.DataFrame:
+    return rows[rows["checkpoint"] == rows["checkpoint"].agg(place)]
 
 
 def _require_both(table: pd.DataFrame, rows: pd.DataFrame) -> None:
@@ -87,4 +95,3 @@ def _require_both(table: pd.DataFrame, rows: pd.DataFrame) -> None:
     if rows.empty:
         raise rules.NotTestable("the table lacks one of the two methods")
     rules.require_learning(table, table["mean_accuracy"].max())
-    rules.require_checking(table)
