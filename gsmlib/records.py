@@ -1,5 +1,7 @@
 """Records of settings, frozen and checked: the base of settings, specs and recipes."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +16,12 @@ ModelName = Annotated[str, Field(min_length=1)]
 
 class SettingsError(ValueError):
     """Settings that cannot run; the message is one sentence."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" with the nearest known name, "" if none is near."""
+    near = get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 class Record(BaseModel):

@@ -9,13 +9,21 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from gsmlib.environment import describe_setup
-from gsmlib.records import Count, ModelName, Rate, Record, Seed, SettingsError, Weight
+from gsmlib.records import (
+    Count,
+    ModelName,
+    Rate,
+    Record,
+    Seed,
+    SettingsError,
+    Weight,
+    did_you_mean,
+)
 from gsmlib.scales import DEFAULT_SCALE, SCALES, learning_rate_of
 
 PARAMETER = re.compile(r"^(\w+)\s*(?::[^=]+)?=", re.MULTILINE)  # in a notebook's cell
@@ -148,9 +156,7 @@ def name_known(name: str, known: Iterable[str]) -> str:
     "'epoch' (did you mean epochs?); it has epochs, seeds"
     """
     known = list(known)
-    near = get_close_matches(name, known, n=1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"{name!r}{meant}; it has {', '.join(known)}"
+    return f"{name!r}{did_you_mean(name, known)}; it has {', '.join(known)}"
 
 
 def names_of(kind: type[Record]) -> list[str]:
@@ -166,9 +172,12 @@ def parse_more(more: str) -> dict[str, str]:
         raise SettingsError(f'more = {more!r} is refused: give text, "name=value".')
     pairs = [item.partition("=") for item in PAIR.findall(more or "")]
     given = {name.strip(): value.strip() for name, _, value in pairs}
-    bad = [name for name, value in given.items() if not (name and value)]
+    bad = [pair for pair in pairs if not (pair[0].strip() and pair[2].strip())]
+    if bad and bad[0][1]:
+        name = bad[0][0].strip() or "a setting without a name"
+        raise SettingsError(f"{name} is given no value; leave it out for the scale's.")
     if bad:
-        raise SettingsError(f'"{bad[0]}" is not of the form name=value.')
+        raise SettingsError(f'"{bad[0][0].strip()}" is not of the form name=value.')
     if "scale" in given:
         raise SettingsError("The scale is no part of more: give it as scale.")
     return given
@@ -188,7 +197,8 @@ def check_scale(scale: str) -> str:
     """Return a scale's name, or raise a sentence listing what exists."""
     if not isinstance(scale, str) or scale not in SCALES:
         known = ", ".join(SCALES)
-        raise SettingsError(f"There is no scale {scale!r}; there are {known}.")
+        near = did_you_mean(scale, SCALES)
+        raise SettingsError(f"There is no scale {scale!r}{near}; there are {known}.")
     return scale
 
 
@@ -340,7 +350,7 @@ def _derived(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
 def _sentence(error: ValidationError) -> str:
     """The first complaint of pydantic as one sentence that names the setting."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = str(first["loc"][0]) if first["loc"] else ""  # an item's: of its list
     what = first["msg"].removeprefix("Value error, ").removesuffix(".")
     if not where:
         return what[0].upper() + what[1:] + "."

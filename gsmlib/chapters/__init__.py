@@ -11,7 +11,7 @@ from typing import Any
 from gsmlib import paper
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
-from gsmlib.records import SettingsError
+from gsmlib.records import SettingsError, did_you_mean
 
 FOLDERS = """
     dataset
@@ -81,8 +81,10 @@ def find(name: str) -> Chapter:
     if len(meant) == 1:
         return meant[0]
     said = f"{len(begun)} notebooks begin with" if begun else "There is no notebook"
-    known = ", ".join(chapter.name for chapter in begun or CHAPTERS)
-    raise SettingsError(f"{said} {name!r}; there are {known}.")
+    known = [chapter.name for chapter in begun or CHAPTERS]
+    numbered = name if name[:1].isdigit() else f"00_{name}"
+    near = "" if begun else did_you_mean(numbered, known)
+    raise SettingsError(f"{said} {name!r}{near}; there are {', '.join(known)}.")
 
 
 def resolve(name: str, more: str = "", **parameters: Any) -> Any:

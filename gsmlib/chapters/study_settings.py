@@ -182,8 +182,8 @@ class ModelGrid(Record):
     def _a_rate_per_model(self) -> Self:
         if len(self.learning_rates) != len(self.models):
             raise ValueError(
-                f"{len(self.models)} models need as many learning_rates, not "
-                f"{len(self.learning_rates)}"
+                f"{len(self.learning_rates)} learning_rates for {len(self.models)} "
+                f"models ({', '.join(self.models)}); give one per model"
             )
         return self
 

@@ -12,6 +12,7 @@ from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
 
 NAMES = {"minigsm": "MiniGSM", "gsm8k": "GSM8K"}
 GSM8K_PROBLEMS = {"train": TRAIN_PROBLEMS, "test": TEST_PROBLEMS}
+MOST_MADE = 1_000_000  # of MiniGSM, in a split: more is a slip of the hand
 DEV_PROBLEMS = 500  # held out of GSM8K's training set, which has no dev set
 
 
@@ -99,12 +100,12 @@ def _shuffled(indices: range | list[int], key: str) -> list[int]:
 
 
 def count_problems(dataset: str) -> dict[str, int]:
-    """Return how many problems each split has; nothing for MiniGSM, which makes them.
+    """Return how many problems each split has, or for MiniGSM, how many it makes.
 
     GSM8K's are known without its files.
     """
     if family(dataset) == "minigsm":
-        return {}
+        return dict.fromkeys(("train", "dev", "test"), MOST_MADE)
     counts = GSM8K_PROBLEMS
     if dataset != "gsm8k":
         counts = {part: len(_load_part(dataset, part)) for part in ("train", "test")}

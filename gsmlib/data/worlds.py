@@ -313,21 +313,34 @@ def check_knobs(knobs: Knobs) -> None:
     """Raise ValueError, in one sentence, for knobs that no problem can have."""
     fewest, most = knobs.decoys
     referred = {KINDS[kind].people for kind in knobs.kinds if kind in KINDS}
-    right = {
-        "steps": sum(knobs.steps) > 0 and min(knobs.steps) >= 0,
-        "roots": 0 <= knobs.roots < 1,
-        "largest": knobs.largest >= LEAST_LARGEST,
-        "kinds": set(knobs.kinds) <= set(KINDS) and {0, 1} <= referred,
-        "questions": knobs.questions and set(knobs.questions) <= set(QUESTIONS),
-        "phrasings": 1 <= knobs.phrasings <= MOST_PHRASINGS,
-        "names": 2 <= knobs.names <= len(NAMES),
-        "things": 1 <= knobs.things <= len(THINGS),
-        "decoys": 0 <= fewest <= most,
+    people = [
+        ", ".join(kind for kind in KINDS if KINDS[kind].people == n) for n in (0, 1)
+    ]
+    right = {  # whether a knob is, and what it has to be
+        "steps": (
+            sum(knobs.steps) > 0 and min(knobs.steps) >= 0,
+            "weights, one over 0",
+        ),
+        "roots": (0 <= knobs.roots < 1, "from 0 to less than 1"),
+        "largest": (knobs.largest >= LEAST_LARGEST, f"{LEAST_LARGEST} or more"),
+        "kinds": (
+            set(knobs.kinds) <= set(KINDS) and {0, 1} <= referred,
+            f"of {', '.join(KINDS)}, and of these one at least of {people[0]} and one "
+            f"of {people[1]}",
+        ),
+        "questions": (
+            knobs.questions and set(knobs.questions) <= set(QUESTIONS),
+            f"of {', '.join(QUESTIONS)}",
+        ),
+        "phrasings": (1 <= knobs.phrasings <= MOST_PHRASINGS, f"1 to {MOST_PHRASINGS}"),
+        "names": (2 <= knobs.names <= len(NAMES), f"a number from 2 to {len(NAMES)}"),
+        "things": (1 <= knobs.things <= len(THINGS), f"1 to {len(THINGS)}"),
+        "decoys": (0 <= fewest <= most, "the fewest and the most, or one number"),
     }
-    for name, fits in right.items():
+    for name, (fits, must) in right.items():
         if not fits:
             value = getattr(knobs, name)
-            raise ValueError(f"{name} is {value!r}: no problem can have that.")
+            raise ValueError(f"{name} is {value!r}, and must be {must}.")
     steps, people = 1 + len(knobs.steps), min(knobs.names, MOST_PEOPLE)
     if steps + most > people:
         raise ValueError(

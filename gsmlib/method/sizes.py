@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gsmlib.method.folders import check_folder, read_config, refusing, state_of
-from gsmlib.records import SettingsError
+from gsmlib.records import SettingsError, did_you_mean
 
 
 class Size(NamedTuple):
@@ -109,7 +109,8 @@ def _ask_hub(model: str) -> None:
     except Exception as error:  # the network's, whose kinds differ between versions
         cause = f"the hub was asked in vain: {error}".splitlines()[0].rstrip(".")
     raise SettingsError(
-        f"No config of a model {model!r} could be read ({cause}); known names: "
+        f"No config of a model {model!r} could be read ({cause})"
+        f"{did_you_mean(model, known_names())}; known names: "
         f"{', '.join(known_names())}, or a folder or a name of the hub."
     )
 

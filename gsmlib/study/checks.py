@@ -21,6 +21,8 @@ from gsmlib.study.specs import (
 )
 from gsmlib.study.stages import sampled_problems, shortened, training_problems, work_of
 
+ENOUGH_TOKENS = 200  # for the longest question of MiniGSM, whose knobs are as they were
+
 
 class Reading(NamedTuple):
     """Problems that a model must be able to read: a question and its solution."""
@@ -53,7 +55,8 @@ def check_specs(specs: Collection[Spec]) -> None:
         if not _is_known(model):
             _check_unknown(model, state_of(model), *_asked_of(model, specs))
     for reading, some in readings.items():
-        if reading.model not in known_names() or reading.dataset != "minigsm":
+        tried = reading.model in known_names() and reading.dataset == "minigsm"
+        if not tried or (reading.max_length or ENOUGH_TOKENS) < ENOUGH_TOKENS:
             _check_reading(reading, some)
     for spec in specs:
         if isinstance(spec, VerifierSpec) and spec.start is not None:
