@@ -321,6 +321,8 @@ def test_the_pipelines_boxes_feed_boxes():
     table = verification.pipeline_boxes(settings)
     assert set(" ".join(table["feeds"]).split()) <= set(table["id"])
     assert "100 each, T = 0.7" in table["detail"].tolist()
+    quick = verification.pipeline_boxes(resolve("03_verification", scale="quick"))
+    assert "6 to 10 epochs" in quick["detail"].tolist()
 
 
 def test_shares_of_a_distribution_sum_to_one():

@@ -370,7 +370,11 @@ def test_a_chosen_scale_wins_over_the_environments(
         ("02_test_at_n", {"dropout": 1.5}, ["dropout", "1.5"]),
         ("02_test_at_n", {"more": "dropout"}, ["dropout", "name=value"]),
         ("02_test_at_n", {"scale": "gpt2", "n_train": 8000}, ["8000", "7473"]),
-        ("04_finetuning_scaling", {"learning_rates": [1e-3]}, ["1 learning_rates for 3 models", "one per model"]),
+        (
+            "04_finetuning_scaling",
+            {"learning_rates": [1e-3]},
+            ["1 learning_rates for 3 models", "one per model"],
+        ),
         ("03_verification", {"seeds": [-1]}, ["seeds", "-1"]),
     ],
 )

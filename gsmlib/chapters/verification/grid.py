@@ -72,11 +72,12 @@ def pipeline_boxes(settings: VerificationSettings) -> pd.DataFrame:
     """
     name = call(settings.data)
     completed = min(max(settings.sizes), settings.completed_problems)
-    epochs = shared.generator_epochs(settings, max(settings.sizes))
+    epochs = {shared.generator_epochs(settings, n) for n in settings.sizes}
+    spans = str(min(epochs)) if len(epochs) == 1 else f"{min(epochs)} to {max(epochs)}"
     heat = settings.temperature
     details = {
         "problems": f"{name}, up to {max(settings.sizes):,}",
-        "generator": f"{epochs} epochs",
+        "generator": f"{spans} epochs",
         "completions": f"up to {completed:,} x {settings.completions}, T = {heat:g}",
         "verifier": f"from the generator, epochs: {settings.verifier_epochs}",
         "problem": f"{name}, {settings.test_problems:,}",

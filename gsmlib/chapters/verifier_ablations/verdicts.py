@@ -32,8 +32,8 @@ def c8(table: pd.DataFrame) -> rules.Finding:
     epochs = rows["epochs"]
     sentence = (
         f"token-level minus solution-level accuracy is {in_points(start)} at "
-        f"{epochs.min():.2g} and {in_points(end)} at {epochs.max():.2g} "
-        f"epochs; late in training token-level changes by "
+        f"epoch {epochs.min():.2g} and {in_points(end)} at epoch {epochs.max():.2g}; "
+        f"late in training token-level changes by "
         f"{in_points(slopes['token'])} an epoch, solution-level by "
         f"{in_points(slopes['solution'])}, a difference of {in_points(steeper)}"
     )
@@ -52,8 +52,10 @@ def c9(table: pd.DataFrame) -> rules.Finding:
     level = rows["level"].iloc[0]
     rules.require_checking(_at(table[table["level"] == level], "max"), "objective")
     end = _gain_at(rows, "max")
-    after = f"after {rows['epochs'].max():.2g} epochs"
-    sentence = f"joint objective minus verification only {after}: {in_points(end)}"
+    epochs = f"{rows['epochs'].max():.2g}"
+    sentence = (
+        f"joint objective minus verification only at epoch {epochs}: {in_points(end)}"
+    )
     return rules.Finding(rules.better(end), end, sentence)
 
 
