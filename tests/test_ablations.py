@@ -332,7 +332,13 @@ def test_a_table_of_one_method_tests_nothing():
 
 def test_sentences_give_the_numbers():
     sentence = verdicts.c8(training_table()).sentence
-    for words in ("-4.0 points", "+6.0 points", "epoch 0.25 and", "at epoch 2;", "3 seeds"):
+    for words in (
+        "-4.0 points",
+        "+6.0 points",
+        "epoch 0.25 and",
+        "at epoch 2;",
+        "3 seeds",
+    ):
         assert words in sentence
     assert (
         "generator mini-4m with verifier mini-2m"

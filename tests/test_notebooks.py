@@ -21,6 +21,7 @@ from gsmlib.chapters import CHAPTERS, find, resolve
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
+GSM8K_ALONE = {"12_released_solutions"}  # nothing is drawn without its files
 MAX_CELLS, MAX_LINES, MEDIAN_LINES, MAX_FUNCTION = 25, 15, 7, 5
 
 
@@ -157,8 +158,9 @@ def test_runs_through_papermill(name, smoke_environment):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     figures = folder / "figures" / "smoke"
-    kinds = {file.suffix for file in figures.iterdir()}
-    assert kinds == {".png", ".svg", ".pdf", ".csv", ".json"}
+    if name not in GSM8K_ALONE:
+        kinds = {file.suffix for file in figures.iterdir()}
+        assert kinds == {".png", ".svg", ".pdf", ".csv", ".json"}
     drawn = [f for f in find(name).figures if (figures / f"{f.name}.csv").is_file()]
     outputs = [
         output
@@ -166,7 +168,8 @@ def test_runs_through_papermill(name, smoke_environment):
         for output in cell.get("outputs", [])
     ]
     images = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(images) == len(drawn) > 0, "every figure is seen under its cell, once"
+    assert len(images) == len(drawn), "every figure is seen under its cell, once"
+    assert bool(drawn) == (name not in GSM8K_ALONE)
     errors = [o.text for o in outputs if o.get("name") == "stderr"]
     left = [text for text in errors if "rows were cut at the maximum" not in text]
     assert not left, "no bar is left in the page, and no warning but smoke's own"
@@ -202,4 +205,5 @@ def test_runs_through_nbval(name, smoke_environment):
         command, cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert [path.name for path in (folder / "figures").iterdir()] == ["smoke"]
+    if name not in GSM8K_ALONE:
+        assert [path.name for path in (folder / "figures").iterdir()] == ["smoke"]

@@ -158,7 +158,7 @@ def test_a_trial_is_executed_into_a_folder_of_its_own(project, capfd, monkeypatc
         ({"models": '["/my models/a", "b"]'}, {"models": ["/my models/a", "b"]}),
         ({"models": "~/a"}, {"models": [str(Path.home() / "a")]}),
         ({"seeds": "0"}, {"seeds": [0]}),
-        ({"completions": "0"}, {"completions": 16}),  # shown: the scale's value
+        ({"completions": "0"}, {"completions": 12}),  # shown: the scale's value
         ({"dropout": "0"}, {"more": "dropout=0.0"}),  # not shown: 0
         (
             {"epochs": "3", "more": "temperature=0.5"},

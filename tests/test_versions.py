@@ -72,16 +72,19 @@ def changed(module, name):
     raise LookupError(f"{module} defines no {name}")
 
 
+JUDGING = "released train_verifier score"
+
+
 @pytest.mark.parametrize(
     ("module", "name", "stages_of_it"),
     [
-        ("method.decoding", "encode_prompt", "finetune sample train_verifier score"),
-        ("method.losses", "model_inputs", "pretrain finetune train_verifier score"),
+        ("method.decoding", "encode_prompt", f"finetune sample {JUDGING}"),
+        ("method.losses", "model_inputs", f"pretrain finetune {JUDGING}"),
         ("method.models", "_load_pretrained", "*"),
         ("study.making", "load_start", "finetune train_verifier"),
-        ("method.models", "Verifier", "pretrain finetune train_verifier score"),
+        ("method.models", "Verifier", f"pretrain finetune {JUDGING}"),
         ("method.calculator", "evaluate", "sample"),
-        ("method.answers", "final_number", "sample"),
+        ("method.answers", "final_number", "sample released"),
         ("method.selection", "aggregate", "score"),
         ("method.tokenizer", "build_tokenizer", ""),
         ("method.engine", "new_engine", "sample"),
@@ -90,7 +93,7 @@ def changed(module, name):
         ("data.worlds", "make_problem", "*"),
         ("data.schoolwork", "make_passage", "pretrain"),
         ("study.stages", "shortened", "finetune train_verifier"),
-        ("study.stages", "epoch_name", "finetune sample train_verifier"),
+        ("study.stages", "epoch_name", "finetune sample released train_verifier"),
         ("study.specs", "base", "train_verifier"),
         ("study.specs", "describe", ""),
         ("method.pretraining", "pretrain", ""),  # of the shipped weights: no stage

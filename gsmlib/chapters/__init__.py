@@ -26,6 +26,7 @@ FOLDERS = """
     open_points
     pretraining
     claims
+    released_solutions
 """.split()
 
 

@@ -15,6 +15,7 @@ from gsmlib.records import SettingsError
 from gsmlib.study.specs import (
     FinetuneSpec,
     PretrainSpec,
+    ReleasedSpec,
     SampleSpec,
     Spec,
     VerifierSpec,
@@ -101,7 +102,8 @@ def _reading(spec: Spec) -> Reading:
         return Reading(spec.model, spec.dataset, None)
     if isinstance(spec, FinetuneSpec):
         return Reading(spec.model, spec.data.dataset, spec.max_length)
-    completions = spec if isinstance(spec, SampleSpec) else spec.completions
+    own = isinstance(spec, SampleSpec | ReleasedSpec)
+    completions = spec if own else spec.completions
     dataset = completions.generator.data.dataset
     return Reading(work_of(spec).model, dataset, completions.max_length)
 
@@ -126,8 +128,8 @@ def _problems_of(spec: Spec) -> Iterator[Problem]:
         yield from training_problems(data, data.n_train)
         yield from shortened(load_problems(data.dataset, "test", data.n_test), data)
     else:
-        is_sample = isinstance(spec, SampleSpec)
-        yield from sampled_problems(spec if is_sample else spec.completions)
+        own = isinstance(spec, SampleSpec | ReleasedSpec)
+        yield from sampled_problems(spec if own else spec.completions)
 
 
 def _check_tokens(verifier: str, generator: str) -> None:

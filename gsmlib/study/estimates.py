@@ -73,6 +73,13 @@ def sample_work(spec: specs.SampleSpec) -> Work:
     return Work("sample", model, _read(spec), max_length=spec.max_length)
 
 
+def released_work(spec: specs.ReleasedSpec) -> Work:
+    """Return what reading released solutions has to do: their log-probabilities."""
+    question, solution = _tokens(spec.generator.data.dataset)
+    tokens = spec.n_problems * spec.n * (question + solution)  # each row whole
+    return Work("score", spec.generator.model, tokens)
+
+
 def verifier_work(spec: specs.VerifierSpec) -> Work:
     """Return what a verifier's training has to do."""
     question, solution = _tokens(spec.completions.generator.data.dataset)
@@ -88,7 +95,7 @@ def score_work(spec: specs.ScoreSpec) -> Work:
     return Work("score", spec.verifier.base.model, _read(spec.completions))
 
 
-def _read(completions: specs.SampleSpec) -> float:
+def _read(completions: specs.SampleSpec | specs.ReleasedSpec) -> float:
     """Tokens of completions and, once each, of their questions."""
     question, solution = _tokens(completions.generator.data.dataset)
     return completions.n_problems * (completions.n * solution + question)

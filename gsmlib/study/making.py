@@ -21,6 +21,7 @@ from pyarrow.parquet import write_table
 
 from gsmlib import progress
 from gsmlib.data import Problem, load_problems
+from gsmlib.data.gsm8k import load_released_solutions, with_answer_mark
 from gsmlib.files import write_file
 from gsmlib.method import models
 from gsmlib.method.answers import final_number, is_correct
@@ -233,6 +234,55 @@ def _finished(folder: Path) -> set[tuple[int, int]]:
     return set(zip(*columns, strict=True))
 
 
+# ----------------------------------------------------------------------------- released
+
+
+def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
+    """Make completions of the paper's released solutions, likely or not to a model.
+
+    Their log-probability is that of all tokens: which of them a calculator wrote was
+    not released.
+    """
+    parts = work / RESUME
+    parts.mkdir(exist_ok=True)
+    finished, keep = _finished(parts), _keeper(parts)
+    lm = models.load_saved_language_model(
+        stages.epoch_folder(spec.generator, spec.epoch, store)
+    )
+    lm.model.to(best_device())
+    solutions = load_released_solutions().set_index("problem")
+    places = zip(
+        stages.released_places(spec), stages.sampled_problems(spec), strict=True
+    )
+    for place, (number, problem) in enumerate(places):
+        if (place, 0) not in finished:
+            keep(_read_released(lm, problem, solutions.loc[number], spec, place))
+    keep([], at_once=True)
+    write_table(_merge(parts), work / stages.COMPLETIONS)
+
+
+def _read_released(
+    lm: models.LanguageModel,
+    problem: Problem,
+    solutions: pd.DataFrame,
+    spec: specs.ReleasedSpec,
+    place: int,
+) -> list[dict[str, Any]]:
+    """Return the rows of one problem's solutions, as `sample` has them."""
+    texts = [with_answer_mark(text) for text in solutions["solution"]]
+    rows = [encode(lm.tokenizer, problem.question, t, spec.max_length) for t in texts]
+    nats, _ = evaluate_losses(lm, rows, spec.precision)
+    made = []
+    for j, row in enumerate(rows):
+        tokens = list(row.tokens[row.prompt_length :])
+        forced = [False] * len(tokens)
+        completion = Completion(texts[j], tokens, forced, -nats[j], not row.cut)
+        about = {"problem": place, "sample": j} | completion._asdict()
+        correct = bool(solutions["is_correct"].iloc[j])
+        made.append(about | {"correct": correct, "answer": final_number(texts[j])})
+    return made
+
+
 # ----------------------------------------------------------------------- train_verifier
 
 
@@ -278,7 +328,9 @@ def verifier_rows(
     )
 
 
-def _read_completions(spec: specs.SampleSpec, store: Store) -> pd.DataFrame:
+def _read_completions(
+    spec: specs.SampleSpec | specs.ReleasedSpec, store: Store
+) -> pd.DataFrame:
     return pd.read_parquet(stages.folder_of(spec, store) / stages.COMPLETIONS)
 
 

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from gsmlib import progress
 from gsmlib.environment import is_launched
 from gsmlib.study import stages
-from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, Spec
+from gsmlib.study.specs import FinetuneSpec, ReleasedSpec, SampleSpec, ScoreSpec, Spec
 from gsmlib.study.stages import COMPLETIONS, SCORES, epoch_folder, locate
 from gsmlib.study.store import RESUME, Artifact, Place, Store
 
@@ -78,8 +78,8 @@ def _obtain_together(
 # ------------------------------------------------------------------------------ reading
 
 
-def sample(spec: SampleSpec, store: Store) -> pd.DataFrame:
-    """Return completions of a generator, labelled: a row per (problem, sample).
+def sample(spec: SampleSpec | ReleasedSpec, store: Store) -> pd.DataFrame:
+    """Return completions, sampled or released, labelled: a row per (problem, sample).
 
     Columns: problem, sample, text, tokens, forced, logprob, finished, correct, answer.
     Section 4.2: a completion is correct when its final answer is, whatever its steps.

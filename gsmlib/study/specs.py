@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gsmlib.data import call, check_problem_counts
+from gsmlib.data import GSM8K_PROBLEMS, call, check_problem_counts
+from gsmlib.data.gsm8k import SYSTEMS
 from gsmlib.data.own import Dataset
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.records import Count, ModelName, Precision, Record, Seed
@@ -147,6 +148,50 @@ class SampleSpec(Spec):
         )
 
 
+class ReleasedSpec(Spec):
+    """The paper's released solutions as completions, of every second test problem.
+
+    `half` says which problems of GSM8K's test set, by their number in the file; of each
+    there are four solutions, in the order of `gsm8k.SYSTEMS`. They become the tokens of
+    `generator`, which did not write them, and get its log-probability; the labels are
+    those released. A verifier that learns from one half can be asked about the other.
+    """
+
+    generator: FinetuneSpec
+    half: Literal["even", "odd"]
+    n_problems: Count
+    max_length: Count = 400
+    precision: Precision = "fp32"
+
+    @property
+    def epoch(self) -> int:
+        """The generator's last epoch."""
+        return self.generator.keep_epochs[-1]
+
+    @property
+    def n(self) -> int:
+        """Solutions of each problem."""
+        return len(SYSTEMS)
+
+    @property
+    def split(self) -> str:
+        """What the problems are part of."""
+        return "test"
+
+    def check(self) -> None:
+        dataset = self.generator.data.dataset
+        if dataset != "gsm8k":
+            raise ValueError(f"released solutions are of gsm8k, not of {call(dataset)}")
+        most = -(-GSM8K_PROBLEMS["test"] // 2) - (self.half == "odd")
+        if self.n_problems > most:
+            raise ValueError(
+                f"{self.n_problems} {self.half} problems asked for, there are {most}"
+            )
+
+    def describe(self) -> str:
+        return f"{self.n_problems * self.n} released solutions, {self.half} problems"
+
+
 class VerifierSpec(Spec):
     """A verifier trained on labelled completions of training problems (section 4.2).
 
@@ -159,7 +204,7 @@ class VerifierSpec(Spec):
     `checkpoints` verifiers are kept, after equal shares of the training.
     """
 
-    completions: SampleSpec
+    completions: SampleSpec | ReleasedSpec
     init: Literal["generator", "pretrained"] = "generator"
     training: TrainSettings
     head: Literal["logit", "linear"] = "logit"
@@ -190,7 +235,7 @@ class ScoreSpec(Spec):
     """A verifier's scores of completions; `checkpoint` None is the last."""
 
     verifier: VerifierSpec
-    completions: SampleSpec
+    completions: SampleSpec | ReleasedSpec
     checkpoint: Count | None = None
 
     def check(self) -> None:

@@ -12,14 +12,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gsmlib.data import Problem, family, load_problems
+from gsmlib.data import GSM8K_PROBLEMS, Problem, family, load_problems
 from gsmlib.files import file_sha256
 from gsmlib.method.folders import files_of, state_of
 from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS, known_names
 from gsmlib.records import Record
 from gsmlib.study import estimates, specs
 from gsmlib.study.estimates import Work
-from gsmlib.study.specs import DataSpec, FinetuneSpec, SampleSpec, Spec
+from gsmlib.study.specs import DataSpec, FinetuneSpec, ReleasedSpec, SampleSpec, Spec
 from gsmlib.study.store import Place, Store
 
 LOSSES, HISTORY = "losses.json", "history.csv"
@@ -42,6 +42,7 @@ STAGES: dict[type[Spec], Stage] = {
     specs.PretrainSpec: Stage("pretrain", 2, estimates.pretrain_work),
     FinetuneSpec: Stage("finetune", 3, estimates.finetune_work),
     SampleSpec: Stage("sample", 2, estimates.sample_work),
+    specs.ReleasedSpec: Stage("released", 1, estimates.released_work),
     specs.VerifierSpec: Stage("train_verifier", 3, estimates.verifier_work),
     specs.ScoreSpec: Stage("score", 2, estimates.score_work),
 }
@@ -184,11 +185,20 @@ def training_problems(data: DataSpec, n: int) -> list[Problem]:
     return shortened(load_problems(data.dataset, "train", n, data.seed), data)
 
 
-def sampled_problems(spec: SampleSpec) -> list[Problem]:
-    """Return the problems that a sampling spec is about."""
+def sampled_problems(spec: SampleSpec | ReleasedSpec) -> list[Problem]:
+    """Return the problems that completions are about."""
     data = spec.generator.data
+    if isinstance(spec, ReleasedSpec):
+        every = load_problems(data.dataset, "test", GSM8K_PROBLEMS["test"])
+        return [every[place] for place in released_places(spec)]
     seed = data.seed if spec.split == "train" else 0  # one test set for all seeds
     return load_problems(data.dataset, spec.split, spec.n_problems, seed)
+
+
+def released_places(spec: ReleasedSpec) -> range:
+    """Return the numbers of the test problems whose released solutions these are."""
+    first = int(spec.half == "odd")
+    return range(first, first + 2 * spec.n_problems, 2)
 
 
 def shortened(problems: list[Problem], data: DataSpec) -> list[Problem]:

@@ -1,0 +1,19 @@
+"""Can a small verifier check what the paper's own models wrote? (Appendix D's files)"""
+
+from gsmlib.chapters.export import Figure
+from gsmlib.chapters.record import Chapter
+from gsmlib.chapters.released_solutions import figures
+from gsmlib.chapters.released_solutions.grid import grid, table
+from gsmlib.chapters.released_solutions.settings import SCALES, ReleasedSettings
+
+__all__ = ["CHAPTER", "grid", "table"]
+
+WORDS = "a small verifier among the paper's own solutions"
+
+CHAPTER = Chapter(
+    "12_released_solutions",
+    ReleasedSettings,
+    figures=(Figure("among_released", figures.among_released, (2, 1, 4.6), WORDS),),
+    grid=grid,
+    scales=SCALES,
+)

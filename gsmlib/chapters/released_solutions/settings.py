@@ -1,0 +1,18 @@
+"""The settings of 12_released_solutions."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gsmlib.chapters.study_settings import OneModel, VerifierSettings
+from gsmlib.paper import TEST_PROBLEMS
+
+
+class ReleasedSettings(OneModel, VerifierSettings):
+    """Verifiers of the released solutions; at scales without GSM8K there are none."""
+
+    released_problems: Annotated[int, Field(ge=4, le=TEST_PROBLEMS)] = TEST_PROBLEMS
+    """how many of GSM8K's test problems, from the first, both halves together"""
+
+
+SCALES = {"smollm2": dict(n_train=2000, verifier_epochs=2)}

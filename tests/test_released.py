@@ -1,0 +1,214 @@
+"""Verifiers of the released solutions: halves, rows, a planted effect, the figure."""
+
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_byte_tokenizer, make_tiny_gpt2
+from matplotlib import pyplot as plt
+
+from gsmlib.chapters import released_solutions, resolve, shared
+from gsmlib.chapters.released_solutions import CHAPTER
+from gsmlib.chapters.released_solutions.grid import ARMS, HALVES
+from gsmlib.data import GSM8K_PROBLEMS, load_problems
+from gsmlib.data.gsm8k import FILES, SOLUTIONS_FILE, SYSTEMS, DataFile
+from gsmlib.method import losses, metrics
+from gsmlib.method.batching import encode
+from gsmlib.study import pool, results, stages
+from gsmlib.study.specs import ReleasedSpec
+from gsmlib.study.store import Store
+
+NOTEBOOK = "12_released_solutions"
+PROBLEMS = 60
+RIGHT, WRONG = "so it is", "but well"  # what a verifier can see
+
+
+def problem_row(i):
+    return {"question": f"{i}+{i % 7}?", "answer": f"It is so.\n#### {i + i % 7}"}
+
+
+def released_row(i, rng):
+    row = {"question": problem_row(i)["question"], "ground_truth": f"A: {i + i % 7}"}
+    for system in SYSTEMS:
+        right = bool(rng.random() < 0.4)
+        said = f"{RIGHT if right else WRONG}\nA: {i + i % 7 + (not right)}"
+        row[system] = {"is_correct": right, "solution": said}
+    return row
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """GSM8K's files in its format, of made-up problems; and a model that reads them."""
+    path, rng = tmp_path_factory.mktemp("gsm8k"), np.random.default_rng(0)
+    rows = {
+        "train.jsonl": [problem_row(i + 2000) for i in range(7473)],
+        "test.jsonl": [problem_row(i) for i in range(GSM8K_PROBLEMS["test"])],
+        SOLUTIONS_FILE: [released_row(i, rng) for i in range(GSM8K_PROBLEMS["test"])],
+    }
+    patch = pytest.MonkeyPatch()
+    for name, made in rows.items():
+        data = "".join(json.dumps(row) + "\n" for row in made).encode()
+        (path / name).write_bytes(data)
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        patch.setitem(FILES, name, DataFile(len(made), digest, FILES[name].keys))
+    tokenizer = make_byte_tokenizer()
+    make_tiny_gpt2(tokenizer).save_pretrained(path / "model")
+    tokenizer.save_pretrained(path / "model")
+    patch.setenv("GSM8K_DIR", str(path))
+    yield path
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def settings(folder):
+    return resolve(
+        NOTEBOOK,
+        scale="smollm2",
+        model=str(folder / "model"),
+        n_train=20,
+        released_problems=PROBLEMS,
+        more="precision=fp32 verifier_epochs=12 verifier_learning_rate=0.01 "
+        "learning_rate=0.001 max_length=60 verifier_batch_tokens=1500 epochs=1",
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def table(settings, store):
+    return released_solutions.table(settings, store)
+
+
+def test_no_problem_is_judged_by_a_verifier_that_saw_it(settings):
+    for _, specs in released_solutions.grid(settings):
+        for half, spec in specs.items():
+            assert spec.completions.half == half
+            assert spec.verifier.completions.half == HALVES[half] != half
+            learnt = stages.released_places(spec.verifier.completions)
+            judged = stages.released_places(spec.completions)
+            assert not set(learnt) & set(judged)
+            assert sorted([*learnt, *judged]) == list(range(PROBLEMS))
+
+
+def test_completions_are_the_released_ones(settings, store, table, folder):
+    spec = released_solutions.grid(settings)[0].specs["odd"].completions
+    rows = results.sample(spec, store)
+    released = [json.loads(line) for line in (folder / SOLUTIONS_FILE).open()]
+    problems = load_problems("gsm8k", "test", GSM8K_PROBLEMS["test"])
+    lm = results.load_finetuned(spec.generator, spec.epoch, store)
+    for row in rows.itertuples():
+        number = 2 * row.problem + 1
+        theirs = released[number][SYSTEMS[row.sample]]
+        assert row.correct == theirs["is_correct"]
+        assert row.text == theirs["solution"].replace("A: ", "#### ")
+        assert lm.tokenizer.decode(row.tokens[:-1]) == row.text
+        assert row.tokens[-1] == lm.tokenizer.eos_token_id and row.finished
+    whole = encode(lm.tokenizer, problems[1].question, rows["text"][0], 60)
+    (nats,), _ = losses.evaluate_losses(lm, [whole])
+    assert rows["logprob"][0] == pytest.approx(-nats)
+
+
+def test_what_was_read_is_not_read_again(settings, store, table, monkeypatch):
+    from gsmlib.study import making
+
+    spec = released_solutions.grid(settings)[0].specs["odd"].completions
+    work, read = store.root / "again", []
+    (work / "resume").mkdir(parents=True)
+    half = results.sample(spec, store).query("problem < 10").to_dict("records")
+    making._write_part(half, work / "resume")
+    usual = making._read_released
+
+    def note(*arguments):
+        read.append(arguments[-1])
+        return usual(*arguments)
+
+    monkeypatch.setattr(making, "_read_released", note)
+    making.released(spec, store, work)
+    assert read == list(range(10, PROBLEMS // 2))
+    again = pd.read_parquet(work / stages.COMPLETIONS)
+    pd.testing.assert_frame_equal(again, results.sample(spec, store))
+
+
+def test_a_planted_effect_is_seen(table):
+    """Right and wrong solutions differ in their words: all verifiers learn it."""
+    by_choice = table.set_index("choice")
+    verifiers = by_choice[by_choice["kind"] == "verifier"]
+    assert len(verifiers) == len(ARMS)
+    ceiling = by_choice.loc["any of the four", "accuracy"]
+    assert (verifiers["accuracy"] > ceiling - 0.05).all()
+    assert (verifiers["within_auc"] > 0.9).all()
+    assert (verifiers["over_best_low"] > 0).all()
+
+
+def test_choices_are_the_metrics_of_both_halves(settings, store, table):
+    specs = released_solutions.grid(settings)[0].specs
+    runs = [shared.scores_and_labels(spec, store) for spec in specs.values()]
+    scores, correct = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    rows = table.set_index("choice")
+    row = rows.loc["token-level, joint"]
+    best = correct[np.arange(PROBLEMS), scores.argmax(axis=1)]
+    assert row["accuracy"] == pytest.approx(best.mean())
+    assert row["over_random"] == pytest.approx(best.mean() - correct.mean())
+    auc = np.nanmean(metrics.within_problem_auc(scores, correct))
+    assert row["within_auc"] == pytest.approx(auc)
+    top = scores == scores.max(axis=1, keepdims=True)  # equal texts share a problem
+    theirs = (top[:, SYSTEMS.index("175b_verification")] / top.sum(axis=1)).mean()
+    assert row["best_picked"] == pytest.approx(theirs)
+    for place, system in enumerate(SYSTEMS):
+        alone = rows.loc[system.replace("b_", "B "), "accuracy"]
+        assert alone == pytest.approx(correct[:, place].mean())
+    assert (table["n_problems"] == PROBLEMS).all()
+
+
+def test_arms_differ_in_level_and_objective_alone(settings):
+    found = {}
+    for about, specs in released_solutions.grid(settings):
+        training = specs["even"].verifier.training
+        found[about["level"], about["objective"]] = training
+    assert list(found) == ARMS
+    usual = found["token", "joint"]
+    for (level, objective), training in found.items():
+        changed = {name for name, value in training if value != getattr(usual, name)}
+        expected = {"level"} if level == "solution" else set()
+        if objective == "alone":
+            expected |= {"language_weight", "batch_tokens"}
+        assert changed == expected
+
+
+def test_nothing_is_asked_for_that_was_not_planned(settings, store, table):
+    tasks = pool.list_tasks(CHAPTER.stages(settings), store)
+    assert all(task.done for task in tasks)
+    assert {task.place.stage for task in tasks} >= {"released", "score"}
+
+
+@pytest.mark.parametrize("scale", ["smoke", "quick", "mini"])
+def test_there_are_no_released_solutions_of_minigsm(scale, store):
+    settings = resolve(NOTEBOOK, scale=scale)
+    assert CHAPTER.stages(settings) == []
+    assert released_solutions.table(settings, store).empty
+
+
+def test_released_solutions_are_of_gsm8k_alone(settings):
+    spec = released_solutions.grid(settings)[0].specs["odd"].completions
+    with pytest.raises(ValueError, match="660 odd problems asked for, there are 659"):
+        spec.replace(n_problems=660)
+    data = spec.generator.data.replace(dataset="minigsm")
+    with pytest.raises(ValueError, match="are of gsm8k, not of MiniGSM"):
+        ReleasedSpec(
+            generator=spec.generator.replace(data=data), half="odd", n_problems=2
+        )
+
+
+def test_the_figure_draws_every_choice(table):
+    drawing = CHAPTER.draw("among", table)
+    top, bottom = drawing.axes
+    labels = [text.get_text() for text in top.get_yticklabels()]
+    assert set(labels) == set(table["choice"]) and labels[-1] == "any of the four"
+    ranked = table[table["within_auc"].notna()]
+    assert len(bottom.get_yticklabels()) == len(ranked)
+    plt.close(drawing)
