@@ -13,6 +13,7 @@ import typer
 from gsmlib import chapters, environment
 from gsmlib.chapters import export
 from gsmlib.chapters.style import VENUES
+from gsmlib.clock import OutOfTime
 from gsmlib.environment import cache_folder
 from gsmlib.files import in_words
 from gsmlib.records import SettingsError
@@ -20,6 +21,7 @@ from gsmlib.scales import DEFAULT_SCALE, SCALES
 from gsmlib.settings import as_text, check_scale, names_of, write_more
 from gsmlib.study.store import StoreError
 
+UNFINISHED = 75  # the exit code where the time given was not enough: EX_TEMPFAIL
 INTERRUPTED = 130  # the exit code after Ctrl-C
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -115,12 +117,25 @@ def prepare(
     scale: Scale = DEFAULT_SCALE,
     p: Parameters = (),
     ray: Ray = "",
+    minutes: Annotated[
+        float, typer.Option(min=0, help="Stop by then; the same command goes on.")
+    ] = 0,
 ) -> None:
-    """Compute all that a report, or one notebook, needs, and run no notebook."""
+    """Compute all that a report, or one notebook, needs, and run no notebook.
+
+    With --minutes it ends in time, with exit code 75 where something is left.
+    """
     from gsmlib.report.run import fill_store
 
     _check_notebook_given(p, notebook, "prepare")
-    failed = fill_store(check_scale(scale), ray, notebook, _read_parameters(p))
+    if ray and minutes:
+        raise SettingsError("--minutes is for this machine alone: leave out --ray.")
+    asked = check_scale(scale), ray, notebook, _read_parameters(p)
+    try:
+        failed = fill_store(*asked, minutes)
+    except OutOfTime as left:
+        print(left)
+        raise typer.Exit(UNFINISHED) from None
     if failed:
         print(f"{len(failed)} stages failed, and all that rests on them is missing.")
         raise typer.Exit(1)

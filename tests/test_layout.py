@@ -16,7 +16,7 @@ from gsmlib.environment import project_root
 # A module imports only modules before it, lazily imported ones included; a * stands for
 # any chapter's folder. data/__init__ alone collects its folder's modules in a function.
 ORDER = """
-    files progress records paper environment scales settings
+    clock files progress records paper environment scales settings
     data data.kinds data.worlds data.own data.gsm8k data.schoolwork data.checker
     method method.recipe method.folders method.sizes method.answers method.calculator
     method.inspection method.tokenizer

@@ -26,7 +26,7 @@ ANSWER_LINE = re.compile(r"####[^\n]*\S[^\n]*\n")
 TAIL = 256  # tokens decoded to look for an expression or an answer line
 COMPACT_BELOW = 0.75  # stopped samples leave once more than a quarter have stopped
 REFILL_BELOW = 0.5  # waiting samples enter once half of the batch is free
-MAX_ROWS = 512
+MAX_ROWS, GPU_ROWS = 512, 4096  # more gain nothing on a CPU, which is full by then
 BATCH_BYTES = 2**31  # of caches and logits, on a CPU
 CHUNK = 64  # tokens whose probabilities are added up before one of them is looked for
 
@@ -241,7 +241,7 @@ def _invert(probabilities: Tensor, targets: Tensor) -> Tensor:
 
 
 def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
-    """The largest power of two, at most 512, of rows that fit the memory.
+    """The largest power of two of rows that fit the memory: at most 512, GPU 4,096.
 
     That is 2 GiB, or half of what a GPU has free, for keys and values of `max_length`
     tokens (no prompt shared) and the logits: 512 for the mini-GPTs, 64 for SmolLM2.
@@ -253,10 +253,10 @@ def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
     item = 4 if model.device.type == "cpu" else model.dtype.itemsize  # as `Engine`
     row = 2 * config.num_hidden_layers * heads * width * item * max_length
     row += 32 * config.vocab_size
-    room = BATCH_BYTES
+    room, most = BATCH_BYTES, MAX_ROWS
     if model.device.type == "cuda":
-        room = torch.cuda.mem_get_info(model.device)[0] // 2
-    return 2 ** (max(1, min(MAX_ROWS, room // row)).bit_length() - 1)
+        room, most = torch.cuda.mem_get_info(model.device)[0] // 2, GPU_ROWS
+    return 2 ** (max(1, min(most, room // row)).bit_length() - 1)
 
 
 def _complete_all(

@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from gsmlib import clock
 from gsmlib import progress as bars
 from gsmlib.method import attention, batching, losses
 from gsmlib.method.batching import Batch, Row
@@ -148,7 +149,10 @@ def _take_steps(
     save_every_seconds: float,
     progress: bool,
 ) -> None:
-    """Take the steps still to be taken; an interruption loses those since a save."""
+    """Take the steps still to be taken; an interruption loses those since a save.
+
+    None is lost where the time given is over (`clock`).
+    """
     counts = [sum(len(run.rows[i].tokens) for i in batch) for _, batch in run.plan]
     done, saved = sum(counts[: len(run.history)]), time.monotonic()
     look = dict(unit="tok", unit_scale=True, disable=not progress)
@@ -162,10 +166,13 @@ def _take_steps(
             entry = take_step(run)
             bar.set_postfix(epoch=entry["epoch"], loss=entry["loss"], refresh=False)
             bar.update(entry["tokens"])
-            due = run.epoch_ends or time.monotonic() - saved > save_every_seconds
+            over, since = clock.is_over(), time.monotonic() - saved
+            due = over or run.epoch_ends or since > save_every_seconds
             if checkpoint is not None and due:
                 save_checkpoint(run, checkpoint)
                 saved = time.monotonic()
+            if over:
+                raise clock.OutOfTime
     run.model.eval()
 
 

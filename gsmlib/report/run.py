@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from gsmlib import clock
 from gsmlib.chapters import CHAPTERS, find, resolve
 from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.chapters.record import Chapter
@@ -38,6 +39,7 @@ from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.store import Store
 
+FOR_A_GPU = ("smollm2-full", "gpt2")  # scales whose plan tells GPU hours
 MANY_TIMES = 100  # a run of so many times its scale's cost is asked about first
 NEW_PROCESS = "fork" if sys.platform == "linux" else "spawn"
 
@@ -173,19 +175,28 @@ def fill_store(
     ray: str = "",
     notebook: str = "",
     given: dict[str, str] | None = None,
+    minutes: float = 0,
 ) -> list[Spec]:
     """Compute what a report needs, here or on a Ray cluster; return what failed there.
 
     notebook: for this one alone, with the `given` settings. Here a stage's error is
-    raised.
+    raised, and OutOfTime, which says what is left, where `minutes` were not enough.
     """
+    if minutes:
+        clock.stop_after(minutes)
     specs, store = _stages(scale, notebook, given or {}), Store()
     if ray:
         from gsmlib.study.cluster import prepare_on_ray  # an extra
 
         return prepare_on_ray(specs, store, ray)
     prepare(specs, store)
-    for spec in needed_tasks(list_tasks(specs, store)):
+    left = needed_tasks(list_tasks(specs, store))
+    if left and clock.is_over():
+        raise clock.OutOfTime(
+            f"The {minutes:g} minutes are over; left: {describe_work(left)}. The same "
+            "command goes on."
+        )
+    for spec in left:
         obtain(spec, store)
     return []
 
@@ -218,7 +229,7 @@ def print_plan(
         print("No stage is needed: there is nothing to train or to sample.")
         return
     table = plan_table(tasks)
-    hidden = [] if scale == "gpt2" else ["gpu_hours"]
+    hidden = [] if scale in FOR_A_GPU else ["gpu_hours"]
     shown = table.drop(columns=["core_minutes", *hidden]).round(2)
     shown.insert(4, "one core", [in_words(60 * n) for n in table["core_minutes"]])
     print(shown.to_string(index=False))
@@ -228,11 +239,11 @@ def print_plan(
         f"Left, estimated: {describe_work(needed_tasks(tasks))} here, of up to "
         f"{memory:.1f} GB memory each; {alone} on one core; {disk:.1f} GB of disk."
     )
-    if scale == "gpt2":
+    if scale in FOR_A_GPU:
         print(
             f"On a GPU, estimated from FLOPs at {100 * GPU_SHARE:.0f} % of the peak of "
             f"an {GPU} ({GPU_FLOPS / 1e12:.0f} TFLOP/s in bf16): "
-            f"{table['gpu_hours'].sum():.0f} GPU hours."
+            f"{table['gpu_hours'].sum():.1f} GPU hours."
         )
 
 

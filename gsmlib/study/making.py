@@ -19,7 +19,7 @@ from pyarrow import Table
 from pyarrow.dataset import dataset
 from pyarrow.parquet import write_table
 
-from gsmlib import progress
+from gsmlib import clock, progress
 from gsmlib.data import Problem, load_problems
 from gsmlib.data.gsm8k import load_released_solutions, with_answer_mark
 from gsmlib.files import write_file
@@ -194,17 +194,23 @@ def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
 
 
 def _keeper(folder: Path) -> Callable[..., None]:
-    """What adds rows to those that an interruption leaves, every SAVE_SECONDS."""
+    """What adds rows to those that an interruption leaves, every SAVE_SECONDS.
+
+    It raises OutOfTime, once they are saved, where the time given is over.
+    """
     rows: list[dict[str, Any]] = []
     saved = time.monotonic()
 
     def keep(made: list[dict[str, Any]], at_once: bool = False) -> None:
         nonlocal saved
         rows.extend(made)
-        if rows and (at_once or time.monotonic() - saved > SAVE_SECONDS):
+        over = clock.is_over() and not at_once
+        if rows and (at_once or over or time.monotonic() - saved > SAVE_SECONDS):
             _write_part(rows, folder)
             rows.clear()
             saved = time.monotonic()
+        if over:
+            raise clock.OutOfTime
 
     return keep
 

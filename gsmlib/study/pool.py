@@ -24,7 +24,8 @@ import pandas as pd
 import psutil
 from tqdm import tqdm
 
-from gsmlib import progress
+from gsmlib import clock, progress
+from gsmlib.clock import OutOfTime
 from gsmlib.environment import count_from, has_gpu, is_launched
 from gsmlib.study import estimates
 from gsmlib.study.checks import check_specs
@@ -211,8 +212,11 @@ def _work_off_here(needed: dict[Spec, Task], store: Store) -> None:
         for spec, task in needed.items():
             if failed.isdisjoint(task.place.parents):
                 try:
+                    clock.check()
                     with progress.under(partial(board.show_share, spec)):
                         obtain(spec, store)
+                except OutOfTime:
+                    return
                 except Exception as error:
                     progress.say(f"A stage failed: {error}")
                     failed.add(spec)
@@ -271,6 +275,8 @@ def _finish(future: Future[str]) -> bool:
         progress.say(future.result().strip())
     except BrokenProcessPool:
         raise
+    except OutOfTime:
+        return False
     except Exception as error:
         progress.say(f"A stage failed: {error}")
         return False
@@ -371,6 +377,7 @@ def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
     if threads:
         torch.set_num_threads(threads)
     said = io.StringIO()
+    clock.check()
     quiet = progress.under(lambda share: None)
     with quiet, redirect_stdout(said), redirect_stderr(said):
         obtain(spec, Store(root))

@@ -43,6 +43,11 @@ SCALES = {
     "smollm2": dict(
         pretraining_texts=100, pretraining_learning_rate=1e-4, large_completions=20
     ),
+    "smollm2-full": dict(
+        pretraining_texts=paper.TRAIN_PROBLEMS,
+        pretraining_learning_rate=1e-4,
+        large_completions=100,
+    ),
     "gpt2": dict(
         pretraining_texts=paper.TRAIN_PROBLEMS,
         pretraining_learning_rate=1e-5,

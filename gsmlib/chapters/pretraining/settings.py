@@ -36,6 +36,9 @@ SCALES: dict[str, dict[str, Any]] = {
         seeds=(0,),
     ),
     "smollm2": dict(pretraining_texts=(100, 300), pretraining_learning_rate=1e-4),
+    "smollm2-full": dict(
+        pretraining_texts=(1000, paper.TRAIN_PROBLEMS), pretraining_learning_rate=1e-4
+    ),
     "gpt2": dict(
         pretraining_texts=(1000, paper.TRAIN_PROBLEMS), pretraining_learning_rate=1e-5
     ),

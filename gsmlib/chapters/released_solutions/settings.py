@@ -15,4 +15,7 @@ class ReleasedSettings(OneModel, VerifierSettings):
     """how many of GSM8K's test problems, from the first, both halves together"""
 
 
-SCALES = {"smollm2": dict(n_train=2000, verifier_epochs=2)}
+SCALES = {
+    "smollm2": dict(n_train=2000, verifier_epochs=2),
+    "smollm2-full": dict(verifier_epochs=2),
+}
