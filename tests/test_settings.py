@@ -373,7 +373,7 @@ def test_a_chosen_scale_wins_over_the_environments(
         (
             "04_finetuning_scaling",
             {"learning_rates": [1e-3]},
-            ["1 learning_rates for 3 models", "one per model"],
+            ["as many learning_rates", "3 models", "not 1"],
         ),
         ("03_verification", {"seeds": [-1]}, ["seeds", "-1"]),
     ],

@@ -29,6 +29,7 @@ from gsmlib.study.specs import (
     DataSpec,
     FinetuneSpec,
     PretrainSpec,
+    ReleasedSpec,
     SampleSpec,
     ScoreSpec,
     VerifierSpec,
@@ -119,6 +120,12 @@ def test_every_setting_changes_the_key(path):
 @pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_stages_version_changes_its_childrens_keys(stage, monkeypatch):
     spec = score_spec(finetune_spec(pretraining=pretrain_spec()))
+    if stage is ReleasedSpec:
+        data = finetune_spec().data.replace(dataset="gsm8k")
+        solutions = ReleasedSpec(
+            generator=finetune_spec(data=data), half="odd", n_problems=2
+        )
+        spec = spec.replace(verifier=spec.verifier.replace(completions=solutions))
     before = key_of(identity(spec))
     row = stages.STAGES[stage]
     monkeypatch.setitem(stages.STAGES, stage, row._replace(version=row.version + 1))

@@ -182,8 +182,9 @@ class ModelGrid(Record):
     def _a_rate_per_model(self) -> Self:
         if len(self.learning_rates) != len(self.models):
             raise ValueError(
-                f"{len(self.learning_rates)} learning_rates for {len(self.models)} "
-                f"models ({', '.join(self.models)}); give one per model"
+                "give as many learning_rates as there are models, for "
+                f"{len(self.models)} models ({', '.join(self.models)}) not "
+                f"{len(self.learning_rates)}"
             )
         return self
 

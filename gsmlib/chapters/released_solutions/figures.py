@@ -36,7 +36,6 @@ def among_released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     table: the rows of `grid.table`; axes: two, one above the other.
     """
     top, bottom = axes
-    top.figure.set_size_inches(top.figure.get_figwidth(), 4.9)
     _dots(top, table, "accuracy", 100)
     best = table[table["choice"] == "175B verification"]["accuracy"].mean()
     top.axvline(100 * best, color=GREY, linestyle=":", linewidth=0.8, zorder=0)
