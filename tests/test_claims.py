@@ -53,7 +53,9 @@ def epochs_table(
     return pd.DataFrame(rows)
 
 
-def verification_table(gains, half=0.02, accuracy=0.3, problems=200, seeds=3):
+def verification_table(
+    gains, half=0.02, accuracy=0.3, problems=200, seeds=3, checks=0.1
+):
     """gains: model -> gain at each of SIZES."""
     rows = []
     for rank, (model, by_size) in enumerate(gains.items()):
@@ -66,7 +68,7 @@ def verification_table(gains, half=0.02, accuracy=0.3, problems=200, seeds=3):
                     about | {"method": "finetuning", "accuracy": accuracy},
                     about | {"method": "verification", "accuracy": accuracy + gain},
                 ]
-                rows[-1] |= limits
+                rows[-1] |= limits | with_limits("over_random", checks, 0.02)
     return pd.DataFrame(rows)
 
 
@@ -99,6 +101,7 @@ def test_c2(settings, verdict):
         (dict(fall=0.0, half=0.01), NOT_REPRODUCED),
         (dict(fall=0.1, rise=-0.2), INCONCLUSIVE),
         (dict(problems=6), NOT_TESTABLE),
+        (dict(fall=0.2, accuracy=0.0, rise=0.0), NOT_TESTABLE),
     ],
 )
 def test_c3(settings, verdict):
@@ -234,6 +237,13 @@ def test_a_model_that_learned_nothing_decides_nothing_beside_one_that_did():
     three = {"middle": PAPER_LIKE["small"], "large": PAPER_LIKE["large"]}
     found = c7(with_one_dead(three))
     assert found.verdict == REPRODUCED and "middle" in found.sentence
+
+
+def test_a_gain_without_a_verifier_that_checks_is_none_of_verification():
+    for judged in (c5, c6, c7):
+        found = judged(verification_table(PAPER_LIKE, checks=0.0))
+        assert found.verdict == NOT_TESTABLE
+        assert "no verifier here checks" in found.sentence
 
 
 def test_take_off_is_where_gains_turn_positive_for_good():

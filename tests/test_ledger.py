@@ -31,6 +31,7 @@ def gains(value, seeds=3):
     ]
     numbers = {"n_problems": 200, "gain": value}
     numbers |= {"gain_low": value - 0.02, "gain_high": value + 0.02}
+    numbers |= {"over_random": 0.1, "over_random_low": 0.05, "over_random_high": 0.15}
     rows = [
         row | numbers | {"method": method, "accuracy": 0.3}
         for row in about

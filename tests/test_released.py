@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from gsmlib.chapters import released_solutions, resolve, shared
 from gsmlib.chapters.released_solutions import CHAPTER
 from gsmlib.chapters.released_solutions.grid import ARMS, HALVES
-from gsmlib.data import GSM8K_PROBLEMS, load_problems
+from gsmlib.data import GSM8K_PROBLEMS
 from gsmlib.data.gsm8k import FILES, SOLUTIONS_FILE, SYSTEMS, DataFile
 from gsmlib.method import losses, metrics
 from gsmlib.method.batching import encode
@@ -99,7 +99,9 @@ def test_completions_are_the_released_ones(settings, store, table, folder):
     spec = released_solutions.grid(settings)[0].specs["odd"].completions
     rows = results.sample(spec, store)
     released = [json.loads(line) for line in (folder / SOLUTIONS_FILE).open()]
-    problems = load_problems("gsm8k", "test", GSM8K_PROBLEMS["test"])
+    problems = stages.sampled_problems(spec)
+    questions = [released[2 * i + 1]["question"] for i in range(len(problems))]
+    assert [problem.question for problem in problems] == questions
     lm = results.load_finetuned(spec.generator, spec.epoch, store)
     for row in rows.itertuples():
         number = 2 * row.problem + 1
@@ -108,7 +110,7 @@ def test_completions_are_the_released_ones(settings, store, table, folder):
         assert row.text == theirs["solution"].replace("A: ", "#### ")
         assert lm.tokenizer.decode(row.tokens[:-1]) == row.text
         assert row.tokens[-1] == lm.tokenizer.eos_token_id and row.finished
-    whole = encode(lm.tokenizer, problems[1].question, rows["text"][0], 60)
+    whole = encode(lm.tokenizer, problems[0].question, rows["text"][0], 60)
     (nats,), _ = losses.evaluate_losses(lm, [whole])
     assert rows["logprob"][0] == pytest.approx(-nats)
 

@@ -154,7 +154,8 @@ class ReleasedSpec(Spec):
     `half` says which problems of GSM8K's test set, by their number in the file; of each
     there are four solutions, in the order of `gsm8k.SYSTEMS`. They become the tokens of
     `generator`, which did not write them, and get its log-probability; the labels are
-    those released. A verifier that learns from one half can be asked about the other.
+    those released, also of what `max_length` cuts (`finished` says so). A verifier that
+    learns from one half can be asked about the other.
     """
 
     generator: FinetuneSpec

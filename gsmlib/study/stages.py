@@ -12,7 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gsmlib.data import GSM8K_PROBLEMS, Problem, family, load_problems
+from gsmlib.data import Problem, family, load_problems
+from gsmlib.data.gsm8k import load_gsm8k
 from gsmlib.files import file_sha256
 from gsmlib.method.folders import files_of, state_of
 from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS, known_names
@@ -189,8 +190,8 @@ def sampled_problems(spec: SampleSpec | ReleasedSpec) -> list[Problem]:
     """Return the problems that completions are about."""
     data = spec.generator.data
     if isinstance(spec, ReleasedSpec):
-        every = load_problems(data.dataset, "test", GSM8K_PROBLEMS["test"])
-        return [every[place] for place in released_places(spec)]
+        in_file = load_gsm8k("test")  # elsewhere problems are shuffled
+        return [in_file[place] for place in released_places(spec)]
     seed = data.seed if spec.split == "train" else 0  # one test set for all seeds
     return load_problems(data.dataset, spec.split, spec.n_problems, seed)
 

@@ -16,6 +16,6 @@ class ReleasedSettings(OneModel, VerifierSettings):
 
 
 SCALES = {
-    "smollm2": dict(n_train=2000, verifier_epochs=2),
+    "smollm2": dict(n_train=2000, verifier_epochs=2, max_length=400),
     "smollm2-full": dict(verifier_epochs=2),
 }

@@ -45,6 +45,7 @@ def c3(table: pd.DataFrame) -> rules.Finding:
     greedy = table.groupby("epoch")["test_at_1"].mean()
     peak, greedy_fall = int(curve.idxmax()), float(greedy.max() - greedy.iloc[-1])
     fall = rules.over_seeds(table[table["epoch"] == last], "fall")
+    rules.require_learning(table, greedy.max())
     rules.require_overfitting(table, fall)
     surely = fall.low > NEGLIGIBLE and fall.mean > greedy_fall
     early = peak <= rules.EARLY * last
