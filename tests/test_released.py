@@ -177,7 +177,7 @@ def test_arms_differ_in_level_and_objective_alone(settings):
     for (level, objective), training in found.items():
         changed = {name for name, value in training if value != getattr(usual, name)}
         expected = {"level"} if level == "solution" else set()
-        if objective == "alone":
+        if objective == "verification only":
             expected |= {"language_weight", "batch_tokens"}
         assert changed == expected
 

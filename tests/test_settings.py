@@ -256,6 +256,7 @@ def test_a_knob_of_other_data_is_refused(name, text, own, tmp_path):
         ("phrasings", "0"),
         ("roots", "2"),
         ("steps", "0,0"),
+        ("steps", "inf,1"),
         ("steps", "-1,2"),
         ("largest", "0"),
         ("quoted", "perhaps"),

@@ -95,7 +95,7 @@ def finetuned(
 
 def _test_loss_problems(dataset: str) -> int:
     """How many test problems the test loss is of: all, where there are only a few."""
-    return min(TEST_LOSS_PROBLEMS, count_problems(dataset).get("test", math.inf))
+    return min(TEST_LOSS_PROBLEMS, count_problems(dataset)["test"])
 
 
 def answers(
@@ -157,6 +157,21 @@ def verifier(settings: VerifierSettings, generator: FinetuneSpec) -> VerifierSpe
             precision=settings.precision,
             seed=generator.training.seed,
         ),
+    )
+
+
+def trained_for(
+    settings: VerifierSettings, training: TrainSettings, level: str, joint: bool
+) -> TrainSettings:
+    """Return a verifier's training at a level, jointly with the language term or alone.
+
+    Alone it takes batches of half the tokens: as the language rows are left out, it
+    then judges as many completions in a step, in as many steps, as both together do.
+    """
+    return training.replace(
+        level=level,
+        language_weight=1.0 if joint else 0.0,
+        batch_tokens=settings.verifier_batch_tokens // (1 if joint else 2),
     )
 
 

@@ -105,7 +105,7 @@ class StudySettings(WorldSettings):
         for name, split in ASKED.items():
             value = getattr(self, name, 0)
             most = max(value) if isinstance(value, tuple) else value
-            if most > there.get(split, most):
+            if most > there[split]:
                 asked.append(f"{name} asks for {most}")
                 remedy.append(f"{name} {there[split]}")
         if asked:

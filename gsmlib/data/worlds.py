@@ -9,6 +9,7 @@ question decides its split, so none is shared. Nothing here is GSM8K.
 """
 
 import json
+import math
 import random
 import zlib
 from functools import cache
@@ -309,38 +310,43 @@ def _draw_problem(rng: random.Random, knobs: Knobs) -> Problem:
 
 
 @cache
+def _kinds_about(people: int) -> str:
+    return ", ".join(kind for kind in KINDS if KINDS[kind].people == people)
+
+
+MUST_BE = {  # what a knob has to be, for who is refused
+    "steps": "finite weights of 0 or more, not all of them 0",
+    "roots": "from 0 to less than 1",
+    "largest": f"{LEAST_LARGEST} or more",
+    "kinds": f"of {', '.join(KINDS)}, and of these one at least of {_kinds_about(0)} "
+    f"and one of {_kinds_about(1)}",
+    "questions": f"of {', '.join(QUESTIONS)}",
+    "phrasings": f"1 to {MOST_PHRASINGS}",
+    "names": f"a number from 2 to {len(NAMES)}",
+    "things": f"1 to {len(THINGS)}",
+    "decoys": "the fewest and the most, or one number",
+}
+
+
 def check_knobs(knobs: Knobs) -> None:
     """Raise ValueError, in one sentence, for knobs that no problem can have."""
     fewest, most = knobs.decoys
     referred = {KINDS[kind].people for kind in knobs.kinds if kind in KINDS}
-    people = [
-        ", ".join(kind for kind in KINDS if KINDS[kind].people == n) for n in (0, 1)
-    ]
-    right = {  # whether a knob is, and what it has to be
-        "steps": (
-            sum(knobs.steps) > 0 and min(knobs.steps) >= 0,
-            "weights, one over 0",
-        ),
-        "roots": (0 <= knobs.roots < 1, "from 0 to less than 1"),
-        "largest": (knobs.largest >= LEAST_LARGEST, f"{LEAST_LARGEST} or more"),
-        "kinds": (
-            set(knobs.kinds) <= set(KINDS) and {0, 1} <= referred,
-            f"of {', '.join(KINDS)}, and of these one at least of {people[0]} and one "
-            f"of {people[1]}",
-        ),
-        "questions": (
-            knobs.questions and set(knobs.questions) <= set(QUESTIONS),
-            f"of {', '.join(QUESTIONS)}",
-        ),
-        "phrasings": (1 <= knobs.phrasings <= MOST_PHRASINGS, f"1 to {MOST_PHRASINGS}"),
-        "names": (2 <= knobs.names <= len(NAMES), f"a number from 2 to {len(NAMES)}"),
-        "things": (1 <= knobs.things <= len(THINGS), f"1 to {len(THINGS)}"),
-        "decoys": (0 <= fewest <= most, "the fewest and the most, or one number"),
+    right = {
+        "steps": 0 < sum(knobs.steps) < math.inf and min(knobs.steps) >= 0,
+        "roots": 0 <= knobs.roots < 1,
+        "largest": knobs.largest >= LEAST_LARGEST,
+        "kinds": set(knobs.kinds) <= set(KINDS) and {0, 1} <= referred,
+        "questions": knobs.questions and set(knobs.questions) <= set(QUESTIONS),
+        "phrasings": 1 <= knobs.phrasings <= MOST_PHRASINGS,
+        "names": 2 <= knobs.names <= len(NAMES),
+        "things": 1 <= knobs.things <= len(THINGS),
+        "decoys": 0 <= fewest <= most,
     }
-    for name, (fits, must) in right.items():
+    for name, fits in right.items():
         if not fits:
             value = getattr(knobs, name)
-            raise ValueError(f"{name} is {value!r}, and must be {must}.")
+            raise ValueError(f"{name} is {value!r}, and must be {MUST_BE[name]}.")
     steps, people = 1 + len(knobs.steps), min(knobs.names, MOST_PEOPLE)
     if steps + most > people:
         raise ValueError(

@@ -25,7 +25,6 @@ import psutil
 from tqdm import tqdm
 
 from gsmlib import clock, progress
-from gsmlib.clock import OutOfTime
 from gsmlib.environment import count_from, has_gpu, is_launched
 from gsmlib.study import estimates
 from gsmlib.study.checks import check_specs
@@ -215,7 +214,7 @@ def _work_off_here(needed: dict[Spec, Task], store: Store) -> None:
                     clock.check()
                     with progress.under(partial(board.show_share, spec)):
                         obtain(spec, store)
-                except OutOfTime:
+                except clock.OutOfTime:
                     return
                 except Exception as error:
                     progress.say(f"A stage failed: {error}")
@@ -275,7 +274,7 @@ def _finish(future: Future[str]) -> bool:
         progress.say(future.result().strip())
     except BrokenProcessPool:
         raise
-    except OutOfTime:
+    except clock.OutOfTime:
         return False
     except Exception as error:
         progress.say(f"A stage failed: {error}")
@@ -370,6 +369,7 @@ def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
     By so many threads; 0 leaves their number as it is. The next stage begins with the
     memory that this one freed.
     """
+    clock.check()  # first: the import takes seconds
     import torch  # here: listing what there is to do does not need it
 
     from gsmlib.method.models import return_freed_memory
@@ -377,7 +377,6 @@ def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
     if threads:
         torch.set_num_threads(threads)
     said = io.StringIO()
-    clock.check()
     quiet = progress.under(lambda share: None)
     with quiet, redirect_stdout(said), redirect_stderr(said):
         obtain(spec, Store(root))

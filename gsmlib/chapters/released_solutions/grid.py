@@ -22,7 +22,8 @@ from gsmlib.study.specs import FinetuneSpec, ReleasedSpec, ScoreSpec
 from gsmlib.study.store import Store
 
 HALVES = {"even": "odd", "odd": "even"}  # the half that is judged -> that is learnt
-ARMS = [(level, of) for level in ("token", "solution") for of in ("joint", "alone")]
+OBJECTIVES = ("joint", "verification only")
+ARMS = [(level, of) for level in ("token", "solution") for of in OBJECTIVES]
 BEST_SYSTEM = "175b_verification"
 
 
@@ -40,10 +41,9 @@ def grid(settings: ReleasedSettings) -> list[Point]:
         for level, objective in ARMS:
             about = shared.describe(settings, base)
             about |= {"level": level, "objective": objective}
-            scores = {
-                h: _scores(settings, generator, h, *(level, objective)) for h in HALVES
-            }
-            points.append(Point(about, scores))
+            arm = level, objective
+            specs = {half: _scores(settings, generator, half, *arm) for half in HALVES}
+            points.append(Point(about, specs))
     return points
 
 
@@ -55,16 +55,13 @@ def _scores(
     objective: str,
 ) -> ScoreSpec:
     """Return the scores of one half by a verifier of the other."""
-    usual, joint = shared.verifier(settings, generator), objective == "joint"
-    training = usual.training.replace(
-        level=level,
-        language_weight=1.0 if joint else 0.0,
-        batch_tokens=settings.verifier_batch_tokens // (1 if joint else 2),
-        group_size=len(SYSTEMS),
-    )
+    usual = shared.verifier(settings, generator)
+    training = usual.training.replace(group_size=len(SYSTEMS))
+    joint = objective == "joint"
     return ScoreSpec(
         verifier=usual.replace(
-            completions=released(settings, generator, HALVES[half]), training=training
+            completions=released(settings, generator, HALVES[half]),
+            training=shared.trained_for(settings, training, level, joint),
         ),
         completions=released(settings, generator, half),
     )
@@ -103,9 +100,7 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
         about |= {"n": len(SYSTEMS), "n_problems": len(run["correct"])}
         if place % len(ARMS) == 0:  # what needs no verifier, once a seed
             rows += [about | row for row in _without_verifier(run)]
-        choice = (
-            f"{level}-level, {'joint' if objective == 'joint' else 'verifier only'}"
-        )
+        choice = f"{level}-level, {objective}"
         rows.append(about | _ranked("verifier", choice, run["score"], run))
     return tabulate(rows, ("choice",))
 

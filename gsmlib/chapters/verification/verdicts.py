@@ -14,8 +14,8 @@ def c5(table: pd.DataFrame) -> rules.Finding:
 
     Reproduced: its gain is surely below NEGLIGIBLE for every model. Not reproduced: it
     is surely above 0, and not surely below NEGLIGIBLE, for any. Not testable: C6's
-    boost is not seen on the largest training set and the gain is not surely above 0 for
-    any model: what never helps is no matter of size.
+    boost is not seen on the largest training set, nor such a gain for any model: what
+    never helps is no matter of size.
     """
     table, left_out = _learned(table, 2)
     size = table["n_train"].min()

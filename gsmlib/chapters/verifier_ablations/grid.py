@@ -74,20 +74,12 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
 def _checkpoint_scores(
     settings: VerifierAblationSettings, base: Base, level: str, objective: str
 ) -> dict[str, ScoreSpec]:
-    """Return the scores of the test completions by every checkpoint of a verifier.
-
-    Verification only takes batches of half the tokens: as the language rows are left
-    out, it then judges as many completions in a step, in as many steps, as the joint
-    objective does.
-    """
-    usual, joint = shared.verified(settings, base), objective == "joint"
+    """Return the scores of the test completions by every checkpoint of a verifier."""
+    usual = shared.verified(settings, base)
+    training = usual.verifier.training.replace(epochs=settings.ablation_epochs)
+    joint = objective == "joint"
     verifier = usual.verifier.replace(
-        training=usual.verifier.training.replace(
-            epochs=settings.ablation_epochs,
-            level=level,
-            language_weight=1.0 if joint else 0.0,
-            batch_tokens=settings.verifier_batch_tokens // (1 if joint else 2),
-        ),
+        training=shared.trained_for(settings, training, level, joint),
         per_problem=settings.ablation_completions,
         checkpoints=settings.checkpoints,
     )
