@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Precision = Literal["fp32", "bf16"]

@@ -353,6 +353,6 @@ def _sentence(error: ValidationError) -> str:
     where = str(first["loc"][0]) if first["loc"] else ""  # an item's: of its list
     what = first["msg"].removeprefix("Value error, ").removesuffix(".")
     if not where:
-        return what[0].upper() + what[1:] + "."
+        return f"{what}."  # begins with a setting's name, which has no capital
     what = what[0].lower() + what[1:]
     return f"{where} = {first['input']!r} is refused: {what}."

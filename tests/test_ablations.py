@@ -200,6 +200,14 @@ def test_pairs_of_one_size_are_those_of_fig_5():
         assert base.data == spec.completions.generator.data
 
 
+def test_small_and_large_go_by_parameters_not_by_the_list():
+    given = ("mini-0.5m", "mini-0.2m")
+    settings = resolve("05_verifier_ablations", scale="mini", models=list(given))
+    assert settings.models == given
+    usual = resolve("05_verifier_ablations", scale="mini", models=list(given[::-1]))
+    assert pair_points(settings) == pair_points(usual)
+
+
 def test_the_late_slope_is_that_of_the_second_half():
     solved = np.random.default_rng(0).random((8, 5))
     epochs = 2 * np.arange(4, 9) / 8
@@ -230,6 +238,7 @@ def test_slopes_are_compared_problem_by_problem():
         (dict(end=0.01), INCONCLUSIVE),
         (dict(end=-0.05), REVERSED),
         (dict(end=0.0, half=0.01), NOT_REPRODUCED),
+        (dict(end=0.01, half=0.005), NOT_REPRODUCED),  # surely next to nothing
         (dict(checkpoints=2), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
         (dict(samples=0.001), NOT_TESTABLE),

@@ -45,7 +45,7 @@ def arms_table(
     problems=200,
     seeds=3,
     checks=0.05,
-    overfits=0.1,
+    overfits=0.3,
     **gaps,
 ):
     """A part of Fig 8; `gaps` are the differences at the largest set, 0 elsewhere."""

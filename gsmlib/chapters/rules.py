@@ -26,6 +26,7 @@ EARLY = 0.5  # "the first few epochs" lie in the first half of the run
 MONOTONE = 0.5  # Kendall's tau of a curve that rises about monotonically
 LINEAR = 0.9  # R squared of points that lie about on a line
 MIN_MODELS = 3  # model sizes for a line whose straightness can be seen
+OVERFITS = 0.05  # a test loss that overfits has risen by this share of its least
 COLLAPSE = 0.5  # an accuracy that collapses is at least halved
 MIN_CHECKPOINTS = 3  # for a start, an end and a slope between them
 BEYOND = 2  # a curve that goes this many times as far as the paper's peak has passed it
@@ -45,7 +46,8 @@ LEAST_ACCURACY = f"{100 * MIN_ACCURACY:.0f} %"
 AT_LEAST = f"{100 * NEGLIGIBLE:.0f} points or more"
 WORDS = MappingProxyType(  # each word, and what it says of a claim
     {
-        REPRODUCED: "the whole 95 % interval agrees with the claim.",
+        REPRODUCED: "the whole 95 % interval agrees with the claim, and in the mean so "
+        "does what else it says.",
         INCONCLUSIVE: "the data decide neither for the claim nor against it.",
         NOT_REPRODUCED: "the interval excludes what the verdict's sentence names, such "
         f"as a gain of {AT_LEAST}, but may hold no effect at all.",
@@ -177,8 +179,12 @@ def decide(reproduced: bool, excluded: bool, opposite: bool = False) -> str:
 
 
 def better(gain: Interval) -> str:
-    """Judge whether one is better: surely above 0, not worth having, or worse."""
-    return decide(gain.low > 0, gain.high < NEGLIGIBLE, gain.high < 0)
+    """Judge whether one is better: surely above 0, worse, or not worth having.
+
+    A gain that is surely below NEGLIGIBLE counts as none, be it surely above 0 or not.
+    """
+    useless = gain.high < NEGLIGIBLE
+    return decide(gain.low > 0 and not useless, useless, gain.high < 0)
 
 
 def require(found: int, least: int, what: str) -> None:
@@ -212,16 +218,18 @@ def require_checking(rows: pd.DataFrame, by: str) -> None:
 
 
 def require_overfitting(rows: pd.DataFrame, measured: Interval) -> None:
-    """Raise NotTestable unless the test loss surely rose from its least epoch on.
+    """Raise NotTestable unless the test loss surely rose by OVERFITS of its least.
 
-    measured: the claim's quantity, which is told all the same.
+    The least was picked as such, so that a loss that only wavers rises too: 0 would be
+    too easy. measured: the claim's quantity, which is told all the same.
     """
     rise = over_seeds(rows.drop_duplicates("seed"), "loss_rise")
-    if not rise.low > 0:
+    if not rise.low > OVERFITS:
+        share, low, high = (round(100 * number, 1) + 0.0 for number in rise)
         raise NotTestable(
-            f"the test loss rose by {rise.mean:.3f} nats a token ({rise.low:.3f} to "
-            f"{rise.high:.3f}) from its least epoch to the last: nothing overfits "
-            f"here, so {in_points(measured)} tell nothing",
+            f"from its least epoch to the last the test loss rose by {share:.1f} % "
+            f"({low:.1f} to {high:.1f}), not surely by {100 * OVERFITS:.0f}: nothing "
+            f"overfits here, so {in_points(measured)} tell nothing",
             measured,
         )
 

@@ -1,12 +1,13 @@
 """What the settings of several chapters have in common; each chapter adds its own."""
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from gsmlib.data import call, count_problems, worlds
 from gsmlib.data.own import Dataset
 from gsmlib.method.inspection import check_rows
+from gsmlib.method.sizes import size_of
 from gsmlib.records import Count, Precision, Rate, Record
 from gsmlib.settings import (
     Counts,
@@ -122,7 +123,7 @@ class SampledSettings(StudySettings):
 
     test_completions: Count
     """how many completions of each test problem are drawn"""
-    temperature: float = Field(gt=0)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
     """of sampling"""
 
 
@@ -151,8 +152,8 @@ class VerifierSettings(SampledSettings):
         asked = getattr(self, "ablation_completions", 1)
         if asked > self.completions:
             raise ValueError(
-                f"{asked} ablation_completions asked for, but each training problem "
-                f"gets {self.completions} completions"
+                f"{asked} ablation_completions are more than completions, the "
+                f"{self.completions} of each training problem"
             )
         return self
 
@@ -169,10 +170,10 @@ class OneModel(Record):
 
 
 class ModelGrid(Record):
-    """Models, small to large, on training sets of several sizes; one rate per model."""
+    """Models on training sets of several sizes; one rate per model."""
 
     models: Models
-    """small to large"""
+    """in any order: small and large go by their parameters"""
     sizes: Counts
     """numbers of training problems"""
     learning_rates: Rates
@@ -182,13 +183,14 @@ class ModelGrid(Record):
     def _a_rate_per_model(self) -> Self:
         if len(self.learning_rates) != len(self.models):
             raise ValueError(
-                "give as many learning_rates as there are models, for "
+                "Give as many learning_rates as there are models, for "
                 f"{len(self.models)} models ({', '.join(self.models)}) not "
                 f"{len(self.learning_rates)}"
             )
         return self
 
     @property
-    def rates(self) -> Any:
-        """Pairs of a model and its learning rate."""
-        return zip(self.models, self.learning_rates, strict=True)
+    def rates(self) -> list[tuple[str, float]]:
+        """Pairs of a model and its learning rate, from the smallest to the largest."""
+        pairs = zip(self.models, self.learning_rates, strict=True)
+        return sorted(pairs, key=lambda pair: size_of(pair[0]).millions)

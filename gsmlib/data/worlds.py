@@ -128,7 +128,10 @@ def _draw_fact(rng: random.Random, a: str, known: list[Fact], knobs: Knobs) -> F
         if value is not None and value > 1 and max(value, k, m) <= knobs.largest:
             names = (b.a if b else "", c.a if c else "")
             return Fact(a, kind, *names, k, m, value, expression)
-    raise ValueError(f"No fact was found in {TRIES} tries with these knobs.")
+    raise ValueError(
+        f"No fact was found in {TRIES} tries with these knobs; allow more kinds, or a "
+        "larger largest."
+    )
 
 
 def _draw_people(
@@ -183,7 +186,7 @@ def build_world(rng: random.Random, steps: int, knobs: Knobs) -> World:
                 return World(rng.choice(THINGS[: knobs.things]), needed, others)
     raise ValueError(
         f"No world with {steps} steps and {decoys} decoys was found in {TRIES} tries "
-        "with these knobs."
+        "with these knobs; ask for fewer steps, decoys or roots, or allow more kinds."
     )
 
 

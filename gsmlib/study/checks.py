@@ -57,11 +57,25 @@ def check_specs(specs: Collection[Spec]) -> None:
             _check_unknown(model, state_of(model), *_asked_of(model, specs))
     for reading, some in readings.items():
         tried = reading.model in known_names() and reading.dataset == "minigsm"
-        if not tried or (reading.max_length or ENOUGH_TOKENS) < ENOUGH_TOKENS:
+        if not tried or _is_short(reading):
             _check_reading(reading, some)
     for spec in specs:
         if isinstance(spec, VerifierSpec) and spec.start is not None:
             _check_tokens(spec.base.model, spec.completions.generator.model)
+
+
+def check_short(specs: Collection[Spec]) -> None:
+    """Raise SettingsError where problems are longer than a max_length that is small.
+
+    It is a part of `check_specs` that reads no file but what is shipped.
+    """
+    for reading in {_reading(spec): None for spec in specs}:
+        if reading.model in known_names() and _is_short(reading):
+            _check_reading(reading, [s for s in specs if _reading(s) == reading])
+
+
+def _is_short(reading: Reading) -> bool:
+    return (reading.max_length or ENOUGH_TOKENS) < ENOUGH_TOKENS
 
 
 def _is_known(model: str) -> bool:

@@ -128,11 +128,11 @@ def epoch_losses(spec: FinetuneSpec, store: Store) -> pd.DataFrame:
 def loss_rise(spec: FinetuneSpec, store: Store) -> np.ndarray:
     """Return (P,): by how much the test loss rose from its least epoch to the last.
 
-    In nats per token, a share of each test problem's, so that their mean is the rise.
+    As a share of that least loss, a part of each problem's, whose mean is the rise.
     """
-    nats, tokens = _test_nats(spec, store)
+    nats, _ = _test_nats(spec, store)
     least = min(nats.values(), key=np.sum)
-    return (nats[max(nats)] - least) / tokens.mean()
+    return (nats[max(nats)] - least) / least.mean()
 
 
 def _test_nats(

@@ -56,7 +56,7 @@ def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
     a, greedy test@1: "without" dropout; with "dropout" in additional pretraining and
     finetuning, which also has over_control, over the third; "more pretraining", the
     same with no dropout, which the paper does not have. loss_rise is that of the test
-    loss since its least epoch, in nats per token, with limits.
+    loss since its least epoch, as a share of the least, with limits.
     b, verifiers: "solution" level; "solution, dropout", which also has over_token, over
     the third; "token" level.
     c, verifiers that learn from more completions in larger batches: "token"; "token,

@@ -62,15 +62,19 @@ def c14(table: pd.DataFrame) -> rules.Finding:
 def c15(table: pd.DataFrame) -> rules.Finding:
     """C15: dropout helps token-level verifiers only slightly.
 
-    Reproduced: its gain is above 0, surely below STRONG, and surely no loss beyond
-    NEGLIGIBLE. Not reproduced: it is surely STRONG or more. Reversed: surely below 0.
+    That is: it helps by less than STRONG, and does not hurt. Reproduced: its gain is
+    surely below STRONG and surely above -NEGLIGIBLE. Not reproduced: it is surely
+    STRONG or more. Reversed: surely below 0.
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "token, dropout", "gain")
     rules.require_checking(rows[rows["arm"].isin(("token", "token, dropout"))], "arm")
-    slight = gain.mean > 0 and gain.high < STRONG and gain.low > -NEGLIGIBLE
+    slight = gain.low > -NEGLIGIBLE and 0 <= gain.high < STRONG
     word = rules.decide(slight, gain.low >= STRONG, gain.high < 0)
-    sentence = f"dropout changes the token-level verifier by {in_points(gain)} {where}"
+    sentence = (
+        f"dropout changes the token-level verifier by {in_points(gain)} {where}; a "
+        f"gain below {100 * STRONG:.0f} points, and no loss of {AT_LEAST}, is slight"
+    )
     excluded = f"a gain below {100 * STRONG:.0f} points"
     return rules.Finding(word, gain, sentence, excluded)
 

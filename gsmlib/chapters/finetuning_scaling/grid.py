@@ -26,7 +26,7 @@ def scaling_grid(settings: ScalingSettings) -> list[Point]:
 
 def direct_grid(settings: ScalingSettings) -> list[Point]:
     """Return a point per seed: the largest model's answers with and without steps."""
-    model, rate = settings.models[-1], settings.learning_rates[-1]
+    model, rate = settings.rates[-1]
     points = []
     for seed in settings.seeds:
         base = shared.Base(model, max(settings.sizes), rate, seed)

@@ -32,8 +32,9 @@ def table(settings: EpochSettings, store: Store) -> pd.DataFrame:
     Columns: dataset, seed, epoch, n, n_problems, test_at_1 (greedy), test_at_n
     (T = 0.7) and mean_accuracy (single samples), each with _low and _high; train_loss
     and test_loss in nats per token, and loss_rise, of the test loss from its least
-    epoch to the last, with limits; and, paired by problem, rise (of test@1 since the
-    seed's epoch of least test loss) and fall (of test@n since its peak), likewise.
+    epoch to the last as a share of the least, with limits; and, paired by problem, rise
+    (of test@1 since the seed's epoch of least test loss) and fall (of test@n since its
+    peak), likewise.
     """
     rows, right = [], {}
     names = ("test_at_1", "test_at_n", "mean_accuracy")

@@ -11,8 +11,8 @@ def c2(table: pd.DataFrame) -> rules.Finding:
     """C2: test@1 still rises after the epoch of the least test loss.
 
     Reproduced: the rise from there to the last epoch is surely above 0 and the whole
-    curve about monotone. Not reproduced: it is surely below NEGLIGIBLE. Reversed: it
-    is surely below 0.
+    curve about monotone. Not reproduced: it is surely below NEGLIGIBLE, be it surely
+    above 0 or not. Reversed: it is surely below 0.
     """
     curve, last = _curve(table, "test_at_1")
     losses = table.pivot(index="epoch", columns="seed", values="test_loss")
@@ -28,8 +28,9 @@ def c2(table: pd.DataFrame) -> rules.Finding:
         f"{least}; from there test@1 changes by {in_points(rise)}; its trend over "
         f"epochs is {trend:.2f} (Kendall's tau)"
     )
-    rises = rise.low > 0 and monotone
-    word = rules.decide(rises, rise.high < NEGLIGIBLE, rise.high < 0)
+    word = rules.better(rise)
+    if word == rules.REPRODUCED and not monotone:
+        word = rules.INCONCLUSIVE
     return rules.Finding(word, rise, sentence, f"a rise of {AT_LEAST}")
 
 

@@ -55,8 +55,8 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     specs = [_on_dev(point.specs) for point in points]
     prepare([spec for some in specs for spec in some.values()], store)
     rows = []
-    for model in settings.models:
-        goals = model == settings.models[-1]
+    for model, _ in settings.rates:
+        goals = model == settings.rates[-1][0]
         rows += _steps(model, goals) if family(settings.data) == "minigsm" else []
         for point, some in zip(points, specs, strict=True):
             if point.about["model"] == model:

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from gsmlib.chapters.study_settings import ModelGrid, OneModel, VerifierSettings
 from gsmlib.records import Count
@@ -11,15 +11,15 @@ from gsmlib.records import Count
 class VerifierAblationSettings(OneModel, ModelGrid, VerifierSettings):
     """Level, objective and the two models' sizes (Fig 6).
 
-    Fig 6a and 6b are of one `model`. Fig 6c crosses the two `models`, small then large,
-    at the training-set `sizes`; with one model there is no such figure.
+    Fig 6a and 6b are of one `model`. Fig 6c crosses the two `models`, a small and a
+    large one, at the training-set `sizes`; with one model there is no such figure.
     """
 
     ablation_epochs: Count
     """of the verifiers of Fig 6a and 6b"""
     ablation_completions: Count
     """the first of each problem, which these verifiers learn from"""
-    checkpoints: Count
+    checkpoints: int = Field(ge=1, le=100)
     """how often these verifiers are looked at while they are trained"""
 
     @model_validator(mode="after")
