@@ -128,6 +128,26 @@ def check_solution(question: str, solution: str) -> Verdict:
     return Verdict("unreadable", len(lines) - 1)
 
 
+def line_labels(question: str, solution: str) -> list[bool]:
+    """Whether each line of a solution is right, as are all before it.
+
+    These are process labels (Uesato et al. 2022). A line that the answer does not rest
+    on is right where it is true: "not needed" is no error here.
+    """
+    told, known = read_question(question), {}
+    lines = solution.split("\n")
+    right = len(lines) - 1
+    for number, line in enumerate(lines):
+        if line.startswith("#### ") or _is_question_step(told, line):
+            error, place = _check_ending(told, known, lines, number)
+            right = place if error else len(lines)
+            break
+        if _check_line(told, known, line) not in ("", "not needed"):
+            right = number
+            break
+    return [number < right for number in range(len(lines))]
+
+
 def _check_line(told: Told, known: dict[str, int], line: str) -> str:
     """What is wrong with a line about a person, whose value joins `known`."""
     quote, *rest = SENTENCE_END.split(line, maxsplit=1)
@@ -150,10 +170,9 @@ def _check_line(told: Told, known: dict[str, int], line: str) -> str:
     right = [_read_worked(text) for text in rest] == expected
     if not right or _things(line) - {told.thing}:
         return "wrong expression"
-    if fact.a not in told.needed or fact.a in known:
-        return "not needed"
+    needed = fact.a in told.needed and fact.a not in known
     known[fact.a] = value
-    return ""
+    return "" if needed else "not needed"
 
 
 def _read_worked(line: str) -> tuple[str, str, str] | None:

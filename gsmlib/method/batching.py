@@ -8,7 +8,7 @@ completions) once for all of them. Rows are computed in a line, end to end
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gsmlib.method.attention import Layout, lay_out, round_up
 from gsmlib.method.decoding import encode_prompt
-from gsmlib.method.recipe import TrainSettings
+from gsmlib.method.recipe import Level, TrainSettings
 
 IGNORE = -100  # a language target that no loss looks at; for verifier targets it is nan
 LINE_STEP = 128  # the line of rows is a multiple of so many tokens long
@@ -29,13 +29,15 @@ class Row(NamedTuple):
     """A tokenized problem with one solution.
 
     `label` is 1.0 or 0.0 for the verifier, nan for a language-model row; `cut` counts
-    the tokens lost at the maximum length.
+    the tokens lost at the maximum length. `lines` are the places of the tokens that end
+    a line of the solution, each with that line's own label, where lines are learnt.
     """
 
     tokens: Sequence[int]
     prompt_length: int
     label: float = float("nan")
     cut: int = 0
+    lines: Sequence[tuple[int, float]] = ()
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -125,7 +127,7 @@ class Targets(NamedTuple):
     """What is learnt of rows (see `line_up`)."""
 
     loss_on_question: bool = False
-    level: Literal["token", "solution"] = "token"
+    level: Level = "token"
 
     def of(self, row: Row) -> tuple[np.ndarray, np.ndarray]:
         """A row's language and verifier targets, one a token."""
@@ -134,6 +136,9 @@ class Targets(NamedTuple):
         if np.isnan(row.label):
             first = 1 if self.loss_on_question else start
             language[first - 1 : n - 1] = row.tokens[first:]
+        elif self.level == "line":
+            for place, label in row.lines:
+                verifier[place] = label
         else:
             first = 0 if self.loss_on_question else start
             verifier[first if self.level == "token" else n - 1 :] = row.label
@@ -155,7 +160,8 @@ def line_up(
     A language row's targets are the solution's tokens with the end token, and the
     question's from its second on where `loss_on_question`. A labelled row's target is
     its label at every solution token with the end token (`level` "token"), and at the
-    question's too where `loss_on_question`, or at the last token only ("solution").
+    question's too where `loss_on_question`, or at the last token only ("solution"); or
+    its lines' labels at their ends ("line").
     Rows that go on from prefixes begin at their question's last token, which predicts
     the solution's first.
     """

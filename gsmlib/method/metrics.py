@@ -159,6 +159,19 @@ def pooled_auc(scores: np.ndarray, correct: np.ndarray) -> float:
     return float(within_problem_auc(flat_scores, np.reshape(correct, (1, -1)))[0])
 
 
+def ratio_by_problem(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return (P,) values whose mean is sum(part) / sum(whole) of counts (P,) both.
+
+    Their spread over problems is the ratio's (the delta method); nan where the whole is
+    nothing.
+    """
+    part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
+    if whole.sum() == 0:
+        return np.full(len(whole), np.nan)
+    ratio = part.sum() / whole.sum()
+    return ratio + (part - ratio * whole) / whole.mean()
+
+
 def _check_n(n: int, m: int) -> None:
     if not 1 <= n <= m:
         raise ValueError(f"n must lie between 1 and the {m} samples drawn, not {n}")

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from gsmlib.records import Count, Precision, Rate, Record, Seed
 
+Level = Literal["token", "solution", "line"]
 EVALUATION_TOKENS = 8192  # tokens a batch where nothing is learnt
 
 
@@ -16,11 +17,12 @@ class TrainSettings(Record):
     none: 0 everywhere but in our own pretraining). `loss_on_question` None is the
     paper's: yes for a language model, no for either loss of a verifier.
     `level`, `loss` and `language_weight` matter for verifiers only; a language weight
-    of 0 trains the verifier term alone. `group_size` says how many completions of one
-    problem are put into the same batch (1: all are shuffled singly); then their
-    question is computed once. `optimizer` "muon"
-    is for pretraining: Muon (Jordan et al. 2024) for the matrices within the layers at
-    twice the rate, Adam for the rest; the paper's is Adam.
+    of 0 trains the verifier term alone. The paper's levels are "token" and "solution";
+    "line" looks at the ends of a solution's lines. `group_size` says how many
+    completions of one problem are put into the same batch (1: all are shuffled singly);
+    then their question is computed once. `optimizer` "muon" is for pretraining: Muon
+    (Jordan et al. 2024) for the matrices within the layers at twice the rate, Adam for
+    the rest; the paper's is Adam.
     """
 
     epochs: Count
@@ -35,7 +37,7 @@ class TrainSettings(Record):
     precision: Precision = "fp32"
     seed: Seed = 0
     loss_on_question: bool | None = None
-    level: Literal["token", "solution"] = "token"
+    level: Level = "token"
     loss: Literal["mse", "bce"] = "mse"
     language_weight: float = Field(1.0, ge=0)
     group_size: Count = 1

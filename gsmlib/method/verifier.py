@@ -6,6 +6,7 @@ readers); Lightman et al. 2023 (appendix E) say that the last token's is used.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from gsmlib import progress as bars
 from gsmlib.method import attention, losses
 from gsmlib.method.batching import Piece, Row, collate, make_row
-from gsmlib.method.decoding import encode_prompt
+from gsmlib.method.decoding import decode, encode_prompt
 from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
 
 CENTRED_ROWS = 64  # how many rows the head's first bias is taken from
@@ -40,6 +41,35 @@ def make_rows(
         for tokens, mark in zip(solutions, marks, strict=True):
             rows.append(make_row(prompt, tokens, max_length, float(mark)))
     return rows
+
+
+def with_lines(
+    tokenizer: PreTrainedTokenizerBase, row: Row, labels: Sequence[bool] | None = None
+) -> Row:
+    """The same row, its lines labelled: each by its own of `labels`, or by the row's.
+
+    Raises ValueError where there are not as many labels as lines; those of lines that
+    were cut off are left out.
+    """
+    ends = line_ends(tokenizer, row.tokens[row.prompt_length :])
+    if labels is None:
+        labels = [row.label] * len(ends)
+    if len(ends) != len(labels) and not row.cut:
+        raise ValueError(f"{len(ends)} lines have {len(labels)} labels")
+    places = [row.prompt_length + end for end in ends]
+    return row._replace(lines=tuple(zip(places, map(float, labels), strict=False)))
+
+
+def line_ends(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> list[int]:
+    """The places of the tokens that end a solution's lines; the last ends the last."""
+    breaks = [_line_breaks(tokenizer, token) for token in tokens]
+    ends = [place for place, count in enumerate(breaks) for _ in range(count)]
+    return [*ends, len(breaks) - 1]
+
+
+@lru_cache(maxsize=100_000)
+def _line_breaks(tokenizer: PreTrainedTokenizerBase, token: int) -> int:
+    return decode(tokenizer, [token]).count("\n")
 
 
 def new_verifier(

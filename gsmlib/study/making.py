@@ -8,7 +8,8 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pyarrow.dataset import dataset
 from pyarrow.parquet import write_table
 
 from gsmlib import clock, progress
-from gsmlib.data import Problem, load_problems
+from gsmlib.data import Problem, checker, load_problems
 from gsmlib.data.gsm8k import load_released_solutions, with_answer_mark
 from gsmlib.files import write_file
 from gsmlib.method import models
@@ -32,7 +33,12 @@ from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.selection import AGGREGATIONS, aggregate
 from gsmlib.method.training import launched, train
-from gsmlib.method.verifier import make_rows, new_verifier, score_completions
+from gsmlib.method.verifier import (
+    make_rows,
+    new_verifier,
+    score_completions,
+    with_lines,
+)
 from gsmlib.study import specs, stages
 from gsmlib.study.store import RESUME, Store
 
@@ -325,13 +331,22 @@ def verifier_rows(
     if spec.deduplicate:
         text = table["tokens"].map(tuple)
         table = table[~table.assign(text=text).duplicated(["problem", "text"])]
-    return make_rows(
+    questions = [p.question for p in stages.sampled_problems(spec.completions)]
+    rows = make_rows(
         lm.tokenizer,
-        [problem.question for problem in stages.sampled_problems(spec.completions)],
+        questions,
         per_problem(table, "tokens"),
         per_problem(table, "correct"),
         spec.completions.max_length,
     )
+    if spec.training.level != "line":
+        return rows
+    labels: Iterable[list[bool] | None] = repeat(None, len(rows))
+    if spec.labels == "process":
+        texts = per_problem(table, "text")
+        pairs = zip(questions, texts, strict=True)
+        labels = (checker.line_labels(q, text) for q, some in pairs for text in some)
+    return [with_lines(lm.tokenizer, *both) for both in zip(rows, labels, strict=True)]
 
 
 def _read_completions(

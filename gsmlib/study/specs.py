@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gsmlib.data import GSM8K_PROBLEMS, call, check_problem_counts
+from gsmlib.data import GSM8K_PROBLEMS, call, check_problem_counts, family
 from gsmlib.data.gsm8k import SYSTEMS
 from gsmlib.data.own import Dataset
 from gsmlib.method.recipe import TrainSettings
@@ -202,6 +202,7 @@ class VerifierSpec(Spec):
     distinct one once where `deduplicate`. Its `head` is the paper's, a scaled logit, or
     a linear one on the last hidden state. `language_rows` says what the language term
     is taken over: the problems' own solutions, as in the paper, or the samples.
+    Labels are of outcomes, the final answers, or "process": of MiniGSM's every line.
     `checkpoints` verifiers are kept, after equal shares of the training.
     """
 
@@ -213,6 +214,7 @@ class VerifierSpec(Spec):
     per_problem: Count | None = None
     deduplicate: bool = False
     language_rows: Literal["originals", "samples"] = "originals"
+    labels: Literal["outcome", "process"] = "outcome"
     checkpoints: Count = 1
 
     @property
@@ -226,6 +228,12 @@ class VerifierSpec(Spec):
                 f"{self.per_problem} completions of each problem asked for, "
                 f"{self.completions.n} are sampled"
             )
+        if self.labels == "process":
+            if self.training.level != "line":
+                raise ValueError("process labels are of lines: give level line")
+            dataset = self.completions.generator.data.dataset
+            if family(dataset) != "minigsm":
+                raise ValueError(f"{call(dataset)} has no process labels, MiniGSM has")
 
     def describe(self) -> str:
         each = self.per_problem or self.completions.n
