@@ -21,10 +21,11 @@ ORDER = """
     method method.recipe method.folders method.sizes method.answers method.calculator
     method.inspection method.tokenizer
     method.smollm2 method.pretrained method.models method.engine method.decoding
+    method.search
     method.attention method.batching method.losses method.checks method.training
     method.pretraining method.competence method.verifier method.selection
     method.metrics method.intervals
-    study study.specs study.store study.estimates study.stages study.making
+    study study.specs study.store study.estimates study.stages study.parts study.making
     study.results study.checks study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
     chapters.shown chapters.study_settings chapters.shared chapters.*.settings

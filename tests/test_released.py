@@ -16,7 +16,7 @@ from gsmlib.data import GSM8K_PROBLEMS
 from gsmlib.data.gsm8k import FILES, SOLUTIONS_FILE, SYSTEMS, DataFile
 from gsmlib.method import losses, metrics
 from gsmlib.method.batching import encode
-from gsmlib.study import pool, results, stages
+from gsmlib.study import parts, pool, results, stages
 from gsmlib.study.specs import ReleasedSpec
 from gsmlib.study.store import Store
 
@@ -122,7 +122,7 @@ def test_what_was_read_is_not_read_again(settings, store, table, monkeypatch):
     work, read = store.root / "again", []
     (work / "resume").mkdir(parents=True)
     half = results.sample(spec, store).query("problem < 10").to_dict("records")
-    making._write_part(half, work / "resume")
+    parts.write_part(half, work / "resume")
     usual = making._read_released
 
     def note(*arguments):

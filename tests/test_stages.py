@@ -23,7 +23,7 @@ from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.selection import AGGREGATIONS
 from gsmlib.method.sizes import TOKENIZER_FILE, WEIGHTS
 from gsmlib.records import Record
-from gsmlib.study import making, results, stages
+from gsmlib.study import making, parts, results, stages
 from gsmlib.study.making import per_problem
 from gsmlib.study.specs import (
     DataSpec,
@@ -276,7 +276,7 @@ def test_interrupted_sampling_makes_only_what_is_missing(
             raise KeyboardInterrupt
         return label(completion, problem)
 
-    monkeypatch.setattr(making, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(parts, "SAVE_SECONDS", 0)
     monkeypatch.setattr(making, "_label", count)
     with pytest.raises(KeyboardInterrupt):
         results.sample(spec, store)
@@ -297,7 +297,7 @@ def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monke
             raise KeyboardInterrupt
         return score_piece(*arguments)
 
-    monkeypatch.setattr(making, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(parts, "SAVE_SECONDS", 0)
     monkeypatch.setattr(making, "EVALUATION_TOKENS", 200)
     whole = results.score(spec, store)
     shutil.rmtree(stages.folder_of(spec, store))

@@ -28,6 +28,7 @@ FOLDERS = """
     claims
     released_solutions
     process_labels
+    guided_search
 """.split()
 
 

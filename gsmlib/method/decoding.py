@@ -50,7 +50,8 @@ class Completion(NamedTuple):
 class Rules(NamedTuple):
     """How every completion is made: how to draw, when to force and when to stop.
 
-    `max_length` counts the prompt's tokens too.
+    `max_length` counts the prompt's tokens too. With `stop_at_line` a completion ends
+    with the line that it begins in, and goes on elsewhere (`search`).
     """
 
     temperature: float
@@ -58,6 +59,7 @@ class Rules(NamedTuple):
     max_length: int = POSITIONS
     calculator: bool = True
     stop_after_answer: bool = False
+    stop_at_line: bool = False
 
 
 Done = tuple[int, int, Completion]  # places of question and sample, the completion
@@ -129,7 +131,7 @@ def stream_completions(
         if (sample.problem, sample.number) not in skip
     )
     size = batch_size or choose_batch_size(lm.model, rules.max_length)
-    return _complete_all(lm, samples, rules, size)
+    return complete(lm, samples, rules, size)
 
 
 def _list_samples(
@@ -259,10 +261,10 @@ def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
     return 2 ** (max(1, min(most, room // row)).bit_length() - 1)
 
 
-def _complete_all(
+def complete(
     lm: LanguageModel, samples: Iterator[Sample], rules: Rules, size: int
 ) -> Iterator[Done]:
-    """Complete all samples, at most `size` of them together.
+    """Complete all samples, at most `size` of them together; yield each once it is.
 
     Of 20 samples at size 8, say, the first 8 enter. Once fewer than 3/4 of them go on
     (5 of 8), the 3 that have stopped leave the caches. Once at most half of `size` go
@@ -403,11 +405,17 @@ class SampleBatch:
             _, breaks = mark_tokens(self.lm.tokenizer, self.logits.shape[-1])
             for place in np.flatnonzero(alive & breaks[tokens]):
                 ended[place] |= bool(ANSWER_LINE.search(self._text(place)))
-        full = state["prompt"] + state["steps"] >= self.rules.max_length
-        stopped = ended | (alive & full)
+        stopped = ended | (alive & self._at_an_end(tokens))
         state["finished"] |= ended
         state["alive"] &= ~stopped
         return stopped
+
+    def _at_an_end(self, tokens: np.ndarray) -> np.ndarray:
+        """Which samples (R,) are at the length limit, or where lines count at one's."""
+        full = self.state["prompt"] + self.state["steps"] >= self.rules.max_length
+        if not self.rules.stop_at_line:
+            return full
+        return full | mark_tokens(self.lm.tokenizer, self.logits.shape[-1])[1][tokens]
 
     def _calculate(self, tokens: np.ndarray, forced: np.ndarray) -> None:
         """Where the text now ends in a well-formed `<<expr=`, force its value and `>>`.

@@ -17,11 +17,13 @@ from gsmlib.study.specs import (
     PretrainSpec,
     ReleasedSpec,
     SampleSpec,
+    SearchSpec,
     Spec,
     VerifierSpec,
 )
 from gsmlib.study.stages import sampled_problems, shortened, training_problems, work_of
 
+OWN_PROBLEMS = SampleSpec | ReleasedSpec | SearchSpec
 ENOUGH_TOKENS = 200  # for the longest question of MiniGSM, whose knobs are as they were
 
 
@@ -116,8 +118,7 @@ def _reading(spec: Spec) -> Reading:
         return Reading(spec.model, spec.dataset, None)
     if isinstance(spec, FinetuneSpec):
         return Reading(spec.model, spec.data.dataset, spec.max_length)
-    own = isinstance(spec, SampleSpec | ReleasedSpec)
-    completions = spec if own else spec.completions
+    completions = spec if isinstance(spec, OWN_PROBLEMS) else spec.completions
     dataset = completions.generator.data.dataset
     return Reading(work_of(spec).model, dataset, completions.max_length)
 
@@ -142,7 +143,7 @@ def _problems_of(spec: Spec) -> Iterator[Problem]:
         yield from training_problems(data, data.n_train)
         yield from shortened(load_problems(data.dataset, "test", data.n_test), data)
     else:
-        own = isinstance(spec, SampleSpec | ReleasedSpec)
+        own = isinstance(spec, OWN_PROBLEMS)
         yield from sampled_problems(spec if own else spec.completions)
 
 

@@ -12,6 +12,7 @@ from gsmlib.study import specs
 
 # Mean tokens of a question and of a solution.
 TOKENS = {"minigsm": (90, 95), "gsm8k": (90, 130)}
+SEARCHED = 3  # tokens sampled or scored, for one of a solution that is searched
 PASSAGE_TOKENS = 145  # of running text
 # What GPU hours are counted in: an A100's bfloat16 peak, of which this share is used.
 GPU, GPU_FLOPS, GPU_SHARE = "NVIDIA A100", 312e12, 0.3
@@ -71,6 +72,14 @@ def sample_work(spec: specs.SampleSpec) -> Work:
     """Return what a sampling has to do."""
     model = (spec.sampler.base if spec.sampler else spec.generator).model
     return Work("sample", model, _read(spec), max_length=spec.max_length)
+
+
+def search_work(spec: specs.SearchSpec) -> Work:
+    """Return what a search has to do: its lines and their scores, whole solutions'."""
+    question, solution = _tokens(spec.generator.data.dataset)
+    each = question + SEARCHED * spec.width * spec.branching * solution
+    tokens = spec.n_problems * each
+    return Work("sample", spec.generator.model, tokens, max_length=spec.max_length)
 
 
 def released_work(spec: specs.ReleasedSpec) -> Work:

@@ -6,8 +6,6 @@ it where the store lacks an artifact.
 
 import hashlib
 import json
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -16,11 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pyarrow import Table
-from pyarrow.dataset import dataset
 from pyarrow.parquet import write_table
 
-from gsmlib import clock, progress
+from gsmlib import progress
 from gsmlib.data import Problem, checker, load_problems
 from gsmlib.data.gsm8k import load_released_solutions, with_answer_mark
 from gsmlib.files import write_file
@@ -31,6 +27,8 @@ from gsmlib.method.decoding import Completion, Rules, stream_completions
 from gsmlib.method.losses import evaluate_losses
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
+from gsmlib.method.search import Beams, Scorer, Searched
+from gsmlib.method.search import search as find_solutions
 from gsmlib.method.selection import AGGREGATIONS, aggregate
 from gsmlib.method.training import launched, train
 from gsmlib.method.verifier import (
@@ -40,10 +38,11 @@ from gsmlib.method.verifier import (
     with_lines,
 )
 from gsmlib.study import specs, stages
+from gsmlib.study.parts import finished_rows, keeper, merge, write_part
 from gsmlib.study.store import RESUME, Store
 
 DONE = "done"  # among what a scoring is resumed from: whole problems
-SAVE_SECONDS = 30  # an interruption loses about this much sampling
+SEARCHED_TOGETHER = 32  # problems
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -133,7 +132,7 @@ def best_device() -> torch.device:
 def sample(spec: specs.SampleSpec, store: Store, work: Path) -> None:
     """Sample completions of a generator and label them (section 4.2)."""
     if _compute_share(sample_shard, spec, store, work / RESUME):
-        write_table(_merge(work / RESUME), work / stages.COMPLETIONS)
+        write_table(merge(work / RESUME), work / stages.COMPLETIONS)
 
 
 def _compute_share(
@@ -150,7 +149,7 @@ def sample_shard(
 ) -> None:
     """Complete every `shards`-th problem, but for what `parts` has already."""
     parts.mkdir(exist_ok=True)
-    finished = _finished(parts)
+    finished = finished_rows(parts)
     places = range(shard, spec.n_problems, shards)
     if all((place, j) in finished for place in places for j in range(spec.n)):
         return
@@ -161,7 +160,7 @@ def sample_shard(
         folder = stages.folder_of(spec.sampler, store) / stages.verifier_name()
     lm = models.load_saved_language_model(folder)
     lm.model.to(best_device(), PRECISIONS[spec.precision])
-    keep = _keeper(parts)
+    keep = keeper(parts)
     for row in _complete(lm, spec, places, finished):
         keep([row])
     keep([], at_once=True)
@@ -181,7 +180,7 @@ def _complete(
         lm,
         [problems[place].question for place in places],
         spec.n,
-        Rules(*(getattr(spec, name) for name in Rules._fields)),
+        _rules(spec),
         problem_ids=places,
         skip=skip,
     )
@@ -192,6 +191,10 @@ def _complete(
             bar.update()
 
 
+def _rules(spec: specs.SampleSpec | specs.SearchSpec) -> Rules:
+    return Rules(**{k: v for k, v in spec if k in Rules._fields})
+
+
 def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
     return {
         "correct": is_correct(completion.text, problem.solution),
@@ -199,51 +202,73 @@ def _label(completion: Completion, problem: Problem) -> dict[str, Any]:
     }
 
 
-def _keeper(folder: Path) -> Callable[..., None]:
-    """What adds rows to those that an interruption leaves, every SAVE_SECONDS.
-
-    It raises OutOfTime, once they are saved, where the time given is over.
-    """
-    rows: list[dict[str, Any]] = []
-    saved = time.monotonic()
-
-    def keep(made: list[dict[str, Any]], at_once: bool = False) -> None:
-        nonlocal saved
-        rows.extend(made)
-        over = clock.is_over() and not at_once
-        if rows and (at_once or over or time.monotonic() - saved > SAVE_SECONDS):
-            _write_part(rows, folder)
-            rows.clear()
-            saved = time.monotonic()
-        if over:
-            raise clock.OutOfTime
-
-    return keep
+# ------------------------------------------------------------------------------- search
 
 
-def _write_part(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Add finished rows to those that an interruption leaves."""
-    part = folder / f"{uuid.uuid4().hex}.parquet"  # others may write there too
-    write_table(Table.from_pylist(rows), part.with_suffix(".tmp"))
-    part.with_suffix(".tmp").rename(part)
+def search(spec: specs.SearchSpec, store: Store, work: Path) -> None:
+    """Search solutions, guided by a verifier, and label them: the best-scored first."""
+    if _compute_share(search_shard, spec, store, work / RESUME):
+        write_table(merge(work / RESUME), work / stages.COMPLETIONS)
 
 
-def _merge(folder: Path) -> Table:
-    """Return the rows by problem and sample, each once though two workers saved it."""
-    table = dataset(sorted(folder.glob("*.parquet"))).to_table()
-    problem, sample = (table[name].to_numpy() for name in ("problem", "sample"))
-    keys = problem * (sample.max() + 1) + sample
-    return table.take(np.unique(keys, return_index=True)[1])
+def search_shard(
+    spec: specs.SearchSpec, store: Store, parts: Path, shard: int, shards: int
+) -> None:
+    """Search every `shards`-th problem, but for what `parts` has already."""
+    parts.mkdir(exist_ok=True)
+    finished = {problem for problem, _ in finished_rows(parts)}
+    places = range(shard, spec.n_problems, shards)
+    places = [place for place in places if place not in finished]
+    if not places:
+        return
+    models.keep_freed_memory()
+    samples, problems = spec.verifier.completions, stages.sampled_problems(spec)
+    lm = models.load_saved_language_model(
+        stages.epoch_folder(spec.generator, samples.epoch, store)
+    )
+    lm.model.to(best_device(), PRECISIONS[spec.precision])
+    score, keep = _scorer(spec.verifier, store), keeper(parts)
+    beams = Beams(spec.width, spec.branching, spec.shuffled)
+    with progress.bar(len(places), unit="problem") as bar:
+        for first in range(0, len(places), SEARCHED_TOGETHER):
+            some = places[first : first + SEARCHED_TOGETHER]
+            questions = [problems[place].question for place in some]
+            found = find_solutions(lm, score, questions, beams, _rules(spec), some)
+            for place, searched in zip(some, found, strict=True):
+                keep(list(_searched_rows(searched, place, problems[place])))
+                bar.update()
+    keep([], at_once=True)
 
 
-def _finished(folder: Path) -> set[tuple[int, int]]:
-    """Return (problem, sample) of the rows that are saved already."""
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        return set()
-    table = dataset(files).to_table(columns=["problem", "sample"])
-    columns = (table[name].to_pylist() for name in ("problem", "sample"))
-    return set(zip(*columns, strict=True))
+def _scorer(spec: specs.VerifierSpec, store: Store) -> Scorer:
+    """Return what scores prefixes by a trained verifier."""
+    folder = stages.folder_of(spec, store) / stages.verifier_name()
+    verifier, tokenizer = models.load_saved_verifier(folder)
+    verifier.to(best_device())
+
+    def score(questions: list[str], prefixes: list[list[list[int]]]) -> list:
+        scored = score_completions(
+            verifier,
+            tokenizer,
+            questions,
+            prefixes,
+            batch_tokens=EVALUATION_TOKENS,
+            precision=spec.training.precision,
+            loss=spec.training.loss,
+            progress=False,
+        )
+        return [[float(scores[-1]) for scores in some] for some in scored]
+
+    return score
+
+
+def _searched_rows(
+    searched: Searched, place: int, problem: Problem
+) -> Iterator[dict[str, Any]]:
+    for rank, completion in enumerate(searched.completions):
+        about = {"problem": place, "sample": rank} | completion._asdict()
+        about |= {"score": searched.scores[rank], "written": searched.written}
+        yield about | _label(completion, problem)
 
 
 # ----------------------------------------------------------------------------- released
@@ -257,7 +282,7 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
     """
     parts = work / RESUME
     parts.mkdir(exist_ok=True)
-    finished, keep = _finished(parts), _keeper(parts)
+    finished, keep = finished_rows(parts), keeper(parts)
     lm = models.load_saved_language_model(
         stages.epoch_folder(spec.generator, spec.epoch, store)
     )
@@ -270,7 +295,7 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
         if (place, 0) not in finished:
             keep(_read_released(lm, problem, solutions.loc[number], spec, place))
     keep([], at_once=True)
-    write_table(_merge(parts), work / stages.COMPLETIONS)
+    write_table(merge(parts), work / stages.COMPLETIONS)
 
 
 def _read_released(
@@ -395,7 +420,7 @@ def score(spec: specs.ScoreSpec, store: Store, work: Path) -> None:
     """Score completions by a verifier, token by token, and aggregate the scores."""
     if not _compute_share(score_shard, spec, store, work / RESUME):
         return
-    scored = _merge(work / RESUME / DONE).to_pandas()
+    scored = merge(work / RESUME / DONE).to_pandas()
     for how in AGGREGATIONS:
         scored[how] = [aggregate(scores, how) for scores in scored["token_scores"]]
     scored.to_parquet(work / stages.SCORES)
@@ -406,7 +431,7 @@ def score_shard(
 ) -> None:
     """Score every `shards`-th problem's completions, but for what `parts` has."""
     (parts / DONE).mkdir(parents=True, exist_ok=True)
-    finished = {problem for problem, _ in _finished(parts / DONE)}
+    finished = {problem for problem, _ in finished_rows(parts / DONE)}
     places = range(shard, spec.completions.n_problems, shards)
     places = [place for place in places if place not in finished]
     if not places:
@@ -420,7 +445,7 @@ def score_shard(
     tokens = per_problem(_read_completions(spec.completions, store), "tokens")
     unfinished = parts / hashlib.sha256(repr(places).encode()).hexdigest()[:16]
     unfinished.mkdir(exist_ok=True)
-    keep = _keeper(unfinished)
+    keep = keeper(unfinished)
     token_scores = score_completions(
         verifier,
         tokenizer,
@@ -437,7 +462,7 @@ def score_shard(
         for place, of_problem in zip(places, token_scores, strict=True)
         for j, scores in enumerate(of_problem)
     ]
-    _write_part(rows, parts / DONE)
+    write_part(rows, parts / DONE)
 
 
 def _known_scores(folder: Path) -> dict[int, np.ndarray]:

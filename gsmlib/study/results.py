@@ -19,12 +19,22 @@ from safetensors import safe_open
 from gsmlib import progress
 from gsmlib.environment import is_launched
 from gsmlib.study import stages
-from gsmlib.study.specs import FinetuneSpec, ReleasedSpec, SampleSpec, ScoreSpec, Spec
-from gsmlib.study.stages import COMPLETIONS, SCORES, epoch_folder, locate
+from gsmlib.study.specs import (
+    FinetuneSpec,
+    ReleasedSpec,
+    SampleSpec,
+    ScoreSpec,
+    SearchSpec,
+    Spec,
+    VerifierSpec,
+)
+from gsmlib.study.stages import COMPLETIONS, SCORES, epoch_folder, locate, verifier_name
 from gsmlib.study.store import RESUME, Artifact, Place, Store
 
 if TYPE_CHECKING:
-    from gsmlib.method.models import LanguageModel
+    from transformers import PreTrainedTokenizerBase
+
+    from gsmlib.method.models import LanguageModel, Verifier
 
 
 def obtain(spec: Spec, store: Store) -> Artifact:
@@ -78,10 +88,12 @@ def _obtain_together(
 # ------------------------------------------------------------------------------ reading
 
 
-def sample(spec: SampleSpec | ReleasedSpec, store: Store) -> pd.DataFrame:
+def sample(spec: SampleSpec | ReleasedSpec | SearchSpec, store: Store) -> pd.DataFrame:
     """Return completions, sampled or released, labelled: a row per (problem, sample).
 
     Columns: problem, sample, text, tokens, forced, logprob, finished, correct, answer.
+    Of a search, whose best-scored solution is sample 0, also score, and written: the
+    tokens of all that was sampled for the problem.
     Section 4.2: a completion is correct when its final answer is, whatever its steps.
     """
     return pd.read_parquet(obtain(spec, store).folder / COMPLETIONS)
@@ -101,6 +113,15 @@ def load_finetuned(spec: FinetuneSpec, epoch: int, store: Store) -> "LanguageMod
 
     obtain(spec, store)
     return load_saved_language_model(epoch_folder(spec, epoch, store))
+
+
+def load_verifier(
+    spec: VerifierSpec, store: Store
+) -> tuple["Verifier", "PreTrainedTokenizerBase"]:
+    """Return a verifier and its tokenizer, trained first where the store lacks it."""
+    from gsmlib.method.models import load_saved_verifier  # here: it imports torch
+
+    return load_saved_verifier(obtain(spec, store).folder / verifier_name())
 
 
 def parameter_count(spec: FinetuneSpec, store: Store) -> int:

@@ -259,4 +259,39 @@ class ScoreSpec(Spec):
         return f"{count} completions of {self.completions.split} problems"
 
 
+class SearchSpec(Spec):
+    """Solutions found by a search that a verifier guides line by line (`search`).
+
+    Of the verifier's own generator: `width` prefixes are kept, each with `branching`
+    continuations; `shuffled` keeps any, and is what guidance is compared with.
+    """
+
+    verifier: VerifierSpec
+    split: Literal["dev", "test"]
+    n_problems: Count
+    width: Count
+    branching: Count
+    temperature: float = Field(gt=0)
+    max_length: Count = 400
+    precision: Precision = "fp32"
+    seed: Seed = 0
+    shuffled: bool = False
+
+    @property
+    def generator(self) -> FinetuneSpec:
+        """The model that is sampled from."""
+        return self.verifier.completions.generator
+
+    def check(self) -> None:
+        dataset = self.generator.data.dataset
+        check_problem_counts(dataset, **{self.split: self.n_problems})
+
+    def describe(self) -> str:
+        how = "at random" if self.shuffled else "by a verifier"
+        return (
+            f"{self.generator.model}: {self.n_problems} {self.split} problems, "
+            f"{self.width} of {self.width * self.branching} lines kept {how}"
+        )
+
+
 SampleSpec.model_rebuild()

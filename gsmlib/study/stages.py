@@ -20,7 +20,14 @@ from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS, known_names
 from gsmlib.records import Record
 from gsmlib.study import estimates, specs
 from gsmlib.study.estimates import Work
-from gsmlib.study.specs import DataSpec, FinetuneSpec, ReleasedSpec, SampleSpec, Spec
+from gsmlib.study.specs import (
+    DataSpec,
+    FinetuneSpec,
+    ReleasedSpec,
+    SampleSpec,
+    SearchSpec,
+    Spec,
+)
 from gsmlib.study.store import Place, Store
 
 LOSSES, HISTORY = "losses.json", "history.csv"
@@ -46,6 +53,7 @@ STAGES: dict[type[Spec], Stage] = {
     specs.ReleasedSpec: Stage("released", 1, estimates.released_work),
     specs.VerifierSpec: Stage("train_verifier", 3, estimates.verifier_work),
     specs.ScoreSpec: Stage("score", 2, estimates.score_work),
+    SearchSpec: Stage("search", 1, estimates.search_work),
 }
 # The defaults of each stage's records as its version had them; see `identity`.
 DEFAULTS = json.loads(Path(__file__).with_name("defaults.json").read_text())
@@ -83,6 +91,8 @@ def _locate(spec: Spec, _: tuple[Any, ...]) -> Place:
     if isinstance(spec, specs.VerifierSpec):
         parents.append(spec.completions.generator)
         parents += [s for s in [spec.base.pretraining] if s is not None]
+    if isinstance(spec, SearchSpec):
+        parents.append(spec.generator)
     return Place(STAGES[type(spec)].name, values, tuple(parents))
 
 
@@ -186,7 +196,7 @@ def training_problems(data: DataSpec, n: int) -> list[Problem]:
     return shortened(load_problems(data.dataset, "train", n, data.seed), data)
 
 
-def sampled_problems(spec: SampleSpec | ReleasedSpec) -> list[Problem]:
+def sampled_problems(spec: SampleSpec | ReleasedSpec | SearchSpec) -> list[Problem]:
     """Return the problems that completions are about."""
     data = spec.generator.data
     if isinstance(spec, ReleasedSpec):

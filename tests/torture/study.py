@@ -19,7 +19,7 @@ import torch
 from gsmlib.chapters import resolve, verification
 from gsmlib.method import training
 from gsmlib.records import Record
-from gsmlib.study import making
+from gsmlib.study import making, parts
 from gsmlib.study.specs import Spec
 from gsmlib.study.store import Store
 
@@ -78,7 +78,7 @@ def note_work(log: Path) -> None:
     """Save as often as INTERVAL says; note every step and completion in a file."""
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     step, label = training.take_step, making._label
-    making.SAVE_SECONDS = INTERVAL
+    parts.SAVE_SECONDS = INTERVAL
     training.train.__kwdefaults__["save_every_seconds"] = INTERVAL
 
     def note(unit: str) -> None:

@@ -1,0 +1,176 @@
+"""Search guided by a verifier beside choices among as many tokens of completions.
+
+The verifier is that of 03_verification, and so are the completions. A search's budget
+is all tokens that it samples, of continuations not kept too; a choice among n whole
+completions costs n times a completion's mean. The verifier reads each token once either
+way.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gsmlib.chapters import shared
+from gsmlib.chapters.guided_search.settings import SearchSettings
+from gsmlib.chapters.record import Point
+from gsmlib.method import metrics, selection
+from gsmlib.method.intervals import NOTHING, Measure, difference, share, tabulate
+from gsmlib.study.results import sample
+from gsmlib.study.specs import ScoreSpec, SearchSpec
+from gsmlib.study.store import Store
+
+SEARCH, SHUFFLED = "search", "search, scores shuffled"
+BEST_OF_N = "best of n"
+SURE = 0.5  # who scores a wrong solution from here on is fooled
+
+
+class Drawn(NamedTuple):
+    """Whole completions of the test problems as (P, m) arrays."""
+
+    answers: np.ndarray  # numbers of `selection.answer_numbers`
+    correct: np.ndarray
+    scores: np.ndarray
+    logprobs: np.ndarray  # per token
+    tokens: np.ndarray
+
+
+METHODS = {  # (completions, n) -> (P,), the accuracy on every problem
+    BEST_OF_N: lambda run, n: metrics.verified_at_n(run.scores, run.correct, n),
+    "majority vote": lambda run, n: metrics.vote_at_n(*run[:2], n, [n])[0],
+    "log-probability per token": lambda run, n: metrics.verified_at_n(
+        run.logprobs, run.correct, n
+    ),
+    "test@n": lambda run, n: metrics.test_at_n(run.correct, n),
+}
+
+
+def grid(settings: SearchSettings) -> list[Point]:
+    """Return a point per seed: scored completions, and the searches by their name."""
+    points = []
+    for base in shared.each_seed(settings):
+        scores = shared.verified(settings, base)
+        specs = {"scores": scores}
+        for count in settings.candidates:
+            specs[f"{SEARCH} {count}"] = _search(settings, scores, count)
+        most = _search(settings, scores, max(settings.candidates))
+        specs[SHUFFLED] = most.replace(shuffled=True)
+        points.append(Point(shared.describe(settings, base), specs))
+    return points
+
+
+def _search(settings: SearchSettings, scores: ScoreSpec, count: int) -> SearchSpec:
+    """Return the search with so many candidates at a time."""
+    drawn = scores.completions
+    return SearchSpec(
+        verifier=scores.verifier,
+        split=drawn.split,
+        n_problems=drawn.n_problems,
+        width=count // settings.branching,
+        branching=settings.branching,
+        temperature=drawn.temperature,
+        max_length=drawn.max_length,
+        precision=drawn.precision,
+        seed=drawn.seed,
+    )
+
+
+def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
+    """Return a row per (method, n, seed): what is solved, and by how many tokens.
+
+    method: SEARCH, with n candidates at a time; SHUFFLED, the same with any prefix
+    kept; METHODS, which choose among n whole completions. Columns: dataset, model,
+    n_train, seed, method, n, n_problems, tokens (mean of a problem), accuracy. Of
+    searches also over_random, and over_best_of_n and over_vote, among as many tokens of
+    completions (between two numbers n as between their accuracies; nan where too few
+    were drawn); over_shuffled, of the widest; new, the share of problems that it solves
+    where as many tokens of completions hold no right one; fooled, that of wrong
+    solutions scored SURE or more, of the best of n as well. All have _low and _high.
+    """
+    rows: list[dict[str, Any]] = []
+    for about, specs in shared.computed(grid(settings), store):
+        drawn = _read_drawn(specs["scores"], store)
+        about |= {"n_problems": len(drawn.correct)}
+        rows += [about | row for row in _choices(drawn)]
+        floor = _first(specs[SHUFFLED], store)
+        for spec in specs.values():
+            if isinstance(spec, SearchSpec):
+                found = _first(spec, store)
+                row = {"method": SHUFFLED if spec.shuffled else SEARCH}
+                row |= {"n": spec.width * spec.branching, **_compared(found, drawn)}
+                widest = row["n"] == max(settings.candidates) and not spec.shuffled
+                solved, other = found["correct"], floor["correct"]
+                gain = difference("over_shuffled", solved, other) if widest else {}
+                rows.append(about | row | gain)
+    return tabulate(rows, ("method", "n"))
+
+
+def _read_drawn(spec: ScoreSpec, store: Store) -> Drawn:
+    completions = shared.completions(spec.completions, store)
+    lengths = completions.assign(length=completions["tokens"].map(len))
+    scores, correct = shared.scores_and_labels(spec, store)
+    return Drawn(
+        selection.answer_numbers(shared.matrix(completions, "answer")),
+        correct.astype(float),
+        scores,
+        shared.matrix(completions, "per_token").astype(float),
+        shared.matrix(lengths, "length"),
+    )
+
+
+def _first(spec: SearchSpec, store: Store) -> dict[str, np.ndarray]:
+    """Return (P,) each: is the best-scored solution right, its score, all tokens."""
+    found = sample(spec, store)
+    best = found[found["sample"] == 0].sort_values("problem")
+    names = ("correct", "score", "written")
+    return {name: best[name].to_numpy(dtype=float) for name in names}
+
+
+def _choices(drawn: Drawn) -> Iterator[dict[str, Any]]:
+    """Yield what is reached by choosing among n completions, for some numbers n."""
+    for method, measure in METHODS.items():
+        for n in counts_up_to(drawn.correct.shape[1]):
+            row = {"method": method, "n": n, "tokens": n * drawn.tokens.mean()}
+            row |= share("", measure(drawn, n))
+            if method == BEST_OF_N:
+                row |= share("fooled", _fooled(drawn, n))
+            yield row
+
+
+def counts_up_to(most: int) -> list[int]:
+    """Return 1, 2, 4, ... and the greatest."""
+    return sorted({*(2**i for i in range(most.bit_length())), most})
+
+
+def _fooled(drawn: Drawn, n: int) -> np.ndarray:
+    """Return (P,): how often the best of n is wrong and scored as right."""
+    wrong = (drawn.scores >= SURE) & ~drawn.correct.astype(bool)
+    return metrics.verified_at_n(drawn.scores, wrong, n)
+
+
+def _compared(found: dict[str, np.ndarray], drawn: Drawn) -> dict[str, Any]:
+    """Return the columns of a search, compared with as many tokens of completions."""
+    solved, cost = found["correct"], found["written"].mean()
+    n = cost / drawn.tokens.mean()
+    columns = {"tokens": cost, **share("", solved)}
+    columns |= difference("over_random", solved, drawn.correct.mean(axis=1))
+    wrong = (found["score"] >= SURE) & (solved == 0)
+    columns |= share("fooled", wrong)
+    if not 1 <= n <= drawn.correct.shape[1]:
+        return columns | dict.fromkeys(("over_best_of_n", "over_vote", "new"), NOTHING)
+    best, vote, ceiling = (
+        between(lambda k, m=METHODS[name]: m(drawn, k), n)
+        for name in (BEST_OF_N, "majority vote", "test@n")
+    )
+    columns |= difference("over_best_of_n", solved, best)
+    columns |= difference("over_vote", solved, vote)
+    return columns | {"new": Measure(solved * (1 - ceiling), share=True)}
+
+
+def between(measure: Any, n: float) -> np.ndarray:
+    """Return a measure at a number of completions that need not be whole."""
+    low = int(n)
+    if low == n:
+        return measure(low)
+    return (low + 1 - n) * measure(low) + (n - low) * measure(low + 1)

@@ -1,0 +1,53 @@
+"""G1 and G2: is search by a verifier worth its tokens, and is it the guidance?"""
+
+import pandas as pd
+
+from gsmlib.chapters import rules
+from gsmlib.chapters.guided_search.grid import SEARCH
+from gsmlib.chapters.rules import in_points, over_seeds
+
+
+@rules.judge
+def g1(table: pd.DataFrame) -> rules.Finding:
+    """G1: guided search solves more than the best of n of as many tokens.
+
+    Of the widest search that as many tokens of completions were drawn for. Reproduced:
+    its gain is surely above 0, and not surely below NEGLIGIBLE. Not reproduced: surely
+    below NEGLIGIBLE. Reversed: surely below 0.
+    """
+    rows = _searches(table)
+    compared = rows[rows["over_best_of_n"].notna()]
+    if compared.empty:
+        raise rules.NotTestable("fewer completions were drawn than a search costs")
+    widest = compared[compared["n"] == compared["n"].max()]
+    gain, vote = (over_seeds(widest, name) for name in ("over_best_of_n", "over_vote"))
+    sentence = (
+        f"search with {widest['n'].iloc[0]} candidates a line solves "
+        f"{100 * widest['accuracy'].mean():.1f} %: minus the best of n of as many "
+        f"tokens {in_points(gain)}, minus their vote {in_points(vote)}"
+    )
+    return rules.Finding(rules.better(gain), gain, sentence)
+
+
+@rules.judge
+def g2(table: pd.DataFrame) -> rules.Finding:
+    """G2: it is the guidance that helps: with scores shuffled, search solves less.
+
+    Of the widest search. Reproduced, not reproduced and reversed as G1.
+    """
+    rows = _searches(table)
+    widest = rows[rows["n"] == rows["n"].max()]
+    gain = over_seeds(widest, "over_shuffled")
+    sentence = (
+        f"search with {widest['n'].iloc[0]} candidates a line, guided by the verifier "
+        f"minus with its scores shuffled: {in_points(gain)}"
+    )
+    return rules.Finding(rules.better(gain), gain, sentence)
+
+
+def _searches(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the guided searches; a verifier must help at one of their widths."""
+    rows = table[table["method"] == SEARCH]
+    rules.require_learning(table, rows["accuracy"].max())
+    rules.require_checking(rows, "n")
+    return rows

@@ -1,0 +1,393 @@
+"""Search guided by a verifier: against a slow one, its stage, the chapter."""
+
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make_byte_tokenizer, make_tiny_gpt2
+from matplotlib import pyplot as plt
+
+from gsmlib.chapters import guided_search, resolve, shared
+from gsmlib.chapters.guided_search import CHAPTER
+from gsmlib.chapters.guided_search.grid import (
+    BEST_OF_N,
+    METHODS,
+    SEARCH,
+    SHUFFLED,
+    Drawn,
+    _compared,
+    between,
+    counts_up_to,
+)
+from gsmlib.chapters.rules import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    REVERSED,
+)
+from gsmlib.method import decoding, metrics
+from gsmlib.method.decoding import (
+    Rules,
+    choose_tokens,
+    encode_prompt,
+    greedy,
+    hash_address,
+    uniform,
+)
+from gsmlib.method.models import LanguageModel
+from gsmlib.method.search import Beams, Path, search
+from gsmlib.records import SettingsError
+from gsmlib.study import parts, results, stages
+from gsmlib.study.specs import SearchSpec
+from gsmlib.study.store import Store
+
+QUESTIONS = ["Q one?", "A second question, longer?", "Third"]
+RULES = Rules(0.9, 3, max_length=60)
+
+
+@pytest.fixture(scope="module")
+def lm():
+    tokenizer = make_byte_tokenizer()
+    return LanguageModel(make_tiny_gpt2(tokenizer), tokenizer)
+
+
+@pytest.fixture
+def many_lines(monkeypatch):
+    """Every eighth token ends a line, so that searches have many steps."""
+    usual = decoding.mark_tokens
+
+    def marked(tokenizer, size):
+        equals, breaks = usual(tokenizer, size)
+        return equals, breaks | (np.arange(size) % 8 == 5)
+
+    monkeypatch.setattr(decoding, "mark_tokens", marked)
+
+
+def judge(questions, prefixes):
+    """A score of each prefix that depends on its tokens and question alone."""
+    return [
+        [zlib.crc32(f"{question} {list(tokens)}".encode()) / 2**32 for tokens in some]
+        for question, some in zip(questions, prefixes, strict=True)
+    ]
+
+
+def slow_line(lm, prompt, tokens, address):
+    """One line, token by token, every forward pass anew."""
+    newline = lm.tokenizer.encode("\n")[0]
+    line = []
+    while True:
+        ids = torch.tensor([[*prompt, *tokens, *line]])
+        with torch.inference_mode():
+            logits = lm.model(ids).logits[:, -1]
+        at = uniform(np.array([address]), np.array([len(line)]))
+        token = int(choose_tokens(logits, RULES.temperature, at)[0])
+        line.append(token)
+        full = len(prompt) + len(tokens) + len(line) >= RULES.max_length
+        if token == lm.tokenizer.eos_token_id or full:
+            return line, True
+        if token == newline or token % 8 == 5:
+            return line, False
+
+
+def slow_search(lm, question, number, width, branching):
+    """One problem, one candidate at a time."""
+    prompt, kept, written, line = (
+        encode_prompt(lm.tokenizer, question),
+        [((), False)],
+        0,
+        0,
+    )
+    while not all(ended for _, ended in kept):
+        going_on = [tokens for tokens, ended in kept if not ended]
+        each = branching * (1 if line else width)
+        pool = [tokens for tokens, ended in kept if ended]
+        ended_ones = set(pool)
+        for slot in range(each * len(going_on)):
+            tokens = going_on[slot // each]
+            address = hash_address(RULES.seed, number, line, slot)
+            more, ended = slow_line(lm, prompt, tokens, address)
+            written += len(more)
+            longer = (*tokens, *more)
+            if longer not in pool:
+                pool.append(longer)
+            if ended:
+                ended_ones.add(longer)
+        scores = judge([question], [pool])[0]
+        order = sorted(range(len(pool)), key=lambda i: -scores[i])[:width]
+        kept = [(pool[i], pool[i] in ended_ones) for i in order]
+        line += 1
+    return [list(tokens) for tokens, _ in kept], written, line
+
+
+@pytest.mark.parametrize(("width", "branching"), [(1, 1), (2, 3), (3, 2)])
+def test_a_search_is_what_it_says_one_candidate_at_a_time(
+    lm, width, branching, many_lines
+):
+    rules = RULES._replace(calculator=False)
+    found = search(lm, judge, QUESTIONS, Beams(width, branching), rules, [0, 5, 9])
+    most = 0
+    for question, number, searched in zip(QUESTIONS, [0, 5, 9], found, strict=True):
+        expected, written, lines = slow_search(lm, question, number, width, branching)
+        assert [c.tokens for c in searched.completions] == expected
+        assert searched.written == written and searched.scores[0] == max(
+            searched.scores
+        )
+        most = max(most, lines)
+    assert most > 2  # lines, so that something was searched
+
+
+def test_a_search_is_the_same_alone(lm):
+    together = search(lm, judge, QUESTIONS, Beams(2, 2), RULES, [0, 5, 9])
+    (alone,) = search(lm, judge, QUESTIONS[1:2], Beams(2, 2), RULES, [5])
+    assert alone.completions[0].tokens == together[1].completions[0].tokens
+    assert alone.written == together[1].written
+    other = search(lm, judge, QUESTIONS[1:2], Beams(2, 2), RULES, [6])
+    assert other[0].completions[0].tokens != alone.completions[0].tokens
+
+
+def test_one_prefix_at_temperature_0_is_the_greedy_solution(lm):
+    rules = Rules(0.0, 0, max_length=60)
+    found = search(lm, judge, QUESTIONS, Beams(1, 1), rules, [0, 1, 2])
+    for searched, plain in zip(
+        found, greedy(lm, QUESTIONS, max_length=60), strict=True
+    ):
+        (only,) = searched.completions
+        assert only.tokens == plain.tokens and only.forced == plain.forced
+        assert only.logprob == pytest.approx(plain.logprob, abs=1e-4)
+        assert only.finished == plain.finished and searched.written == len(only.tokens)
+
+
+def test_shuffled_scores_keep_any_but_the_result_is_the_best_kept(lm):
+    usual = search(lm, judge, QUESTIONS, Beams(3, 2), RULES, [0, 5, 9])
+    floor = search(lm, judge, QUESTIONS, Beams(3, 2, True), RULES, [0, 5, 9])
+    assert [s.scores for s in usual] != [s.scores for s in floor]
+    for question, searched in zip(QUESTIONS, floor, strict=True):
+        tokens = [c.tokens for c in searched.completions]
+        assert searched.scores == judge([question], [tokens])[0]
+        assert searched.scores == sorted(searched.scores, reverse=True)
+
+
+def test_a_guide_that_knows_gets_what_it_wants(lm):
+    def short(questions, prefixes):
+        return [[-len(tokens) for tokens in some] for some in prefixes]
+
+    def mean(found):
+        return np.mean([len(s.completions[0].tokens) for s in found])
+
+    lengths = [
+        mean(search(lm, short, QUESTIONS, Beams(2, n), RULES, [0, 1, 2]))
+        for n in (1, 6)
+    ]
+    shuffled = search(lm, short, QUESTIONS, Beams(2, 6, True), RULES, [0, 1, 2])
+    assert lengths[1] <= lengths[0] and lengths[1] <= mean(shuffled)
+
+
+# ------------------------------------------------------------------------- the stage
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return resolve("15_guided_search", scale="smoke")
+
+
+@pytest.fixture(scope="module")
+def made(settings, tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    return store, guided_search.table(settings, store)
+
+
+def test_rows_are_labelled_and_scored_as_completions_are(settings, made):
+    store, _ = made
+    specs = guided_search.grid(settings)[0].specs
+    spec = specs[f"{SEARCH} 4"]
+    found = results.sample(spec, store)
+    assert set(found["problem"]) == set(range(settings.test_problems))
+    assert (found.groupby("problem")["written"].nunique() == 1).all()
+    problems = stages.sampled_problems(spec)
+    from gsmlib.method.answers import is_correct
+    from gsmlib.method.verifier import score_completions
+
+    verifier, tokenizer = results.load_verifier(spec.verifier, store)
+    for row in found.itertuples():
+        assert row.correct == is_correct(row.text, problems[row.problem].solution)
+        question = problems[row.problem].question
+        scores = score_completions(
+            verifier, tokenizer, [question], [[row.tokens]], batch_tokens=512
+        )
+        assert row.score == pytest.approx(float(scores[0][0][-1]), abs=1e-4)
+
+
+def test_a_killed_search_goes_on_and_ends_the_same(
+    settings, made, tmp_path, monkeypatch
+):
+    store, _ = made
+    spec = guided_search.grid(settings)[0].specs[f"{SEARCH} 2"]
+    expected = results.sample(spec, store)
+    from gsmlib.study import making
+
+    monkeypatch.setattr(parts, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(making, "SEARCHED_TOGETHER", 2)
+    find, searched = making.find_solutions, []
+
+    def fail_late(lm, score, questions, *rest):
+        if len(searched) >= 4:
+            raise KeyboardInterrupt
+        searched.extend(questions)
+        return find(lm, score, questions, *rest)
+
+    monkeypatch.setattr(making, "find_solutions", fail_late)
+    with pytest.raises(KeyboardInterrupt):
+        making.search(spec, store, tmp_path)
+    assert 0 < len(searched) < settings.test_problems
+    left = settings.test_problems - len(searched)
+    searched.clear()
+    making.search(spec, store, tmp_path)
+    assert len(searched) == left  # what was done is not done again
+    again = pd.read_parquet(tmp_path / stages.COMPLETIONS)
+    columns = ["problem", "sample", "text", "correct", "written"]
+    pd.testing.assert_frame_equal(
+        again[columns].reset_index(drop=True), expected[columns].reset_index(drop=True)
+    )
+
+
+def test_searches_are_of_the_verifier_of_03(settings):
+    specs = guided_search.grid(settings)[0].specs
+    (base,) = shared.each_seed(settings)
+    assert specs["scores"] == shared.verified(settings, base)
+    for name, spec in specs.items():
+        if isinstance(spec, SearchSpec):
+            assert spec.verifier == specs["scores"].verifier
+            assert spec.shuffled == (name == SHUFFLED)
+    with pytest.raises(SettingsError, match="candidates 3 are no multiple of branch"):
+        resolve("15_guided_search", scale="smoke", candidates=[3])
+
+
+def test_the_study_at_smoke(settings, made):
+    _, table = made
+    searches = table[table["method"].isin((SEARCH, SHUFFLED))]
+    assert len(searches) == len(settings.candidates) + 1
+    assert {v.verdict for v in CHAPTER.judge("search", table)} == {NOT_TESTABLE}
+    plt.close(CHAPTER.draw("search", table))
+
+
+# -------------------------------------------------------------------- the comparison
+
+
+def test_a_search_is_compared_at_its_own_cost():
+    rng = np.random.default_rng(0)
+    correct = (rng.random((40, 8)) < 0.4).astype(float)
+    answers = np.where(correct > 0, 0, rng.integers(1, 4, correct.shape))
+    tokens = np.full(correct.shape, 10)
+    drawn = Drawn(answers, correct, rng.random(correct.shape), correct, tokens)
+    solved, cost = (rng.random(40) < 0.7).astype(float), np.full(40, 25.0)
+    found = {"correct": solved, "score": rng.random(40), "written": cost}
+    columns = _compared(found, drawn)
+    best = [metrics.verified_at_n(drawn.scores, correct, n) for n in (2, 3)]
+    expected = solved.mean() - (best[0] + best[1]).mean() / 2  # 2.5 completions
+    assert columns["over_best_of_n"].mean == pytest.approx(expected)
+    none = [1 - metrics.test_at_n(correct, n) for n in (2, 3)]
+    assert columns["new"].mean == pytest.approx((solved * sum(none) / 2).mean())
+    wrong = (found["score"] >= 0.5) & (solved == 0)
+    assert columns["fooled"].mean == pytest.approx(wrong.mean())
+    costly = _compared(found | {"written": cost * 10}, drawn)
+    assert np.isnan(costly["over_best_of_n"].mean)  # 25 were not drawn
+
+
+def test_between_whole_numbers_of_completions():
+    assert between(lambda n: n * 10.0, 3) == 30
+    assert between(lambda n: n * 10.0, 3.25) == pytest.approx(32.5)
+    assert counts_up_to(24) == [1, 2, 4, 8, 16, 24] and counts_up_to(1) == [1]
+
+
+def test_ended_paths_are_equal_by_their_tokens():
+    assert Path((1, 2)).tokens == Path((1, 2), score=0.5).tokens
+
+
+# ------------------------------------------------------------------------- the verdicts
+
+
+def with_limits(name, value, half):
+    return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
+
+
+def searches_table(
+    gain=0.05,
+    shuffled=0.1,
+    half=0.02,
+    checks=0.1,
+    problems=200,
+    accuracy=0.5,
+    drawn=True,
+):
+    rows = []
+    for seed in range(3):
+        about = {"seed": seed, "n_problems": problems, "dataset": "minigsm"}
+        for method in METHODS:
+            for n in (1, 4, 16):
+                row = about | {"method": method, "n": n, "tokens": 80.0 * n}
+                row |= {"accuracy": accuracy, "low": accuracy, "high": accuracy}
+                row |= with_limits("fooled", 0.2, 0.05) if method == BEST_OF_N else {}
+                rows.append(row)
+        for method, n in ((SEARCH, 4), (SEARCH, 8), (SHUFFLED, 8)):
+            row = about | {"method": method, "n": n, "tokens": 90.0 * n}
+            row |= {"accuracy": accuracy, "low": accuracy, "high": accuracy}
+            row |= with_limits("over_random", checks, 0.02)
+            row |= with_limits("fooled", 0.2, 0.05)
+            known = drawn or n == 4
+            row |= with_limits("over_best_of_n", gain if known else np.nan, half)
+            row |= with_limits("over_vote", gain if known else np.nan, half)
+            if (method, n) == (SEARCH, 8):
+                row |= with_limits("over_shuffled", shuffled, half)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(), REPRODUCED),
+        (dict(gain=0.0, half=0.01), NOT_REPRODUCED),
+        (dict(gain=0.01, half=0.005), NOT_REPRODUCED),  # a tie is a result
+        (dict(gain=-0.05), REVERSED),
+        (dict(gain=0.02, half=0.05), INCONCLUSIVE),
+        (dict(checks=0.01), NOT_TESTABLE),
+        (dict(accuracy=0.01), NOT_TESTABLE),
+        (dict(problems=6), NOT_TESTABLE),
+    ],
+)
+def test_g1(settings, verdict):
+    found, _ = CHAPTER.judge("search", searches_table(**settings))
+    assert (found.id, found.verdict) == ("G1", verdict)
+
+
+def test_g1_is_of_the_widest_search_with_something_to_compare():
+    found, _ = CHAPTER.judge("search", searches_table())
+    assert "with 8 candidates a line" in found.sentence
+    found, _ = CHAPTER.judge("search", searches_table(drawn=False))
+    assert "with 4 candidates a line" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        (dict(), REPRODUCED),
+        (dict(shuffled=0.0, half=0.01), NOT_REPRODUCED),
+        (dict(shuffled=-0.1), REVERSED),
+        (dict(checks=0.01), NOT_TESTABLE),
+    ],
+)
+def test_g2(settings, verdict):
+    _, found = CHAPTER.judge("search", searches_table(**settings))
+    assert (found.id, found.verdict) == ("G2", verdict)
+
+
+def test_every_method_is_drawn_at_its_cost():
+    top, bottom = CHAPTER.draw("search", searches_table()).axes
+    labels = top.get_legend_handles_labels()[1]
+    assert {SEARCH, SHUFFLED, "majority vote", "test@n, the ceiling"} <= set(labels)
+    curves = {c.get_label(): c.lines[0].get_xdata() for c in top.containers}
+    assert curves[SEARCH] == pytest.approx([360, 720])
+    assert len(bottom.containers) == 3
