@@ -36,6 +36,7 @@ from gsmlib.data.gsm8k import (
 from gsmlib.data.own import PARQUET, parse_json, read_rows
 from gsmlib.records import SettingsError
 
+UNANSWERED = "[invalid]"  # OVM's label of a completion without an answer
 GSM8K_TEST = "gsm8k-test"  # the gold answers of GSM8K's test problems
 ORIGIN = b"gsmlib"  # of a parquet file's metadata: where an export came from
 KNOWN = (
@@ -87,7 +88,7 @@ def apart(samples: Samples) -> list[Samples]:
         return [samples]
     return [
         samples._replace(
-            name=f"{samples.name} {system}".strip(),
+            name=system or samples.name,
             completions=[c for c in samples.completions if c.system == system],
         )
         for system in systems
@@ -96,6 +97,8 @@ def apart(samples: Samples) -> list[Samples]:
 
 def together(samples: Samples) -> Samples:
     """Return the completions of all systems as if one had made them, renumbered."""
+    if len({each.system for each in samples.completions}) == 1:
+        return samples
     counts: Counter[str] = Counter()
     merged = []
     for each in samples.completions:
@@ -307,6 +310,7 @@ def _ovm_output(row: Row, output: Any) -> Completion:
     last = number_of(scores[-1]) if isinstance(scores, list) and scores else None
     if "vscores" in output and last is None:
         raise row.refusal("vscores hold no number", "score every completion")
+    label = False if label == UNANSWERED else label
     question = text_of(whole.get("question"))
     problem = name_of(whole.get("idx")) or question
     if problem is None:

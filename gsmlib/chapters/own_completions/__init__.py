@@ -37,8 +37,8 @@ CHAPTER = Chapter(
     "16_own_completions",
     OwnCompletionsSettings,
     figures=(
-        Figure("curves_of_completions", figures.curves, (3, 1, 6.2), CURVES),
-        Figure("paired_completions", figures.paired, (1, 1, 3.0), PAIRED),
-        Figure("extraction_of_answers", figures.extraction, (1, 1, 3.0), EXTRACTION),
+        Figure("curves_of_completions", figures.curves, (3, 1, 6.4), CURVES),
+        Figure("paired_completions", figures.paired, (1, 1, 3.4), PAIRED),
+        Figure("extraction_of_answers", figures.extraction, (1, 1, 2.6), EXTRACTION),
     ),
 )

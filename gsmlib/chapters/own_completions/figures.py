@@ -1,6 +1,5 @@
 """Anyone's completions: curves over n, paired differences, extraction rules."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from gsmlib.chapters.style import (
     BLACK,
     CEILING,
     GREEN,
+    GREY,
     LOGPROB,
     LOGPROB_SUM,
     SAMPLES,
@@ -26,11 +26,11 @@ from gsmlib.chapters.style import (
 )
 from gsmlib.method.intervals import column_names
 
-ALL_RIGHT = Line(shade(BLACK, 0.4), "v", ":")
+ALL_RIGHT = Line(shade(BLACK, 0.3), "p", "--", filled=False)
 UNSCORED = {
-    "test@n": ("test@n: any of n", CEILING),
+    "test@n": ("test@n: any right", CEILING),
     "random pick": ("random pick", SAMPLES),
-    "pass^n": ("pass^n: all of n", ALL_RIGHT),
+    "pass^n": ("pass^n: all right", ALL_RIGHT),
     "majority vote": ("majority vote", VOTE),
 }
 COMPARED = {  # of a pair, at the most completions that both have
@@ -39,17 +39,11 @@ COMPARED = {  # of a pair, at the most completions that both have
     "best-of-n": VERIFICATION,
     "test@n": CEILING,
 }
-RULES = {"mean_accuracy": SAMPLES, "majority_vote": VOTE, "test_at_n": CEILING}
-LABELS = {
-    "mean_accuracy": "random pick",
-    "majority_vote": "majority vote",
-    "test_at_n": "test@n",
-}
 LOGPROBS = {"logprob": LOGPROB_SUM, "logprob_per_token": LOGPROB}
 TICKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 TICK_ROOM = 0.27  # inches for the label of each
 APART = 0.16  # of neighbouring marks, of the height of a row
-LETTERS = 17  # of a row's label to a line
+LETTERS = 20  # of a name beside a row
 
 
 @style.styled
@@ -62,13 +56,16 @@ def curves(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     scores = [score for score in dict.fromkeys(_scores(table)) if score]
     looks = dict(_looks(scores, VERMILLION, VERIFICATION))
     votes = dict(_looks(scores, GREEN, WEIGHTED_VOTE))
-    chosen = [("best-of-n", s, f"best by {s}", looks[s]) for s in scores]
-    voted = [("weighted vote", s, f"vote weighted by {s}", votes[s]) for s in scores]
+    chosen = [("best-of-n", s, s, looks[s]) for s in scores]
+    voted = [("weighted vote", s, s, votes[s]) for s in scores]
     unscored = {name: (name, "", *look) for name, look in UNSCORED.items()}
     bounds = [unscored[name] for name in ("test@n", "random pick", "pass^n")]
     parts = ([*chosen, unscored["random pick"]], [unscored["majority vote"], *voted])
-    for panel, series in zip(axes, (*parts, bounds), strict=True):
+    titles = "best of n by", "votes, unweighted or weighted by", "of n completions"
+    for panel, series, title in zip(axes, (*parts, bounds), titles, strict=True):
         _panel(panel, table, series)
+        style.legend(panel, 3)
+        panel.get_legend().set_title(title, prop={"size": 7})
     style.label_below(axes, "completions per problem (n)")
     style.note(axes[0], f"{_about(table)}. Bars: 95 % interval over problems.")
     return axes
@@ -100,7 +97,6 @@ def _panel(
     axes.set_xticks(ticks, [style.short_count(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlim=(0.8, 1.25 * most), ylim=(0, None), ylabel=style.SOLVED)
-    style.legend(axes, 2)
 
 
 def _scores(table: pd.DataFrame) -> pd.Series:
@@ -126,8 +122,7 @@ def paired(table: pd.DataFrame, axes: Axes) -> Axes:
             at = y + APART * (place - (len(marks) - 1) / 2)
             _mark(axes, at, row, "difference", COMPARED[row["method"]], row["method"])
     axes.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
-    names = [f"{a} − {b}" for (a, b), _ in pairs]
-    _name_rows(axes, names)
+    _name_rows(axes, [f"{_short(a)}\n− {_short(b)}" for (a, b), _ in pairs])
     axes.set_xlabel("difference of problems solved (points)")
     style.legend(axes, 2)
     said = "At the most completions that both have, over the problems that both have"
@@ -138,14 +133,17 @@ def paired(table: pd.DataFrame, axes: Axes) -> Axes:
 @style.styled
 def extraction(table: pd.DataFrame, axes: Axes) -> Axes:
     """What each rule takes for right; table: rows of `grid.extraction`."""
-    for y, (_, row) in enumerate(table.iterrows()):
-        shown = RULES if row["n"] > 1 else ["mean_accuracy"]
-        for place, name in enumerate(shown):
-            at = y + APART * (place - (len(shown) - 1) / 2)
-            _mark(axes, at, row, name, RULES[name], LABELS[name])
-    _name_rows(axes, [f"{row.samples}: {row.rule}" for row in table.itertuples()])
-    axes.set_xlabel(style.SOLVED)
-    style.legend(axes, 2)
+    rules = list(dict.fromkeys(table["rule"]))
+    looks = dict(zip(rules, shades(GREY, len(rules)), strict=True))
+    parts = list(table.groupby("samples", sort=False))
+    for y, (_, rows) in enumerate(parts):
+        for place, (_, row) in enumerate(rows.iterrows()):
+            at = y + APART * (place - (len(rows) - 1) / 2)
+            _mark(axes, at, row, "mean_accuracy", looks[row["rule"]], row["rule"])
+    _name_rows(axes, [_short(name) for name, _ in parts])
+    axes.set_xlabel("completions taken for right (%)")
+    style.legend(axes, 3)
+    axes.get_legend().set_title("right by", prop={"size": 7})
     style.note(axes, "Bars: 95 % interval over problems.")
     return axes
 
@@ -161,7 +159,14 @@ def _mark(
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Put the rows' names beside them, from above, and room around."""
-    words = [textwrap.fill(name.replace("$", r"\$"), LETTERS) for name in names]
-    axes.set_yticks(range(len(names)), words, fontsize=6)
+    """Put the rows' names beside them, from above, smaller where they are many."""
+    size = min(6.0, 48 / max(len(names), 1))
+    axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def _short(name: str) -> str:
+    """Return a name that fits beside a row: its beginning and its end."""
+    half = LETTERS // 2
+    cut = name if len(name) <= LETTERS else f"{name[:half]}…{name[1 - half :]}"
+    return cut.replace("$", r"\$")  # no formula

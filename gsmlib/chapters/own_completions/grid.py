@@ -174,12 +174,16 @@ def describe(*samples: Samples) -> list[str]:
 
 def separate(*samples: Samples) -> list[Samples]:
     """Return each system's completions by themselves; SettingsError for equal names."""
-    found = [one for each in samples for one in apart(each)]
-    names = [each.name for each in found]
-    for name in names:
-        if names.count(name) > 1:
+    files = [each.name for each in samples]
+    for name in files:
+        if files.count(name) > 1:
             raise SettingsError(f"Two files are called {name}; rename one of them.")
-    return found
+    found = [(each.name, one) for each in samples for one in apart(each)]
+    names = [one.name for _, one in found]
+    return [
+        one._replace(name=f"{file} {one.name}") if names.count(one.name) > 1 else one
+        for file, one in found
+    ]
 
 
 # ---------------------------------------------------------------------------- estimates
@@ -262,10 +266,10 @@ def _describe(samples: Samples) -> Iterator[str]:
     labelled = label(samples, rules[0])
     sizes = {m: len(b.places) for b in labelled.blocks for m in [b.correct.shape[1]]}
     problems, most = len(labelled.problems), max(sizes)
-    counts = f"{labelled.least:,}" + f" to {most:,}" * (most > labelled.least)
+    counts = f"{labelled.least:,} to " * (most > labelled.least) + f"{most:,}"
     yield (
-        f"{samples.name} ({samples.form}): {problems:,} problems, {counts} completions "
-        f"each; right by: {rules[0]}"
+        f"{samples.name} ({samples.form}): {problems:,} problems, {counts} "
+        f"completion{'s' * (most > 1)} each; right by: {rules[0]}"
     )
     yield from samples.notes
     if most > labelled.least:
