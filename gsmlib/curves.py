@@ -133,6 +133,7 @@ def _slug(name: str) -> str:
 def _about(samples: tuple[Samples, ...]) -> list[dict[str, Any]]:
     """Return what of the files goes into a figure's origin."""
     return [
-        {"file": each.name, "format": each.form, "notes": list(each.notes)}
+        {"file": each.name, "sha256": each.digest, "format": each.form}
+        | {"scores": list(each.scores), "notes": list(each.notes)}
         for each in samples
     ]

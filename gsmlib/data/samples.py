@@ -34,6 +34,7 @@ from gsmlib.data.gsm8k import (
     with_answer_mark,
 )
 from gsmlib.data.own import PARQUET, parse_json, read_rows
+from gsmlib.files import file_sha256
 from gsmlib.records import SettingsError
 
 UNANSWERED = "[invalid]"  # OVM's label of a completion without an answer
@@ -54,6 +55,7 @@ class Samples(NamedTuple):
     completions: Sequence[Completion]
     scores: tuple[str, ...] = ()  # names, of every completion's
     notes: tuple[str, ...] = ()
+    digest: str = ""  # the file's sha256
 
 
 Rows = Sequence[Row]
@@ -69,7 +71,8 @@ def read_samples(
     """
     file = Path(os.path.abspath(os.path.expanduser(path)))
     rows, origin = _rows_of(file), _origin(file)
-    return _samples(file.name, rows, scores, gold, origin)
+    read = _samples(file.name, rows, scores, gold, origin)
+    return read._replace(digest=file_sha256(file))
 
 
 def released(gold: str = "") -> Samples:

@@ -28,9 +28,9 @@ from gsmlib.method.intervals import column_names
 
 ALL_RIGHT = Line(shade(BLACK, 0.3), "p", "--", filled=False)
 UNSCORED = {
-    "test@n": ("test@n: any right", CEILING),
+    "test@n": ("test@n", CEILING),
     "random pick": ("random pick", SAMPLES),
-    "pass^n": ("pass^n: all right", ALL_RIGHT),
+    "pass^n": ("pass^n", ALL_RIGHT),
     "majority vote": ("majority vote", VOTE),
 }
 COMPARED = {  # of a pair, at the most completions that both have
@@ -61,13 +61,17 @@ def curves(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     unscored = {name: (name, "", *look) for name, look in UNSCORED.items()}
     bounds = [unscored[name] for name in ("test@n", "random pick", "pass^n")]
     parts = ([*chosen, unscored["random pick"]], [unscored["majority vote"], *voted])
-    titles = "best of n by", "votes, unweighted or weighted by", "of n completions"
+    titles = ["best of n by", "votes, weighted by", "of n completions"]
+    titles[:2] = titles[:2] if scores else ["no score to go by", "votes"]
     for panel, series, title in zip(axes, (*parts, bounds), titles, strict=True):
         _panel(panel, table, series)
         style.legend(panel, 3)
         panel.get_legend().set_title(title, prop={"size": 7})
-    style.label_below(axes, "completions per problem (n)")
-    style.note(axes[0], f"{_about(table)}. Bars: 95 % interval over problems.")
+    style.label_below(axes, "completions (n)")
+    said = (
+        "test@n: any of n is right; pass^n: all are. Bars: 95 % interval over problems."
+    )
+    style.note(axes[0], f"{_about(table)}. {said}")
     return axes
 
 
