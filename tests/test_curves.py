@@ -135,6 +135,7 @@ def test_released_systems_are_compared_and_can_be_taken_together(tmp_path):
     first = pairs[(pairs["a"] == SYSTEMS[0]) & (pairs["b"] == SYSTEMS[1])]
     assert first["difference"].iloc[0] == 0.5 and first["n_problems"].iloc[0] == 2
     assert set(curves.table(samples)["n"]) == {1}
+    assert curves.differences(curves.together(samples)).empty
     table = curves.table(curves.together(samples))
     assert table["n"].max() == 4
     at_4 = table[table["n"] == 4].set_index(["labels", "method"])["accuracy"]

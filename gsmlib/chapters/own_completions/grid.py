@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from gsmlib import progress
 from gsmlib.chapters.own_completions.settings import OwnCompletionsSettings
 from gsmlib.chapters.shared import along_axis
 from gsmlib.data.gsm8k import SOLUTIONS_FILE, is_here
@@ -66,15 +67,20 @@ def table(*samples: Samples) -> pd.DataFrame:
     high, 95 % over problems. SettingsError where two files have one name.
     """
     rows = []
-    for each in separate(*samples):
-        for place, rule in enumerate(rules_of(each)):
-            labelled, scored = label(each, rule), place == 0
-            about = {"samples": each.name, "labels": rule}
-            for n in along_axis(labelled.least):
-                for name, values in _estimates(labelled, n, scored).items():
-                    method = dict(zip(("method", "score"), name, strict=True))
-                    counts = {"n": n, "n_problems": len(values)}
-                    rows.append(about | method | counts | share("", values))
+    labelled = [
+        (each.name, label(each, rule), place == 0)
+        for each in separate(*samples)
+        for place, rule in enumerate(rules_of(each))
+    ]
+    points = [(*of, n) for of in labelled for n in along_axis(of[1].least)]
+    with progress.bar(len(points), desc="curves", unit="point") as bar:
+        for name, of, scored, n in points:
+            about = {"samples": name, "labels": of.rule}
+            for (method, score), values in _estimates(of, n, scored).items():
+                choice = {"method": method, "score": score, "n": n}
+                counts = {"n_problems": len(values)}
+                rows.append(about | choice | counts | share("", values))
+            bar.update()
     return tabulate(rows, ("samples", "labels", "method", "score", "n"))
 
 
@@ -91,7 +97,8 @@ def differences(*samples: Samples) -> pd.DataFrame:
 
     Columns: a, b, method, score (columns that both have), n (as far as both have
     completions), n_problems (that both have), a_accuracy, b_accuracy and difference, a
-    minus b, with _low and _high. SettingsError where two have no problem in common.
+    minus b, with _low and _high. Empty for a file alone. SettingsError where two have
+    no problem in common.
     """
     found = [(each.name, label(each, rules_of(each)[0])) for each in separate(*samples)]
     estimates = cache(lambda place, n: _estimates(found[place][1], n, True))
@@ -107,7 +114,8 @@ def differences(*samples: Samples) -> pd.DataFrame:
                 means = (share("a_accuracy", pair[0]), share("b_accuracy", pair[1]))
                 row = about | {"n_problems": len(here)} | means[0] | means[1]
                 rows.append(row | difference("difference", *pair))
-    return tabulate(rows, ("a", "b", "method", "score", "n"))
+    about = ("a", "b", "method", "score", "n")
+    return tabulate(rows, about) if rows else pd.DataFrame(columns=about)
 
 
 def extraction(*samples: Samples) -> pd.DataFrame:
