@@ -180,6 +180,11 @@ def test_golds_come_from_a_file_by_question_or_by_number(tmp_path):
     right = [right for _, _, right in labels.judged(samples, "strict")]
     assert right == [True, False]
     assert "right answers are those of" in samples.notes[0]
+    labelled = [row | {"correct": False} for row in rows]
+    path = write_lines(tmp_path / "labelled.jsonl", labelled)
+    assert labels.rules_of(curves.read(path))[0] == "given"
+    golds = str(tmp_path / "golds.jsonl")
+    assert labels.rules_of(curves.read(path, gold=golds))[0] == "strict"
     numbered = [{"problem": 0, "gold": "18"}, {"problem": 1, "gold": 2}]
     path = write_lines(tmp_path / "numbered.jsonl", numbered)
     rows = [{"id": number, "answer": "18.0"} for number in (0, 1)]
@@ -221,6 +226,18 @@ BROKEN = {  # rows, what is said
     "a sample twice": (
         [plain_row(), plain_row(1), plain_row(0)],
         ["line 3", "sample 0 of problem '0' stands in line 1"],
+    ),
+    "a score is missing in the first row": (
+        [{k: v for k, v in plain_row().items() if k != "score"}, plain_row(1)],
+        ["line 1", "score is None", "--scores"],
+    ),
+    "a label is missing in the first row": (
+        [plain_row(), plain_row(1, correct=True)],
+        ["line 1", "no label given"],
+    ),
+    "a gold that is a solution": (
+        [plain_row(), plain_row(1, gold="It is three.\nThe answer is 3")],
+        ["line 2", "no number and no short text", "`#### answer`"],
     ),
     "a label": (
         [plain_row(correct=True), plain_row(1, correct="maybe")],
@@ -417,6 +434,15 @@ def test_an_answer_that_is_labelled_both_ways_is_two(tmp_path):
 )
 def test_the_last_number_of_a_text(text, number):
     assert last_number(text) == number
+
+
+def test_text_columns_are_no_scores(tmp_path):
+    rows = [plain_row(p, uid=f"{p}", seed=p, done=True, grade="b") for p in range(3)]
+    assert curves.read(write_lines(tmp_path / "a.jsonl", rows)).scores == ("score",)
+    path = tmp_path / "a.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    assert curves.read(path).scores == ("score", "uid")  # all cells of a CSV are text
+    assert curves.read(path, ["score"]).scores == ("score",)
 
 
 def test_equal_answers_are_spelled_alike():

@@ -55,13 +55,18 @@ class Completion(NamedTuple):
 
 def read_plain(rows: Sequence[Row], scores: Sequence[str]) -> Iterator[Completion]:
     """Yield the completions of a plain table with the scores of the named columns."""
-    columns = find_columns(rows[0].values)
+    columns = find_columns(columns_of(rows))
     if not {"problem", "question"} & set(columns):
         raise _lacking(rows[0], "problem or question", "say what problem a row is of")
     if not {"text", "answer"} & set(columns):
         raise _lacking(rows[0], "text or answer", "give one for each completion")
     for row in rows:
         yield _completion(row, columns, scores)
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that any row has, in the order of their appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.values))
 
 
 def find_columns(there: Iterable[str]) -> dict[str, str]:
@@ -73,19 +78,32 @@ def find_columns(there: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def score_columns(row: Row, asked: Sequence[str]) -> list[str]:
-    """Return the columns of a plain table that are scores, from its first row.
+def score_columns(rows: Sequence[Row], asked: Sequence[str]) -> list[str]:
+    """Return the columns of a plain table that are scores.
 
-    asked: their names; without any, all that hold a number and mean nothing else.
+    asked: their names; without any, all that hold numbers, no texts, and mean nothing
+    else. A row that lacks one is refused where it is read.
     """
-    named = {name for names in COLUMNS.values() for name in names}
-    numeric = [name for name, v in row.values.items() if number_of(v) is not None]
+    there = columns_of(rows)
     for name in asked:
-        if name not in row.values:
-            near, known = did_you_mean(name, row.values), ", ".join(row.values)
+        if name not in there:
+            near, known = did_you_mean(name, there), ", ".join(there)
             what = f"no column {name!r}{near} for a score"
-            raise row.refusal(what, f"name with --scores some of {known}")
-    return list(asked) or [n for n in numeric if n not in {*named, *NO_SCORES.split()}]
+            raise rows[0].refusal(what, f"name with --scores some of {known}")
+    named = {name for names in COLUMNS.values() for name in names}
+    others = [name for name in there if name not in {*named, *NO_SCORES.split()}]
+    return list(asked) or [n for n in others if _holds_numbers(n, rows)]
+
+
+def _holds_numbers(column: str, rows: Sequence[Row]) -> bool:
+    """Whether a column has a number and nothing else; a CSV's cells are all texts."""
+    from_csv = all(isinstance(value, str) for value in rows[0].values.values())
+    values = [row.values.get(column) for row in rows]
+    values = [value for value in values if value not in (None, "")]
+    kinds = int | float | str if from_csv else int | float
+    return bool(values) and all(
+        isinstance(value, kinds) and number_of(value) is not None for value in values
+    )
 
 
 def _lacking(row: Row, what: str, remedy: str) -> SettingsError:

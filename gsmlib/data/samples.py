@@ -55,6 +55,7 @@ class Samples(NamedTuple):
     completions: Sequence[Completion]
     scores: tuple[str, ...] = ()  # names, of every completion's
     notes: tuple[str, ...] = ()
+    gold: str = ""  # what right answers came from, if not from the file
     digest: str = ""  # the file's sha256
 
 
@@ -115,7 +116,7 @@ def _samples(
 ) -> Samples:
     form, read = _format_of(rows[0])
     if form == PLAIN:
-        scores = score_columns(rows[0], scores)
+        scores = score_columns(rows, scores)
         found = list(read_plain(rows, scores))
     else:
         found = list(read(rows))
@@ -129,7 +130,7 @@ def _samples(
             f"{name}, {found[0].row}: nothing says which answers are right; give a "
             f"column gold or correct, or --gold {GSM8K_TEST} or --gold FILE."
         )
-    return Samples(name, form, found, tuple(scores), tuple(notes))
+    return Samples(name, form, found, tuple(scores), tuple(notes), gold)
 
 
 def _scores_there(row: Row, first: Completion, asked: Sequence[str]) -> list[str]:
@@ -241,7 +242,7 @@ def _read_harness(rows: Rows) -> Iterator[Completion]:
     the text where there is one of a problem; of several it is a choice's, and left out.
     """
     first: dict[str, Row] = {}
-    labels: dict[str, dict[str, bool]] = {}
+    labels: dict[str, dict[str, float | None]] = {}
     for row in rows:
         problem, filtered = name_of(row.values["doc_id"]), row.values.get("filter")
         if problem is None:
@@ -255,15 +256,13 @@ def _read_harness(rows: Rows) -> Iterator[Completion]:
         if name in of_problem:
             what = f"doc_id {problem} with filter {name} stands there twice"
             raise row.refusal(what, "keep the rows of one run in a file")
-        matched = row.values.get("exact_match")
-        of_problem[name] = bool(number_of(matched))
+        of_problem[name] = number_of(row.values.get("exact_match"))
     for problem, row in first.items():
         texts, doc = _responses(row), row.values.get("doc")
         doc = doc if isinstance(doc, dict) else {}
         question = doc.get("question") or doc.get("problem")
-        told = (
-            labels[problem] if len(texts) == 1 and "exact_match" in row.values else {}
-        )
+        matched = labels[problem].items() if len(texts) == 1 else ()
+        told = {name: bool(value) for name, value in matched if value is not None}
         for number, text in enumerate(texts):
             gold = text_of(row.values.get("target"))
             about = (problem, text_of(question), number, text, None, gold)

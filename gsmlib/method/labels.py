@@ -12,11 +12,18 @@ import pandas as pd
 
 from gsmlib.data.completions import GIVEN, Completion
 from gsmlib.data.samples import Samples, one_line
-from gsmlib.method.answers import INVALID, extract_answer, last_number, spell
+from gsmlib.method.answers import (
+    INVALID,
+    extract_answer,
+    final_number,
+    last_number,
+    spell,
+)
 from gsmlib.method.selection import answer_numbers
 from gsmlib.records import SettingsError
 
 STRICT, FLEXIBLE, OWN = "strict", "flexible", "answer column"
+LONGEST = 60  # letters of a right answer that is no number
 EXTRACTION: Mapping[str, Callable[[str], str]] = {  # from a text to its answer
     STRICT: lambda text: spell(extract_answer(text)),
     FLEXIBLE: last_number,
@@ -55,11 +62,11 @@ class Labelled(NamedTuple):
 def rules_of(samples: Samples) -> list[str]:
     """Return the rules that can label these completions, the one to go by first.
 
-    That is the labels of the file's own table, else its answers, else the answer lines
-    of its texts, or the last numbers where no text has an answer line.
+    That is the labels of the file's own table, unless other golds are given, else its
+    answers, else the answer lines of its texts, or last numbers where no text has one.
     """
     found = samples.completions
-    named = list(found[0].correct)
+    named = list(dict.fromkeys(name for each in found for name in each.correct))
     rules = []
     if any(each.gold is not None for each in found):
         rules = [OWN] * all(each.answer is not None for each in found)
@@ -67,7 +74,8 @@ def rules_of(samples: Samples) -> list[str]:
             usual = _extraction(samples)
             rules += sorted(EXTRACTION, key=lambda rule: rule != usual)
     # a filter's labels stand behind what it extracted
-    return [*named, *rules] if GIVEN in named else [*rules, *named]
+    labelled = GIVEN in named and not samples.gold
+    return [*named, *rules] if labelled else [*rules, *named]
 
 
 def label(samples: Samples, rule: str) -> Labelled:
@@ -108,6 +116,7 @@ def judged(samples: Samples, rule: str) -> list[tuple[Completion, str, bool]]:
         elif each.gold is None:
             raise _lacks(samples, each, "right answer")
         else:
+            _refuse_solution(samples, each)
             right = answer != INVALID and answer == gold_of(each)
         found.append((each, answer, right))
         kinds.setdefault((key_of(each), answer), set()).add(right)
@@ -122,7 +131,19 @@ def gold_of(each: Completion) -> str:
     """Return the right answer: of a solution that behind `#### `, else all of it."""
     gold = each.gold or ""
     line = extract_answer(gold)
+    if line == INVALID and "#### " in gold:
+        return final_number(gold)  # such as `#### $18`
     return spell(gold if line == INVALID else line)
+
+
+def _refuse_solution(samples: Samples, each: Completion) -> None:
+    """Raise SettingsError for a gold that no answer equals, as a solution is."""
+    right = gold_of(each)
+    if right == INVALID or len(right) > LONGEST or "\n" in right:
+        raise SettingsError(
+            f"{samples.name}, {each.row}: the right answer is no number and no short "
+            "text; give it alone, or a solution whose last line is `#### answer`."
+        )
 
 
 def _reader(samples: Samples, rule: str) -> Callable[[Completion], str]:
