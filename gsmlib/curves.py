@@ -38,10 +38,14 @@ __all__ = [
     "read",
     "rows_that_differ",
     "summary",
+    "summary_of_differences",
+    "summary_of_extraction",
     "table",
     "together",
     "write",
 ]
+
+SHOWN = 5  # numbers of completions that a summary has
 
 
 def write(folder: str | Path, *samples: Samples) -> list[Path]:
@@ -109,9 +113,6 @@ def summary_of_extraction(found: pd.DataFrame) -> str:
         over_first=[_cell(row, "over_first") for _, row in found.iterrows()],
     )
     return f"Right answers by rule, % of completions:\n{shown.to_string(index=False)}"
-
-
-SHOWN = 5  # numbers of completions that a summary has
 
 
 def _cell(row: pd.Series, column: str) -> str:
