@@ -168,7 +168,8 @@ def rows_that_differ(*samples: Samples) -> pd.DataFrame:
             rights = zip(rules, found, strict=True)
             row |= {f"right: {rule}": right for rule, (_, _, right) in rights}
             rows.append(row | {"end": (one.text or "")[-60:]})
-    return pd.DataFrame(rows)
+    none = ["samples", "row", "problem", "sample", "gold", "end"]
+    return pd.DataFrame(rows, columns=None if rows else none)
 
 
 def describe(*samples: Samples) -> list[str]:
