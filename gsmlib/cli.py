@@ -18,7 +18,7 @@ from gsmlib.environment import cache_folder
 from gsmlib.files import in_words
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
-from gsmlib.settings import as_text, check_scale, names_of, write_more
+from gsmlib.settings import as_text, check_scale, names_of, split_text, write_more
 from gsmlib.study.store import StoreError
 
 UNFINISHED = 75  # the exit code where the time given was not enough: EX_TEMPFAIL
@@ -235,6 +235,66 @@ def plan(
 
     _check_notebook_given(p, notebook, "plan")
     print_plan(check_scale(scale), notebook, _read_parameters(p))
+
+
+@app.command(name="curves")
+def show_curves(
+    samples: Annotated[list[str], typer.Argument(help="Files of completions.")],
+    scores: Annotated[
+        list[str], typer.Option(help="A column to rank by; may be repeated.")
+    ] = (),
+    gold: Annotated[
+        str, typer.Option(help="Right answers: gsm8k-test, or a file of them.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Write figures and tables to this folder.")
+    ] = None,
+) -> None:
+    """Say what choosing among your own completions gives: test@n, votes, best-of-n.
+
+    Reads logged samples of lm-evaluation-harness, OVM's outputs, the released
+    solutions, and tables (JSON lines, CSV, parquet) as they are.
+    """
+    from gsmlib import curves
+
+    columns = [name for given in scores for name in split_text(given)]
+    read = [curves.read(file, columns, gold) for file in samples]
+    found = curves.table(*read)
+    print("\n".join(curves.describe(*read)), end="\n\n")
+    print(curves.summary(found), end="\n\n")
+    if found["samples"].nunique() > 1:
+        differences = curves.differences(*read)
+        print(curves.summary_of_differences(differences), end="\n\n")
+    print(curves.summary_of_extraction(curves.extraction(*read)))
+    print(f"{len(curves.rows_that_differ(*read)):,} completions differ between rules.")
+    if out is not None:
+        files = curves.write(out, *read)
+        print(f"Written: {len(files)} files in {files[0].parent}")
+
+
+@app.command(name="export")
+def export_stages(
+    notebook: Notebook,
+    keys: Annotated[
+        list[str], typer.Argument(help="How stages' keys begin; without one, all.")
+    ] = (),
+    scale: Scale = DEFAULT_SCALE,
+    p: Parameters = (),
+    out: Annotated[Path, typer.Option(help="The folder they go to.")] = Path("."),
+) -> None:
+    """Write a notebook's completions and scores as parquet; nothing is computed.
+
+    One file a stage, with its spec, key and versions in its metadata; `gsmlib curves`
+    reads them.
+    """
+    from gsmlib.report.run import export_completions
+    from gsmlib.study.handing import describe
+
+    given = _read_parameters(p)
+    for path, spec in export_completions(
+        check_scale(scale), notebook, given, keys, out
+    ):
+        print(f"{path}  {describe(spec)}")
 
 
 @app.command()

@@ -180,6 +180,41 @@ def among_table():
     return table.assign(**about, n=4, n_problems=1319)
 
 
+def own_curves_table():
+    rows = [
+        {"method": method, "score": score, "n": n, "accuracy": 0.4 + place / 50}
+        for place, (method, score) in enumerate(
+            [("test@n", ""), ("random pick", ""), ("pass^n", "")]
+            + [("majority vote", ""), ("best-of-n", "last"), ("best-of-n", "logprob")]
+            + [("weighted vote", "last"), ("weighted vote", "logprob")]
+        )
+        for n in (1, 2, 4, 8, 16)
+    ]
+    about = {"samples": "mine.jsonl", "labels": "given", "n_problems": 200}
+    table = pd.DataFrame(rows).assign(**about)
+    return table.assign(low=table["accuracy"] - 0.1, high=table["accuracy"] + 0.1)
+
+
+def own_pairs_table():
+    rows = []
+    for a, b in (("mine.jsonl", "yours.jsonl"), ("mine.jsonl", "a_very_long_name.csv")):
+        for method in ("random pick", "majority vote", "best-of-n", "test@n", "pass^n"):
+            row = {"a": a, "b": b, "method": method, "score": "", "n_problems": 200}
+            rows += [row | {"n": n} | with_limits("difference", 0.1) for n in (1, 4)]
+    return pd.DataFrame(rows)
+
+
+def own_rules_table():
+    rules = ("given", "strict", "flexible")
+    rows = [
+        {"samples": name, "rule": rule, "n": 4, "n_problems": 200, "unanswered": 0.0}
+        | with_limits("mean_accuracy", 0.4 + place / 20)
+        for name in ("mine.jsonl", "a_very_long_name_of_a_file.jsonl")
+        for place, rule in enumerate(rules)
+    ]
+    return pd.DataFrame(rows)
+
+
 def fig4_table():
     rows = [
         ("generator", 0, 0, "finetune", "3 epochs", "verifier sample"),
@@ -212,6 +247,9 @@ TABLES = {
     "dataset_lengths": dataset_table,
     "released_solutions": released_table,
     "among_released": among_table,
+    "curves_of_completions": own_curves_table,
+    "paired_completions": own_pairs_table,
+    "extraction_of_answers": own_rules_table,
     "calculator_worth": calculator_table,
     "ledger_of_claims": ledger_table,
     "fig2_finetuning_scaling": fig2_table,
@@ -511,6 +549,9 @@ HUES = {  # what is drawn in colour, by whose work it is
     "course_of_pretraining": {VERIFIER, GREEDY, VOTES, LIKELIEST},
     "released_solutions": {GREEDY, VERIFIER},
     "among_released": {GREEDY, VERIFIER},
+    "curves_of_completions": {VERIFIER, VOTES, LIKELIEST},
+    "paired_completions": {VERIFIER, VOTES},
+    "extraction_of_answers": set(),
 }
 
 

@@ -17,21 +17,22 @@ from gsmlib.environment import project_root
 # any chapter's folder. data/__init__ alone collects its folder's modules in a function.
 ORDER = """
     clock files progress records paper environment scales settings
-    data data.kinds data.worlds data.own data.gsm8k data.schoolwork data.checker
+    data data.kinds data.worlds data.own data.gsm8k data.completions data.samples
+    data.schoolwork data.checker
     method method.recipe method.folders method.sizes method.answers method.calculator
     method.inspection method.tokenizer
     method.smollm2 method.pretrained method.models method.engine method.decoding
     method.search
     method.attention method.batching method.losses method.checks method.training
     method.pretraining method.competence method.verifier method.selection
-    method.metrics method.intervals
+    method.labels method.metrics method.intervals
     study study.specs study.store study.estimates study.stages study.parts study.making
-    study.results study.checks study.pool study.cluster
+    study.results study.handing study.checks study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record
     chapters.shown chapters.study_settings chapters.shared chapters.*.settings
     chapters.*.grid chapters.*.errors chapters.*.regime chapters.*.verdicts
     chapters.*.figures chapters.* chapters
-    chapters.ledger
+    chapters.ledger curves
     report report.page report.execute report.run report.publish
     cli
 """.split()

@@ -29,6 +29,7 @@ FOLDERS = """
     released_solutions
     process_labels
     guided_search
+    own_completions
 """.split()
 
 

@@ -125,12 +125,27 @@ def export(
     folder, name = figures_folder(settings.scale, changed), figure.name
     origin = {"figure": name, "scale": settings.scale}
     origin |= provenance(settings.model_dump())
+    return write(drawing, table, folder, name, origin, "GSMLIB_FIGURES")
+
+
+def write(
+    drawing: Drawing,
+    table: pd.DataFrame,
+    folder: Path,
+    name: str,
+    origin: dict[str, Any],
+    setting: str = "",
+) -> list[Path]:
+    """Write a drawn figure, its table and its origin into a folder; see `export`.
+
+    setting: the variable that names another folder, for a refusal.
+    """
     about = json.dumps(origin, indent=1, sort_keys=True, default=str) + "\n"
     csv = table.to_csv(index=False, lineterminator="\n")
-    files = _save(drawing, folder, name, "GSMLIB_FIGURES")
+    files = _save(drawing, folder, name, setting)
     for suffix, text in (("csv", csv), ("json", about)):
         files.append(folder / f"{name}.{suffix}")
-        write_file(files[-1], text, "GSMLIB_FIGURES")
+        write_file(files[-1], text, setting)
     return files
 
 

@@ -31,6 +31,7 @@ from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, VerifierSpec
 from gsmlib.study.store import Store
 
 TEST_LOSS_PROBLEMS = 100
+PER_DOUBLING = 2  # points of a curve between n and 2 n
 
 
 class Base(NamedTuple):
@@ -292,6 +293,13 @@ def without_verifier(spec: SampleSpec, store: Store) -> dict[str, Measure]:
         "test_at_n": metrics.test_at_n(correct, n),
     }
     return {name: Measure(value, True) for name, value in values.items()}
+
+
+def along_axis(m: int) -> list[int]:
+    """Return 1 to m in nearly equal steps of a log axis; m halved again and again."""
+    steps = np.arange(PER_DOUBLING * np.log2(m) + 1)
+    points = np.round(m / 2 ** (steps / PER_DOUBLING)).astype(int)
+    return sorted({1, *points.tolist()})
 
 
 def matrix(table: pd.DataFrame, column: str) -> np.ndarray:

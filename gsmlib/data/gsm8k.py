@@ -99,6 +99,17 @@ def load_released_solutions() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def released_rows() -> list[dict]:
+    """Return the rows of the released solutions as they are; errors as load_gsm8k."""
+    return _load_rows(SOLUTIONS_FILE)
+
+
+def is_here(name: str) -> bool:
+    """Return whether a released file is in GSM8K_DIR or the cache: none is loaded."""
+    folder = os.environ.get("GSM8K_DIR") or cache_folder() / "gsm8k"
+    return (Path(folder).expanduser() / name).is_file()
+
+
 def with_answer_mark(solution: str) -> str:
     """Write a released solution's answer line `A: 18` as `#### 18`.
 

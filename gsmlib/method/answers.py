@@ -24,6 +24,7 @@ _NUMBER = re.compile(
     rf"{_BEFORE}(?:(?P<whole>{DIGITS}) (?=[0-9]+/))?"  # the 3 of `3 1/2`
     rf"(?P<top>{_DECIMAL})(?: ?/ ?(?P<bottom>{_DECIMAL}))?[{_AROUND}.]*"
 )
+_LAST_NUMBER = re.compile(r"-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)")
 
 
 def extract_answer(solution: str) -> str:
@@ -85,6 +86,28 @@ def final_number(solution: str) -> str:
     value = to_number(match.group(1)) if match else None
     if value is None:
         return INVALID
+    return str(value) if decimal_places(value) is None else format_number(value)
+
+
+def last_number(text: str) -> str:
+    """Return the last number of a text in its canonical spelling, or INVALID.
+
+    As lm-evaluation-harness' filter flexible-extract takes it: whatever stands around
+    it, `so $1,080 in all.` gives `1080`; of `10-4` it is `-4`, there as here.
+    """
+    numbers = _LAST_NUMBER.findall(text)
+    return spell(re.sub(r"[$,]", "", numbers[-1])) if numbers else INVALID
+
+
+def spell(answer: str) -> str:
+    """Return an answer in the spelling that equal ones share: `18.0` and `$18` as `18`.
+
+    What `to_number` does not read is a text, without the spaces around it: INVALID
+    where nothing is left.
+    """
+    value = to_number(answer)
+    if value is None:
+        return answer.strip() or INVALID
     return str(value) if decimal_places(value) is None else format_number(value)
 
 

@@ -27,6 +27,18 @@ def test_at_n(correct: np.ndarray, n: int) -> np.ndarray:
     return 1.0 - _subset_share(m, n)[wrong]
 
 
+def all_right_at_n(correct: np.ndarray, n: int) -> np.ndarray:
+    """Return (P,): the chance that a random n-subset of (P, m) is right in all.
+
+    Unbiased, C(c, n) / C(m, n) of c right ones: pass^n (Yao et al. 2024), the mirror
+    of `test_at_n`.
+    """
+    correct = matrix(correct, "correct").astype(bool)
+    m = correct.shape[1]
+    _check_n(n, m)
+    return _subset_share(m, n)[correct.sum(axis=1)]
+
+
 def verified_at_n(scores: np.ndarray, correct: np.ndarray, n: int) -> np.ndarray:
     """Return (P,): the expected accuracy of the best-scored of a random n-subset.
 

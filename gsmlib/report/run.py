@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -25,7 +26,7 @@ from gsmlib.records import Record, SettingsError
 from gsmlib.report.execute import execute, read_notebook, shown_parameters
 from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
 from gsmlib.settings import as_text, parse_more, write_more
-from gsmlib.study import pool
+from gsmlib.study import handing, pool
 from gsmlib.study.checks import check_short
 from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, in_words
 from gsmlib.study.pool import (
@@ -215,6 +216,25 @@ def _report_stages(scale: str, chapters: Sequence[Chapter] = CHAPTERS) -> list[S
         for chapter in chapters
         for spec in chapter.stages(chapter.resolve(scale=scale))
     ]
+
+
+def export_completions(
+    scale: str, notebook: str, given: dict[str, str], keys: Sequence[str], folder: Path
+) -> list[tuple[Path, Spec]]:
+    """Write a notebook's completions and scores as parquet; return files and specs.
+
+    keys: how those of some stages begin, of which alone. SettingsError says which
+    command computes what the store lacks; nothing is computed.
+    """
+    specs, store = handing.handed_on(_stages(scale, notebook, given), keys), Store()
+    if lacking := handing.missing(specs, store):
+        name = find(notebook).name
+        more = "".join(f" -p {setting} {quote(v)}" for setting, v in given.items())
+        raise SettingsError(
+            f"The store lacks {len(lacking)} of {len(specs)} stages of {name}; "
+            f"`gsmlib prepare {name} --scale {scale}{more}` computes them."
+        )
+    return list(zip(handing.write_stages(specs, store, folder), specs, strict=True))
 
 
 def print_plan(

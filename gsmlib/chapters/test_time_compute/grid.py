@@ -8,7 +8,7 @@ import pandas as pd
 
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import describe, verified
+from gsmlib.chapters.shared import along_axis, describe, verified
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.method import metrics, selection
 from gsmlib.method.intervals import (
@@ -24,7 +24,6 @@ from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 
 TOP_K_VOTE = "vote of the top k"  # Fig 7b
-PER_DOUBLING = 2  # points of a curve between n and 2 n
 
 
 class Completions(NamedTuple):
@@ -113,13 +112,6 @@ def read_completions(spec: ScoreSpec, store: Store) -> Completions:
         shared.matrix(completions, "logprob"),
         shared.matrix(completions, "per_token"),
     )
-
-
-def along_axis(m: int) -> list[int]:
-    """Return 1 to m in nearly equal steps of a log axis; m halved again and again."""
-    steps = np.arange(PER_DOUBLING * np.log2(m) + 1)
-    points = np.round(m / 2 ** (steps / PER_DOUBLING)).astype(int)
-    return sorted({1, *points.tolist()})
 
 
 def _accuracies(curve: Curve, run: Completions) -> np.ndarray:
