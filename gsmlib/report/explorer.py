@@ -88,11 +88,16 @@ def write_explorer(
         return None
     if not _are_there(find(EXPLORED).stages(settings), store):
         return None
-    data = collect(settings, store)
-    values = {"title": f"Single problems at scale {scale}", "chapter": EXPLORED}
-    about = data["about"]
-    write_file(page, render(f"{NAME}.html", values | about | pack(data)), "GSMLIB_RUNS")
+    write_page(page, settings, store)
     return page
+
+
+def write_page(page: Path, settings: MoreCompletionsSettings, store: Store) -> None:
+    """Write the page of a run with these settings, whose stages are in the store."""
+    data = collect(settings, store)
+    values = {"title": f"Single problems at scale {settings.scale}"}
+    values |= {"chapter": EXPLORED, **data["about"], **pack(data)}
+    write_file(page, render(f"{NAME}.html", values), "GSMLIB_RUNS")
 
 
 def _are_there(specs: Sequence[Spec], store: Store) -> bool:

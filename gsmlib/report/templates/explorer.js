@@ -72,7 +72,7 @@ function readAddress() {
 
 function writeAddress() {
   const {problem, n, k, ...rest} = state;
-  if (data.about.seeds.length === 1) delete rest.seed;
+  if (rest.seed === data.about.seeds[0]) delete rest.seed;
   if (rest.order === "score") delete rest.order;
   const set = Object.entries(rest).filter(([, value]) => value !== "");
   const wanted = new URLSearchParams([...Object.entries({problem, n, k}), ...set]);
@@ -171,9 +171,10 @@ function showMethods() {
   const winners = choices.filter((method) => method.chance === best);
   const names = winners.length === choices.length ? "all alike" :
     winners.map((method) => method.name).join(", ");
+  const seen = state.n === data.about.drawn ? `all ${state.n}` : `${state.n} random`;
   byId("winner").textContent = best === 0 ?
-    `Of ${state.n} random completions, no choice here is ever right.` :
-    `Best of ${state.n} random completions here: ${names} (${percent(best)}).`;
+    `Of ${seen} completions, no choice here is ever right.` :
+    `Best of ${seen} completions here: ${names} (${percent(best)}).`;
   const some = best > 0 && winners.length < choices.length;
   const rows = methods.map((each) => methodRow(each, some && winners.includes(each)));
   byId("methods").replaceChildren(...rows);
