@@ -375,9 +375,10 @@ def test_sliders_keys_and_filters_change_what_is_shown(made, width):
       () => press("ArrowRight", byId("n")), () => byId("colours").click(),
       () => change("seed", 1, "change"), () => change("order", "answer", "change"),
       () => change("kind", 4, "change"), () => byId("next").click(),
+      () => { location.hash = "#problem=5&n=7&k=3"; },
     """
     steps = show(path, width, acts, problem=3, n=20, k=5)
-    first, n, k, right, left, slider, colours, seed, answer, kind, after = steps
+    first, n, k, right, left, slider, colours, seed, answer, kind, after, typed = steps
     assert first["question"] == NASTY.replace("<", "‹") and not first["nasty"]
     assert first["values"] == ["20 completions", "5 voters"]
     assert n["values"] == ["4 completions", "4 voters"]  # no more voters than seen
@@ -401,6 +402,8 @@ def test_sliders_keys_and_filters_change_what_is_shown(made, width):
     place = none.index(int(kind["address"].partition("=")[2].partition("&")[0]))
     following = none[(place + 1) % len(none)]
     assert after["heading"].startswith(f"Problem {following} ")
+    assert typed["heading"].startswith("Problem 5 ") and "text" in typed
+    assert typed["address"] == "#problem=5&n=7&k=3"
 
 
 @needs_browser

@@ -2,8 +2,7 @@
 // Looks up and shows what gsmlib/report/explorer.py has estimated; computes no statistics.
 
 const FEW = {score: 20, logprob: 20, answer: 3};  // listed before one asks for more
-const state = {problem: 0, n: 0, k: 1, seed: 0, kind: "", steps: "", order: "score",
-  colours: ""};
+const state = {};
 const byId = (id) => document.getElementById(id);
 let data;
 
@@ -61,7 +60,11 @@ function settle() {
   if (!matching().includes(state.problem)) state.kind = state.steps = "";
 }
 
+const usual = () => ({problem: 0, n: data.about.drawn, k: 10, seed: data.about.seeds[0],
+  kind: "", steps: "", order: "score", colours: ""});
+
 function readAddress() {
+  Object.assign(state, usual());
   const given = new URLSearchParams(location.hash.slice(1));
   for (const [name, value] of given) {
     if (!(name in state)) continue;
@@ -270,6 +273,7 @@ function showCompletions() {
 
 function showColours() {
   byId("colours").checked = state.colours !== "";
+  byId("colours").disabled = state.seed !== data.about.seeds[0];  // it has no texts
   byId("scale").hidden = !state.colours;
   for (const item of document.querySelectorAll("details.completion[open]")) {
     fill(item, Number(item.dataset.rank));
@@ -336,7 +340,7 @@ function listen() {
   addEventListener("keydown", (event) => {
     const by = {ArrowLeft: -1, ArrowRight: 1}[event.key];
     const isPlain = !(event.altKey || event.ctrlKey || event.metaKey || event.shiftKey);
-    if (by && isPlain && !event.target.closest("input, select")) step(by);
+    if (by && isPlain && !event.target.closest("[type=range], select")) step(by);
   });
   addEventListener("hashchange", () => {
     readAddress();
@@ -347,7 +351,6 @@ function listen() {
 async function start() {
   data = await unpack(byId("data").textContent);
   byId("explorer").dataset.title = document.title;
-  Object.assign(state, {n: data.about.drawn, seed: data.about.seeds[0]});
   readAddress();
   listen();
   showAll();
