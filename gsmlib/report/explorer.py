@@ -28,14 +28,14 @@ from gsmlib.chapters.test_time_compute.grid import (
     read_completions,
 )
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
-from gsmlib.data import call
+from gsmlib.data import Problem, call
 from gsmlib.files import write_file
 from gsmlib.method import selection
 from gsmlib.method.answers import INVALID
 from gsmlib.method.intervals import mean_interval
 from gsmlib.report.page import EXPLORED, Outcome, render
 from gsmlib.study.pool import list_tasks, needed_tasks
-from gsmlib.study.results import sample
+from gsmlib.study.results import sample, score
 from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
 from gsmlib.study.stages import epoch_folder, sampled_problems
 from gsmlib.study.store import Store
@@ -63,9 +63,9 @@ KINDS = (  # of problems, by the choices among all completions; every one is of 
 
 
 class Drawn(NamedTuple):
-    """What is known of one seed's completions: its table in order, and its arrays."""
+    """What is known of one seed's completions: their table, and its arrays."""
 
-    table: pd.DataFrame  # a row per completion, by problem and sample
+    table: pd.DataFrame  # a row per completion
     arrays: Completions
 
     def column(self, name: str) -> np.ndarray:
@@ -112,7 +112,7 @@ def collect(settings: MoreCompletionsSettings, store: Store) -> dict[str, Any]:
 
     curves: of every method over the numbers that the sliders take, the accuracy with
     its limits in percent, as Fig 7's table has it. problems: of each its text, `runs`,
-    a record per seed (see `_run`), and of the first seed's completions the tokens and
+    a record per seed (see `_runs`), and of the first seed's completions the tokens and
     token scores, from the best-scored to the worst.
     """
     specs = [point.specs["scores"] for point in grid(settings)]
@@ -121,37 +121,32 @@ def collect(settings: MoreCompletionsSettings, store: Store) -> dict[str, Any]:
     voters = sorted({k for curve in curves if curve.n for k in curve.points})
     solved = [[accuracies(curve, seed.arrays) for curve in curves] for seed in drawn]
     told = sampled_problems(specs[0].completions)
-    most = min(len(told), max(1, MOST_COMPLETIONS // settings.test_completions))
+    shown = told[: max(1, MOST_COMPLETIONS // settings.test_completions)]
+    bases = shared.each_seed(settings)
     runs = [
-        _runs(seed, values, voters, most)
-        for seed, values in zip(drawn, solved, strict=True)
+        _runs(*each, voters, len(shown)) for each in zip(drawn, solved, strict=True)
     ]
-    for by_problem, base in zip(runs, shared.each_seed(settings), strict=True):
-        _add_greedy(by_problem, settings.scale, base, store)
-    pieces, texts = _texts(drawn[0], specs[0].completions, store, most)
-    problems = [
-        {
-            **told[i]._asdict(),
-            "steps": len(told[i].solution.splitlines()) - 1,
-            "runs": [run[i] for run in runs],
-            **texts[i],
-        }
-        for i in range(most)
-    ]
-    about = _about(settings, len(told))
-    by_seed = zip(*solved, strict=True)
+    for run, base in zip(runs, bases, strict=True):
+        _add_greedy(run, settings.scale, base, store)
+    pieces, texts = _texts(drawn[0], specs[0].completions, store, len(shown))
+    by_curve = [np.array(values) for values in zip(*solved, strict=True)]
     return {
-        "about": about,
+        "about": _about(settings, len(told)),
         "labels": list(LABELS.values()),
         "kinds": KINDS,
         "voters": voters,
-        "curves": [
-            _curve(curve, np.array(values))
-            for curve, values in zip(curves, by_seed, strict=True)
-        ],
+        "curves": [_curve(*each) for each in zip(curves, by_curve, strict=True)],
         "pieces": pieces,
-        "problems": problems,
+        "problems": [
+            {**_tell(problem), "runs": list(by_seed), **text}
+            for problem, text, *by_seed in zip(shown, texts, *runs, strict=True)
+        ],
     }
+
+
+def _tell(problem: Problem) -> dict[str, Any]:
+    """Return a problem's texts and its steps: its solution's lines but the last."""
+    return {**problem._asdict(), "steps": len(problem.solution.splitlines()) - 1}
 
 
 def _about(settings: MoreCompletionsSettings, problems: int) -> dict[str, Any]:
@@ -204,10 +199,9 @@ def _curve(curve: Curve, solved: np.ndarray) -> dict[str, Any]:
 
 
 def _read(spec: ScoreSpec, store: Store) -> Drawn:
-    table = shared.scored_completions(spec, store)
-    return Drawn(
-        table.sort_values(["problem", "sample"]), read_completions(spec, store)
-    )
+    completions = shared.completions(spec.completions, store)
+    table = completions.merge(score(spec, store), on=["problem", "sample"])
+    return Drawn(table, read_completions(spec, store))
 
 
 def _runs(
@@ -216,11 +210,10 @@ def _runs(
     """Return what one seed's completions show of each of the first `most` problems.
 
     answers: each with whether it is right; chosen: by label the number of the answer
-    chosen among all completions, of the vote one per number of
-    `voters`; kind: of KINDS. wins: by curve
-    and point the chance to be right in thousandths. The rest is a list over
-    completions from the best-scored to the worst: samples, ids (of answers, -1: none),
-    scores, logprobs and per_token.
+    chosen among all completions, of the vote one per number of `voters`; kind: of
+    KINDS. wins: by curve and point the chance to be right in thousandths. The rest is a
+    list over completions from the best-scored to the worst: samples, ids (of answers,
+    -1: none), scores, logprobs and per_token.
     """
     arrays, chosen = drawn.arrays, choose(drawn, voters)
     answers = drawn.column("answer")
