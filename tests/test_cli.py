@@ -84,7 +84,10 @@ def test_settings_are_listed_with_values_and_meanings(capsys, monkeypatch):
     }
     assert code == 0
     assert rows["epochs"] == ["20", "of finetuning"]
-    assert rows["models"] == ["gpt2-medium,gpt2-xl", "small to large"]
+    assert rows["models"] == [
+        "gpt2-medium,gpt2-xl",
+        "in any order: small and large go by their parameters",
+    ]
 
 
 @pytest.mark.parametrize(

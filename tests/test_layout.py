@@ -33,7 +33,7 @@ ORDER = """
     chapters.*.grid chapters.*.errors chapters.*.regime chapters.*.verdicts
     chapters.*.figures chapters.* chapters
     chapters.ledger curves
-    report report.page report.execute report.run report.publish
+    report report.page report.execute report.explorer report.run report.publish
     cli
 """.split()
 ROOT = project_root()

@@ -20,6 +20,8 @@ REPORTED = project_root() / "figures" / SCALE
 
 def test_every_notebook_has_its_page_and_no_link_is_dead():
     names = {f"{chapter.name}.html" for chapter in CHAPTERS} | {"index.html"}
+    if 'href="explorer.html"' in INDEX:
+        names.add("explorer.html")
     assert {page.name for page in PAGES.glob("*.html")} == names
     for page in PAGES.glob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -61,6 +63,23 @@ def test_verdicts_are_those_of_the_ledger():
 
 def test_pages_are_small():
     assert sum(f.stat().st_size for f in PAGES.rglob("*") if f.is_file()) < 15e6
+
+
+@pytest.mark.parametrize("explored", [True, False])
+def test_the_page_of_single_problems_goes_along(monkeypatch, tmp_path, explored):
+    source, target = tmp_path / "run", tmp_path / "pages"
+    source.mkdir()
+    for chapter in CHAPTERS:
+        (source / f"{chapter.name}.html").touch()
+        nbformat.write(nbformat.v4.new_notebook(), source / f"{chapter.name}.ipynb")
+    (source / "index.html").touch()
+    if explored:
+        (source / "explorer.html").write_text("problems")
+    monkeypatch.setattr(publish, "run_folder", lambda scale: source)
+    monkeypatch.setattr(publish, "pages_folder", lambda: target)
+    monkeypatch.setattr(publish, "figures_folder", lambda scale: source)
+    publish.publish("smoke")
+    assert (target / "explorer.html").is_file() == explored
 
 
 def test_a_report_that_is_not_complete_is_not_published(monkeypatch, tmp_path):

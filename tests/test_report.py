@@ -5,14 +5,13 @@ import errno
 import json
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import matplotlib
 import nbformat
 import pandas as pd
 import pytest
+from browser import PHONE, browse, needs_browser
 from matplotlib import pyplot as plt
 
 from gsmlib import environment, files
@@ -36,9 +35,6 @@ matplotlib.use("agg")
 PARAMETERS = """scale: str = "smoke"  # the dial
 n_train: int = 0  # problems
 more: str = ""  # any other setting"""
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-PHONE = 390
 LAST = ["cost", "provenance"]
 
 
@@ -573,51 +569,7 @@ def test_a_caption_says_what_was_measured(tmp_path):
     assert page._measured(figure, csv) == said
 
 
-# Runs in the page's own frame, of a phone's width, and tells the frame around it.
-PROBE = """<script>
-const failed = [];
-addEventListener("error", (event) => failed.push(String(event.target.src)), true);
-addEventListener("load", () => parent.postMessage(JSON.stringify({
-  failed, width: innerWidth,
-  overflow: document.documentElement.scrollWidth - innerWidth,
-  asked: performance.getEntriesByType("resource").map((entry) => entry.name),
-  images: [...document.images].map((image) => image.naturalWidth),
-  formulas: [...document.querySelectorAll("math")].map((math) => math.clientHeight),
-}), "*"));
-</script>"""
-FRAME = """<!doctype html><body><script>
-addEventListener("message", (event) => {{
-  const note = document.createElement("script");
-  note.type = "probe";
-  note.textContent = event.data;
-  document.body.append(note);
-}});
-</script><iframe src="{name}" width="{width}" height="900" frameborder="0"></iframe>"""
-
-
-def browse(path, width):
-    """Load a page in the browser; return what its probe found and the console said."""
-    probed, frame = path.with_name("probed.html"), path.with_name("frame.html")
-    text = path.read_text()
-    assert "<head>" in text
-    probed.write_text(text.replace("<head>", f"<head>{PROBE}", 1))
-    frame.write_text(FRAME.format(name=probed.name, width=width))
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command += ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000"]
-    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars"]
-    command += ["--window-size=1400,1000", f"--user-data-dir={path.parent / 'profile'}"]
-    done = subprocess.run(
-        [*command, frame.as_uri()], capture_output=True, text=True, timeout=120
-    )
-    probed.unlink()
-    frame.unlink()
-    found = re.search(r'<script type="probe">(.*?)</script>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return json.loads(found[1]), said
-
-
-@pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is here")
+@needs_browser
 @pytest.mark.parametrize("width", [PHONE, 1280])
 @pytest.mark.parametrize("name", ["index", "03_verification"])
 def test_a_browser_draws_everything_and_complains_of_nothing(folder, name, width):
@@ -631,7 +583,7 @@ def test_a_browser_draws_everything_and_complains_of_nothing(folder, name, width
         assert len(found["formulas"]) == 2 and all(found["formulas"])
 
 
-@pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is here")
+@needs_browser
 def test_the_browsers_complaints_would_be_heard(folder):
     broken = folder / "broken.html"
     broken.write_text(

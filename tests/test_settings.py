@@ -235,7 +235,7 @@ def test_a_knob_of_other_data_is_refused(name, text, own, tmp_path):
         OURS.resolve(scale="smoke", dataset=dataset, **{name: text})
     called = "my.jsonl" if own else "GSM8K"
     assert str(refusal.value) == (
-        f"{name.capitalize()} is a knob of MiniGSM's problems, and dataset is "
+        f"{name} is a knob of MiniGSM's problems, and dataset is "
         f"{called}; leave one of them out."
     )
 

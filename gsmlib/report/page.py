@@ -27,6 +27,7 @@ from gsmlib.environment import describe_setup, provenance
 from gsmlib.files import write_file
 
 FIGURES = "figures"  # the folder of images beside the wall
+EXPLORED = "06_test_time_compute"  # whose problems have a page, of report/explorer.py
 SIGNS = dict(zip(WORDS, "●◇✕▼–", strict=True))
 TEMPLATES = Environment(
     loader=PackageLoader("gsmlib.report"),
@@ -80,6 +81,7 @@ def write_index(
         "claims": [_claim(row, names) for row in rows],
         "sections": [section for section in shown if section["figures"]],
         "notebooks": [_notebook(outcome, costs) for outcome in outcomes],
+        "explored": EXPLORED,
         "pages": [page.stem for page in folder.glob("*.html")],
         "stages": _by_stage(costs),
         "commit": made["commit"],

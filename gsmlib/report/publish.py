@@ -15,6 +15,7 @@ from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.environment import project_root
 from gsmlib.files import write_file
 from gsmlib.records import SettingsError
+from gsmlib.report.explorer import NAME as EXPLORER
 from gsmlib.report.page import FIGURES
 
 KINDS = ("png", "csv")  # of a figure's files; the others are in figures/
@@ -47,6 +48,9 @@ def publish(scale: str) -> Path:
         if page.stem != "index":
             notebook = page.with_suffix(".ipynb").name
             write_file(target / notebook, _without_places(source / notebook))
+    explorer = source / f"{EXPLORER}.html"
+    if explorer.is_file():  # it is written where the store has what it shows
+        shutil.copy(explorer, target / explorer.name)
     for kind in KINDS:
         for file in figures_folder(scale).glob(f"*.{kind}"):
             shutil.copy(file, target / FIGURES / file.name)

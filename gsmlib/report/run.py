@@ -24,6 +24,7 @@ from gsmlib.environment import project_root
 from gsmlib.files import check_folder
 from gsmlib.records import Record, SettingsError
 from gsmlib.report.execute import execute, read_notebook, shown_parameters
+from gsmlib.report.explorer import write_explorer
 from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
 from gsmlib.settings import as_text, parse_more, write_more
 from gsmlib.study import handing, pool
@@ -301,11 +302,15 @@ def _execute_together(workers: int, names: list[str], scale: str) -> dict[str, O
 
 
 def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path:
-    """Write `runs/<scale>/index.html`: verdicts, figures, notebooks, cost, origin."""
+    """Write `runs/<scale>/index.html`: verdicts, figures, notebooks, cost, origin.
+
+    Beside it, where the store has what it shows, the page of single problems.
+    """
     figures = figures_folder(scale)
     ran = [find(outcome.notebook) for outcome in outcomes]
     sections = [Section(chapter, read_title(chapter.name)) for chapter in ran]
     costs = _costs_by_notebook(scale, ran, store)
+    write_explorer(run_folder(scale), scale, outcomes, store)
     return write_index(run_folder(scale), scale, sections, outcomes, costs, figures)
 
 

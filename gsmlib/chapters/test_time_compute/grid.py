@@ -89,7 +89,7 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
     )
     by_seed, random = [], []
     for run in runs:
-        by_seed.append([_accuracies(curve, run) for curve in curves])
+        by_seed.append([accuracies(curve, run) for curve in curves])
         random.append(run.correct.mean(axis=1))
     found = [np.array(values) for values in zip(*by_seed, strict=True)]
     drawn = list(zip(curves, found, strict=True))
@@ -114,7 +114,7 @@ def read_completions(spec: ScoreSpec, store: Store) -> Completions:
     )
 
 
-def _accuracies(curve: Curve, run: Completions) -> np.ndarray:
+def accuracies(curve: Curve, run: Completions) -> np.ndarray:
     """Return (points, P): the accuracy on every problem along a curve."""
     if curve.n:
         return metrics.vote_at_n(*run[:2], curve.n, curve.points, run.scores)
