@@ -84,7 +84,8 @@ def test_settings_are_listed_with_values_and_meanings(capsys, monkeypatch):
     }
     assert code == 0
     assert rows["epochs"] == ["20", "of finetuning"]
-    assert rows["models"] == [
+    words = "in any order: small and large go by their parameters"
+    assert rows["models"] == ["gpt2-medium,gpt2-xl", words]
         "gpt2-medium,gpt2-xl",
         "in any order: small and large go by their parameters",
     ]
