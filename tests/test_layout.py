@@ -23,7 +23,7 @@ ORDER = """
     method.smollm2 method.pretrained method.models method.engine method.decoding
     method.attention method.batching method.losses method.checks method.training
     method.pretraining method.competence method.verifier method.selection
-    method.metrics method.intervals
+    method.metrics method.foresight method.intervals
     study study.specs study.store study.estimates study.stages study.making
     study.results study.checks study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record

@@ -27,6 +27,7 @@ FOLDERS = """
     pretraining
     claims
     released_solutions
+    selection
 """.split()
 
 
