@@ -328,7 +328,7 @@ def dot(
 
 
 def caption(axes: Axes, table: pd.DataFrame, more: str = "") -> None:
-    """Say under the figure on what it was measured, what bars and bands are, and more."""
+    """Say under the figure on what it was measured, what bars and bands are."""
     seeds = table["seed"].nunique()
     one = "over problems; one seed, so no spread between runs."
     spread = f"over problems and seeds; bands: SD over {seeds} seeds."

@@ -2,21 +2,24 @@
 
 A verifier's ROC within problems and the share of a problem's completions that are right
 decide how often the best-scored of n is right: what happens at large n lies near the
-ROC's origin. Coverage (test@n) is often a power law in n: Brown et al. 2024, "Large
-Language Monkeys", section 3.
+ROC's origin, and in how much problems differ there. Coverage (test@n) is often a power
+law in n: Brown et al. 2024, "Large Language Monkeys", section 3.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betainc
+from scipy.special import betainc, logsumexp, ndtr, ndtri
 
 from gsmlib.method.selection import matrix, refuse_nan
 
 EDGES = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 97)])  # of places, fine at 0
 WIDTHS = np.diff(EDGES)
 STEPS = 30  # of expectation maximization: more of them follow single completions
+ALIKE = np.linspace(0.0, 0.95, 20)  # how alike a problem's right completions may be
+NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)  # of a normal distribution
+CHANCES = _WEIGHTS / _WEIGHTS.sum()
 MOST = 32  # right completions of a problem that its part of the ROC rests on
 
 
@@ -84,21 +87,60 @@ def smooth_roc(places: Places, kept: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(mass)])
 
 
-def best_of_n(roc: np.ndarray, success: np.ndarray, ns: Sequence[int]) -> np.ndarray:
+def of_problems(roc: np.ndarray, alike: float) -> np.ndarray:
+    """Return (NODES, EDGES): the ROCs of problems that differ around `roc`, their mean.
+
+    A right completion's normal score is a part of its problem's, sqrt(alike), and one
+    of its own: a Gaussian copula with one factor. alike 0: all problems have one ROC.
+    """
+    normal = ndtri(np.clip(roc, 1e-12, 1 - 1e-12))
+    moved = normal - np.sqrt(alike) * NODES[:, None]
+    found = ndtr(moved / np.sqrt(1 - alike))
+    found[:, 0], found[:, -1] = roc[0], roc[-1]
+    return np.maximum.accumulate(found, axis=1)  # sums of floats may fall
+
+
+def how_alike(places: Places, kept: np.ndarray, roc: np.ndarray) -> float:
+    """Return how alike the right completions of one problem are; nan if unknown.
+
+    The mean of ALIKE, weighted by how likely each makes the places of the problems that
+    are kept, problem by problem.
+    """
+    used = np.asarray(kept, bool)[places.problem]
+    problem, likelihood = places.problem[used], places.likelihood[used]
+    if not len(problem):
+        return float("nan")
+    starts = np.flatnonzero(np.diff(problem, prepend=-1))
+    fits = []
+    for alike in ALIKE:
+        each = np.log(likelihood @ np.diff(of_problems(roc, alike)).T + 1e-300)
+        by_problem = np.add.reduceat(each, starts)  # (problems, NODES)
+        fits.append(logsumexp(by_problem, axis=1, b=CHANCES).sum())
+    return float(ALIKE @ np.exp(fits - logsumexp(fits)))
+
+
+def best_of_n(
+    roc: np.ndarray, success: np.ndarray, ns: Sequence[int], alike: float = 0.0
+) -> np.ndarray:
     """Return (P, N): the chance that the best-scored of each n completions is right.
 
-    roc: at EDGES; success: (P,) the chance that a problem's completion is right. All
-    lie independently at places: wrong ones evenly, right ones as the ROC says. With
+    roc: at EDGES; success: (P,) the chance that a problem's completion is right. Wrong
+    completions lie evenly over places, right ones as a ROC of `of_problems` says. With
     S(u) the chance that one lies beyond u, the best lies in a cell with the chance that
     S^n falls by there, and is right as often as what lies in that cell.
     """
     success = np.asarray(success, dtype=float)[:, None]
-    right, wrong = success * np.diff(roc), (1 - success) * WIDTHS
-    within = right + wrong
-    share = np.divide(right, within, out=np.zeros_like(within), where=within > 0)
-    beyond = np.clip(1 - success * roc - (1 - success) * EDGES, 0, 1)
-    falls = (-np.diff(beyond**n) for n in ns)
-    return np.stack([(share * fall).sum(axis=1) for fall in falls], axis=1)
+    chances, rocs = ([1.0], [roc]) if alike == 0 else (CHANCES, of_problems(roc, alike))
+    found = np.zeros((len(success), len(ns)))
+    for chance, each in zip(chances, rocs, strict=True):
+        right, wrong = success * np.diff(each), (1 - success) * WIDTHS
+        within = right + wrong
+        share = np.divide(right, within, out=np.zeros_like(within), where=within > 0)
+        beyond = np.clip(1 - success * each - (1 - success) * EDGES, 0, 1)
+        falls = (-np.diff(beyond**n) for n in ns)
+        wins = [(share * fall).sum(axis=1) for fall in falls]
+        found += chance * np.stack(wins, axis=1)
+    return found
 
 
 def foresee(
@@ -107,14 +149,17 @@ def foresee(
     few: int,
     ns: Sequence[int],
     kept: np.ndarray | None = None,
+    *,
+    one_roc: bool = False,
 ) -> np.ndarray:
     """Return (P, N): how often the best-scored of n will be right, problem by problem.
 
     Each half of the problems (even and odd ones) is foreseen by the other: with its
-    ROC, and with its shares of right completions as what is likely of a problem before
-    the labels of its own first `few` are seen (Bayes' rule); no score of its own is
-    looked at. correct: (P, m); kept: (P,) the problems that there are, by default all;
-    nan for others, and where the other half says nothing.
+    ROC, with how alike its problems' right completions are (unless `one_roc`), and with
+    its shares of right completions as what is likely of a problem before the labels of
+    its own first `few` are seen (Bayes' rule); no score of its own is looked at.
+    correct: (P, m); kept: (P,) the problems that there are, by default all; nan for
+    others, and where the other half says nothing.
     """
     correct = matrix(correct, "correct").astype(bool)
     problems, m = correct.shape
@@ -125,16 +170,20 @@ def foresee(
     found = np.full((problems, len(ns)), np.nan)
     for half in (odd, ~odd):
         asked, others = kept & half, kept & ~half
-        known = shares[others]
-        fit = seen[asked, None] * np.log(known) + (few - seen[asked, None]) * np.log1p(
-            -known
-        )
-        if not fit.size:
+        if not (asked.any() and others.any()):
             continue
-        likely = np.exp(fit - fit.max(axis=1, keepdims=True))
-        likely /= likely.sum(axis=1, keepdims=True)
-        found[asked] = likely @ best_of_n(smooth_roc(places, others), known, ns)
+        roc, known = smooth_roc(places, others), shares[others]
+        alike = 0.0 if one_roc else how_alike(places, others, roc)
+        curves = best_of_n(roc, known, ns, alike)
+        found[asked] = _likely(seen[asked], few, known) @ curves
     return found
+
+
+def _likely(seen: np.ndarray, few: int, shares: np.ndarray) -> np.ndarray:
+    """Return (P, K): how likely each of shares (K,) is where seen (P,) are right."""
+    seen = seen[:, None]
+    fit = seen * np.log(shares) + (few - seen) * np.log1p(-shares)
+    return np.exp(fit - logsumexp(fit, axis=1, keepdims=True))
 
 
 class PowerLaw(NamedTuple):

@@ -4,6 +4,7 @@ from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.chapters.selection import figures, verdicts
 from gsmlib.chapters.selection.grid import (
+    attention_share,
     choices_table,
     doubt_table,
     foresight_table,
@@ -14,6 +15,7 @@ from gsmlib.chapters.selection.settings import SCALES, SelectionSettings
 
 __all__ = [
     "CHAPTER",
+    "attention_share",
     "choices_table",
     "doubt_table",
     "foresight_table",

@@ -127,20 +127,24 @@ def foresight(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """
     top, bottom = axes
     rows = table[table["part"] == "roc"]
-    inset = top.inset_axes((0.5, 0.17, 0.47, 0.5))
+    inset = top.inset_axes((0.5, 0.16, 0.47, 0.5))
     for panel in (top, inset):
         _roc(panel, rows)
     top.set(xlim=(-1, 101), ylim=(0, 101), ylabel="right ones kept (%)")
     top.set_xlabel("wrong completions kept (%)")
     near = rows[rows["place"].between(NEAREST, NEAR)]
     most = np.nanmax([100 * near["right_high"].max(), 100 * NEAR])
-    inset.set(xscale="log", xlim=(100 * NEAREST, 100 * NEAR), ylim=(0, 1.05 * most))
+    inset.set(xscale="log", xlim=(100 * NEAREST, 100 * NEAR), ylim=(0, 1.2 * most))
     inset.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     inset.tick_params(labelsize=6)
-    inset.set_title("near the origin", fontsize=6)
+    look = dict(transform=inset.transAxes, va="top", fontsize=6)
+    inset.text(0.04, 0.96, "near the origin", **look)
     curve = table[table["part"] == "curve"]
     style.points(bottom, curve, "n", VERIFICATION, "best-scored, measured")
     style.points(bottom, curve, "n", FORESEEN, "foreseen", "foreseen", factor=1.04)
+    one = 100 * curve.groupby("n")["one_roc"].mean()
+    words = "foreseen, were problems alike"
+    bottom.plot(one.index, one, color=GREY, linewidth=0.9, linestyle="-.", label=words)
     style.count_axis(bottom, curve["n"].max())
     few = curve["few"].max()
     bottom.axvspan(0.85, few, color="#EEEEEE", linewidth=0, zorder=0)
@@ -184,6 +188,7 @@ def budget(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.errorbar(means["flops"], value, bars, label="best for its cost", **look)
     axes.set_xscale("log")
     axes.set(xlabel="operations per problem (FLOPs)", ylabel=style.SOLVED)
+    axes.margins(x=0.08)
     axes.set_ylim(bottom=0)
     style.legend(axes, 2)
     style.caption(axes, table)

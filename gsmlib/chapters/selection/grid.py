@@ -20,6 +20,7 @@ from gsmlib.method.intervals import (
     share,
     tabulate,
 )
+from gsmlib.method.sizes import size_of
 from gsmlib.study.estimates import Work, estimate_flops
 from gsmlib.study.results import sample, score
 from gsmlib.study.specs import SampleSpec
@@ -71,7 +72,7 @@ def choices_table(settings: SelectionSettings, store: Store) -> pd.DataFrame:
     method (those of `shared.METHODS`, "random pick" and, with n = 1, "greedy"), n;
     accuracy with low and high; gap, test@n minus it, and over_greedy, it minus that of
     the greedy solutions, paired by problem, with _low and _high; flops, operations for
-    a problem (`flops_of`). In the mean over seeds: best, of all choices at this n;
+    a problem (`flops_of`). In the mean over seeds: best, of all choices among n > 1;
     frontier, surpassed by no choice and no greedy solution that costs as much or less.
     """
     ns, rows = along_axis(settings.test_completions), []
@@ -131,11 +132,25 @@ def flops_of(point: Point, method: str, tokens: float) -> float:
     return flops
 
 
+def attention_share(settings: SelectionSettings, store: Store) -> float:
+    """Return what attention would add to `flops_of`, as a share of it.
+
+    A solution's token meets the question and half of the solution: 2 operations each for its product with their keys
+    and with their values, in every layer and unit of width.
+    """
+    (_, point, run), *_ = _computed(settings, store)
+    question, each, _ = _tokens(point, run, store)
+    size = size_of(point.specs["scores"].completions.generator.model)
+    met = question + each / 2
+    return float(4 * met * size.layers * size.width / (2e6 * size.millions))
+
+
 def _with_best(table: pd.DataFrame) -> pd.DataFrame:
     """Add the columns best and frontier, of the means over seeds."""
     keys = ["method", "n"]
     means = table.groupby(keys, as_index=False)[["accuracy", "flops"]].mean()
     choices = means[~means["method"].isin([COVERAGE, GREEDY, RANDOM])]
+    choices = choices[choices["n"] > 1]  # of a single one there is no choice
     best = choices.loc[choices.groupby("n")["accuracy"].idxmax(), keys]
     rivals = means[~means["method"].isin([COVERAGE, RANDOM])]
     rivals = rivals.sort_values(["flops", "accuracy"], ascending=[True, False])
@@ -203,10 +218,12 @@ def foresight_table(settings: SelectionSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, model, n_train, seed, n_problems, part. Rows of part "roc": place,
     a share of wrong completions, and right, the share of right ones that are kept with
-    them. Of part "curve": few, the first completions, whose labels are known; n, accuracy
-    with low and high of the best-scored of n of the others, over_random; foreseen by
-    `foresight.foresee`, and error, foreseen minus measured, each with _low and _high. Limits of what rests on the ROC are
-    from groups of problems that are left out (`intervals.pseudo_values`).
+    them; alike, `foresight.how_alike`. Of part "curve": few, the first completions,
+    whose labels are known; n, accuracy with low and high of the best-scored of n of the
+    others, over_random; foreseen by `foresight.foresee`, one_roc, the same if all
+    problems had one ROC, and error, foreseen minus measured. All with _low and _high:
+    from groups of problems that are left out (`intervals.pseudo_values`), where they
+    rest on the ROC.
     """
     few = max(1, settings.test_completions // FEW)
     ns, rows = along_axis(settings.test_completions - few), []
@@ -221,17 +238,19 @@ def foresight_table(settings: SelectionSettings, store: Store) -> pd.DataFrame:
             row |= difference("over_random", solved, later[1].mean(axis=1)) | column
             rows.append(row)
     made = tabulate(rows, ("part", "place", "n"))
-    return _within_bounds(made, "right", "foreseen")
+    return _within_bounds(made, "right", "alike", "foreseen", "one_roc")
 
 
 def _roc_rows(places: foresight.Places, run: Completions) -> Iterator[dict[str, Any]]:
     def at_places(kept: np.ndarray) -> np.ndarray:
         roc = foresight.smooth_roc(places, kept)
-        return np.interp(PLACES, foresight.EDGES, roc)
+        alike = foresight.how_alike(places, kept, roc)
+        return np.append(np.interp(PLACES, foresight.EDGES, roc), alike)
 
-    values = pseudo_values(at_places, len(run.correct))
-    for place, each in zip(PLACES, values.T, strict=True):
-        yield {"place": float(place), "right": Measure(each, False)}
+    *values, alike = pseudo_values(at_places, len(run.correct)).T
+    for place, each in zip(PLACES, values, strict=True):
+        row = {"place": float(place), "right": Measure(each, False)}
+        yield row | {"alike": Measure(alike, False)}
 
 
 def _foreseen(
@@ -241,19 +260,24 @@ def _foreseen(
     ns: Sequence[int],
     measured: np.ndarray,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the columns foreseen and error for each n; measured: (P, N)."""
+    """Yield the columns foreseen, one_roc and error for each n; measured: (P, N)."""
 
-    def both(kept: np.ndarray) -> np.ndarray:
-        found = foresight.foresee(places, correct, few, ns, kept)
-        known = ~np.isnan(found[:, 0])
+    def three(kept: np.ndarray) -> np.ndarray:
+        foreseen, one_roc = (
+            foresight.foresee(places, correct, few, ns, kept, one_roc=one)
+            for one in (False, True)
+        )
+        known = ~np.isnan(foreseen[:, 0])
         if not known.any():
-            return np.full(2 * len(ns), np.nan)
-        errors = found[known] - measured[known]
-        return np.concatenate([found[known].mean(axis=0), errors.mean(axis=0)])
+            return np.full(3 * len(ns), np.nan)
+        curves = foreseen, one_roc, foreseen - measured
+        return np.concatenate([curve[known].mean(axis=0) for curve in curves])
 
-    values = pseudo_values(both, len(correct)).T
-    for foreseen, error in zip(values[: len(ns)], values[len(ns) :], strict=True):
-        yield {"foreseen": Measure(foreseen, False), "error": Measure(error, False)}
+    values = pseudo_values(three, len(correct))
+    for columns in zip(*np.split(values.T, 3), strict=True):
+        names = ("foreseen", "one_roc", "error")
+        measures = (Measure(each, False) for each in columns)
+        yield dict(zip(names, measures, strict=True))
 
 
 def _within_bounds(table: pd.DataFrame, *names: str) -> pd.DataFrame:
@@ -262,7 +286,7 @@ def _within_bounds(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     return table.assign(**table[columns].clip(0, 1))
 
 
-# ------------------------------------------- abstaining, and reading a part of solutions
+# ------------------------------------------------------ abstaining, and reading a part
 
 
 def doubt_table(settings: SelectionSettings, store: Store) -> pd.DataFrame:

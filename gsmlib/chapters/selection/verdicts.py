@@ -46,10 +46,13 @@ def s1(table: pd.DataFrame) -> rules.Finding:
     errors = {n: rules.over_seeds(some, "error") for n, some in by_n}
     n = max(errors, key=lambda n: abs(errors[n].mean))
     last = max(errors)
+    n, last, peak, foreseen = (int(each) for each in (n, last, peak, foreseen))
+    alike = (by_n["one_roc"].mean() - by_n["accuracy"].mean())[last]
     sentence = (
         f"foreseen minus measured accuracy is {in_points(errors[n])} at {n:,} "
         f"completions, where they differ most, and {in_points(errors[last])} at "
-        f"{last:,}; the peak was foreseen at {foreseen:,} and is at {peak:,}"
+        f"{last:,} ({100 * alike:+.1f} points, were all problems alike); the peak was "
+        f"foreseen at {foreseen:,} and is at {peak:,}"
     )
     within = all(e.low > -NEGLIGIBLE and e.high < NEGLIGIBLE for e in errors.values())
     beyond = any(e.low > NEGLIGIBLE or e.high < -NEGLIGIBLE for e in errors.values())
