@@ -82,7 +82,8 @@ def choices_table(settings: SelectionSettings, store: Store) -> pd.DataFrame:
         for method, n, solved in _solved(run, ns, greedy):
             tokens = once + first if method == GREEDY else once + n * each
             row = about | {"method": method, "n": n, **share("", solved)}
-            row |= difference("gap", metrics.test_at_n(run.correct, n), solved)
+            if method != GREEDY:  # which is none of the n
+                row |= difference("gap", metrics.test_at_n(run.correct, n), solved)
             row |= difference("over_greedy", solved, greedy)
             rows.append(row | {"flops": flops_of(point, method, tokens)})
     return _with_best(tabulate(rows, ("method", "n")))
@@ -135,8 +136,8 @@ def flops_of(point: Point, method: str, tokens: float) -> float:
 def attention_share(settings: SelectionSettings, store: Store) -> float:
     """Return what attention would add to `flops_of`, as a share of it.
 
-    A solution's token meets the question and half of the solution: 2 operations each for its product with their keys
-    and with their values, in every layer and unit of width.
+    A solution's token meets the question and half of the solution: 2 operations each
+    for products with their keys and values, in every layer and unit of width.
     """
     (_, point, run), *_ = _computed(settings, store)
     question, each, _ = _tokens(point, run, store)
