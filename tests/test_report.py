@@ -131,7 +131,7 @@ def test_a_report_ends_with_its_verdicts(project, capfd, monkeypatch):
     report.run_report("smoke")
     lines = capfd.readouterr().out.splitlines()
     assert "Nothing to compute: the store has all stages" in lines
-    assert lines[-2] == "17 claims at scale smoke: 17 not testable."
+    assert lines[-2] == "19 claims at scale smoke: 19 not testable."
     assert lines[-1] == (project / "runs" / "smoke" / "index.html").as_uri()
     rows = [{"verdict": "reversed"}, *[{"verdict": "reproduced"}] * 2]
     assert page.count_verdicts(rows) == "2 reproduced, 1 reversed"
