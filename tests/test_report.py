@@ -514,7 +514,7 @@ def test_the_wall_says_what_there_is_to_say(folder):
         'href="figures/ledger_of_claims.pdf"',
         "-15.0 points (-20.0 to -1.0).",
         "worth a model 0.21 (0.09 to no limit) times as large; paper 30.",
-        "<b>16</b>",
+        "<b>18</b>",
         "+21.5 points",  # of the paper
         "1e16 parameters",
     ):

@@ -60,7 +60,7 @@ def gap(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         panel.set_ylim(bottom=0)
         style.count_axis(panel, table["n"].max())
     top.set_ylabel(style.SOLVED)
-    bottom.set_ylabel("coverage minus\nthe best choice (points)")
+    bottom.set_ylabel("coverage minus best (points)")
     style.legend(top, 2)
     style.legend(bottom, 2)
     style.label_below(axes, "completions per problem (n)")
@@ -111,8 +111,9 @@ def _rates(axes: Axes, rows: pd.DataFrame) -> None:
     at = np.where(rates > 0, rates - step / 2, -step)
     colors = [style.shade(GREY, 0.4) if rate else BLACK for rate in rates]
     bars = np.maximum([value - low, high - value], 0)
-    look = dict(color=colors, ecolor=GREY, error_kw=dict(elinewidth=0.7))
-    axes.bar(at, value, 0.9 * step, yerr=bars, **look)
+    axes.bar(at, value, 0.9 * step, color=colors)
+    look = dict(color=GREY, linestyle="none", elinewidth=0.7)
+    axes.errorbar(at, value, bars, **look)
     ticks = {-step: "never", **{rate: f"{100 * rate:.0f}" for rate in rates[2::2]}}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set(xlabel="a problem's right completions (%)", ylabel="problems (%)")

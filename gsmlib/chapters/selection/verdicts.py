@@ -78,8 +78,8 @@ def s2(table: pd.DataFrame) -> rules.Finding:
         raise rules.NotTestable("coverage is 0 or 1, which has no logarithm")
     sentence = (
         f"-log coverage falls as n to the power {slope.mean:.2f} ({slope.low:.2f} to "
-        f"{slope.high:.2f}); its bend is {bend.mean:+.3f} ({bend.low:+.3f} to "
-        f"{bend.high:+.3f}), and coverage differs from the law by up to "
+        f"{slope.high:.2f}); its bend is {bend.mean:+.2f} ({bend.low:+.2f} to "
+        f"{bend.high:+.2f}), and coverage differs from the law by up to "
         f"{in_points(misfit, '-')}"
     )
     bent = bend.low > 0 or bend.high < 0
