@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from test_foresight import drawn
 
 from gsmlib import scales
 from gsmlib.chapters import find, resolve, selection, shared, verification
@@ -271,6 +272,25 @@ def test_the_foreseen_curve_stands_beside_later_completions(monkeypatch):
     assert roc.is_monotonic_increasing and roc.iloc[-1] == pytest.approx(1)
 
 
+def test_limits_of_the_error_hold_what_they_should(monkeypatch):
+    """Binormal verifiers are foreseen without bias: 0 lies within in most runs."""
+    held = []
+    for first in range(0, 12, 2):
+
+        def run_of(seed, first=first):
+            rng = np.random.default_rng((first, seed))
+            _, _, scores, correct = drawn(40, 48, 1, 0.8, 0.8, rng)
+            return shared.Completions(correct - 1, correct, *[scores] * 3)
+
+        changes = dict(test_problems=40, test_completions=48, seeds=[first])
+        table = selection.foresight_table(
+            pretend(monkeypatch, run_of, **changes)[0], None
+        )
+        curve = table[table["part"] == "curve"]
+        held.append((curve["error_low"] < 0) & (curve["error_high"] > 0))
+    assert np.mean(held) > 0.8
+
+
 def test_doubts_are_those_of_the_metrics(monkeypatch):
     settings, runs = pretend(monkeypatch, some_run)
     table = selection.doubt_table(settings, None)
@@ -380,7 +400,7 @@ def test_verdicts_say_what_was_found_and_are_the_same_from_a_csv(tmp_path):
         assert CHAPTER.judge(name, pd.read_csv(tmp_path / "table.csv")) == [found]
         if name == "foresight":
             assert "+5.0 points (+4.0 to +6.0) at 64 completions" in found.sentence
-            assert "+10.0 points, were all problems alike" in found.sentence
+            assert "were all problems alike, +10.0 at 64" in found.sentence
 
 
 # -------------------------------------------------------------------------- the figures

@@ -48,11 +48,12 @@ def s1(table: pd.DataFrame) -> rules.Finding:
     last = max(errors)
     n, last, peak, foreseen = (int(each) for each in (n, last, peak, foreseen))
     alike = (by_n["one_roc"].mean() - by_n["accuracy"].mean())[last]
+    where = "" if n == last else f", and {in_points(errors[last])} at {last:,}"
     sentence = (
         f"foreseen minus measured accuracy is {in_points(errors[n])} at {n:,} "
-        f"completions, where they differ most, and {in_points(errors[last])} at "
-        f"{last:,} ({100 * alike:+.1f} points, were all problems alike); the peak was "
-        f"foreseen at {foreseen:,} and is at {peak:,}"
+        f"completions, where they differ most{where} (were all problems alike, "
+        f"{100 * alike:+.1f} at {last:,}); the peak was foreseen at {foreseen:,} and is "
+        f"at {peak:,}"
     )
     within = all(e.low > -NEGLIGIBLE and e.high < NEGLIGIBLE for e in errors.values())
     beyond = any(e.low > NEGLIGIBLE or e.high < -NEGLIGIBLE for e in errors.values())
