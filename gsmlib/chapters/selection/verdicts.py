@@ -52,8 +52,8 @@ def s1(table: pd.DataFrame) -> rules.Finding:
     sentence = (
         f"foreseen minus measured accuracy is {in_points(errors[n])} at {n:,} "
         f"completions, where they differ most{where} (were all problems alike, "
-        f"{100 * alike:+.1f} at {last:,}); the peak was foreseen at {foreseen:,} and is "
-        f"at {peak:,}"
+        f"{100 * alike:+.1f} at {last:,}); the peak was foreseen at {foreseen:,} and "
+        f"is at {peak:,}"
     )
     within = all(e.low > -NEGLIGIBLE and e.high < NEGLIGIBLE for e in errors.values())
     beyond = any(e.low > NEGLIGIBLE or e.high < -NEGLIGIBLE for e in errors.values())
