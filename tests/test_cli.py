@@ -86,9 +86,6 @@ def test_settings_are_listed_with_values_and_meanings(capsys, monkeypatch):
     assert rows["epochs"] == ["20", "of finetuning"]
     words = "in any order: small and large go by their parameters"
     assert rows["models"] == ["gpt2-medium,gpt2-xl", words]
-        "gpt2-medium,gpt2-xl",
-        "in any order: small and large go by their parameters",
-    ]
 
 
 @pytest.mark.parametrize(

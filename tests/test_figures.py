@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from test_ablations import fig6a_table, fig6b_table, pairs_table
+from test_choices import choices_table, doubt_table, foresight_table, law_table
 from test_course import course_table
 from test_dropout import arms_table
 from test_open_points import open_table
@@ -250,6 +251,11 @@ TABLES = {
     "curves_of_completions": own_curves_table,
     "paired_completions": own_pairs_table,
     "extraction_of_answers": own_rules_table,
+    "gap_to_coverage": choices_table,
+    "law_of_coverage": law_table,
+    "foresight_of_selection": foresight_table,
+    "budget_of_choices": choices_table,
+    "doubt_of_verifier": doubt_table,
     "calculator_worth": calculator_table,
     "ledger_of_claims": ledger_table,
     "fig2_finetuning_scaling": fig2_table,
@@ -552,6 +558,11 @@ HUES = {  # what is drawn in colour, by whose work it is
     "curves_of_completions": {VERIFIER, VOTES, LIKELIEST},
     "paired_completions": {VERIFIER, VOTES},
     "extraction_of_answers": set(),
+    "gap_to_coverage": {VERIFIER, VOTES, LIKELIEST},
+    "law_of_coverage": set(),
+    "foresight_of_selection": {VERIFIER},
+    "budget_of_choices": {GREEDY, VERIFIER, VOTES, LIKELIEST},
+    "doubt_of_verifier": {VERIFIER},
 }
 
 

@@ -25,7 +25,8 @@ ORDER = """
     method.search
     method.attention method.batching method.losses method.checks method.training
     method.pretraining method.competence method.verifier method.selection
-    method.labels method.metrics method.intervals
+    method.labels method.metrics method.foresight
+    method.intervals
     study study.specs study.store study.estimates study.stages study.parts study.making
     study.results study.handing study.checks study.pool study.cluster
     chapters.rules chapters.style chapters.textpage chapters.export chapters.record

@@ -13,10 +13,9 @@ from gsmlib.chapters import guided_search, resolve, shared
 from gsmlib.chapters.guided_search import CHAPTER
 from gsmlib.chapters.guided_search.grid import (
     BEST_OF_N,
-    METHODS,
+    CHOICES,
     SEARCH,
     SHUFFLED,
-    Drawn,
     _compared,
     between,
     counts_up_to,
@@ -280,11 +279,12 @@ def test_a_search_is_compared_at_its_own_cost():
     rng = np.random.default_rng(0)
     correct = (rng.random((40, 8)) < 0.4).astype(float)
     answers = np.where(correct > 0, 0, rng.integers(1, 4, correct.shape))
-    tokens = np.full(correct.shape, 10)
-    drawn = Drawn(answers, correct, rng.random(correct.shape), correct, tokens)
+    drawn = shared.Completions(
+        answers, correct, rng.random(correct.shape), correct, correct
+    )
     solved, cost = (rng.random(40) < 0.7).astype(float), np.full(40, 25.0)
     found = {"correct": solved, "score": rng.random(40), "written": cost}
-    columns = _compared(found, drawn)
+    columns = _compared(found, drawn, 10)
     best = [metrics.verified_at_n(drawn.scores, correct, n) for n in (2, 3)]
     expected = solved.mean() - (best[0] + best[1]).mean() / 2  # 2.5 completions
     assert columns["over_best_of_n"].mean == pytest.approx(expected)
@@ -292,7 +292,7 @@ def test_a_search_is_compared_at_its_own_cost():
     assert columns["new"].mean == pytest.approx((solved * sum(none) / 2).mean())
     wrong = (found["score"] >= 0.5) & (solved == 0)
     assert columns["fooled"].mean == pytest.approx(wrong.mean())
-    costly = _compared(found | {"written": cost * 10}, drawn)
+    costly = _compared(found | {"written": cost * 10}, drawn, 10)
     assert np.isnan(costly["over_best_of_n"].mean)  # 25 were not drawn
 
 
@@ -325,7 +325,7 @@ def searches_table(
     rows = []
     for seed in range(3):
         about = {"seed": seed, "n_problems": problems, "dataset": "minigsm"}
-        for method in METHODS:
+        for method in CHOICES:
             for n in (1, 4, 16):
                 row = about | {"method": method, "n": n, "tokens": 80.0 * n}
                 row |= {"accuracy": accuracy, "low": accuracy, "high": accuracy}

@@ -27,6 +27,7 @@ FOLDERS = """
     pretraining
     claims
     released_solutions
+    selection
     process_labels
     guided_search
     own_completions

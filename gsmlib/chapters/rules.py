@@ -33,6 +33,7 @@ BEYOND = 2  # a curve that goes this many times as far as the paper's peak has p
 FEW = 0.1  # the top few are at most this share of the completions
 MIN_VOTERS = 3  # a vote of two is the better-scored one's answer
 MIN_COUNTS = 3  # numbers of completions for a best k that grows with them
+MIN_SPAN = 50  # the most completions over the fewest, for a power law to show a bend
 Z_POWER = 0.841621  # of a power of 80 %, beyond Z standard errors
 Z = 1.959964  # half the width of a 95 % interval, in standard errors
 DRAWS = 2000

@@ -295,13 +295,6 @@ def without_verifier(spec: SampleSpec, store: Store) -> dict[str, Measure]:
     return {name: Measure(value, True) for name, value in values.items()}
 
 
-def along_axis(m: int) -> list[int]:
-    """Return 1 to m in nearly equal steps of a log axis; m halved again and again."""
-    steps = np.arange(PER_DOUBLING * np.log2(m) + 1)
-    points = np.round(m / 2 ** (steps / PER_DOUBLING)).astype(int)
-    return sorted({1, *points.tolist()})
-
-
 def matrix(table: pd.DataFrame, column: str) -> np.ndarray:
     """Return a column of a (problem, sample) table as a (P, n) array.
 
@@ -312,3 +305,51 @@ def matrix(table: pd.DataFrame, column: str) -> np.ndarray:
     if len(ordered) != n_problems * n:
         raise ValueError("the table lacks samples of some problems")
     return ordered[column].to_numpy().reshape(n_problems, n)
+
+
+# --------------------------------------------------------------------- many completions
+
+
+class Completions(NamedTuple):
+    """The test completions of one seed as (P, m) arrays."""
+
+    answers: np.ndarray  # numbers of `selection.answer_numbers`
+    correct: np.ndarray
+    scores: np.ndarray
+    logprobs: np.ndarray  # the generator's, of what it sampled
+    per_token: np.ndarray
+
+
+METHODS = {  # ways to choose: (completions, n) -> (P,), the accuracy by problem
+    "verification": lambda run, n: metrics.verified_at_n(run.scores, run.correct, n),
+    "majority vote": lambda run, n: metrics.vote_at_n(*run[:2], n, [n])[0],
+    "weighted vote": lambda run, n: metrics.vote_at_n(
+        *run[:2], n, [n], run.scores, weighted=True
+    )[0],
+    "log-probability": lambda run, n: metrics.verified_at_n(
+        run.logprobs, run.correct, n
+    ),
+    "log-probability per token": lambda run, n: metrics.verified_at_n(
+        run.per_token, run.correct, n
+    ),
+    "test@n": lambda run, n: metrics.test_at_n(run.correct, n),
+}
+
+
+def read_completions(spec: ScoreSpec, store: Store) -> Completions:
+    """Return what is known of scored completions as (P, m) arrays."""
+    drawn = completions(spec.completions, store)
+    return Completions(
+        selection.answer_numbers(matrix(drawn, "answer")),
+        matrix(drawn, "correct"),
+        matrix(score(spec, store), "last"),
+        matrix(drawn, "logprob"),
+        matrix(drawn, "per_token"),
+    )
+
+
+def along_axis(m: int) -> list[int]:
+    """Return 1 to m in nearly equal steps of a log axis; m halved again and again."""
+    steps = np.arange(PER_DOUBLING * np.log2(m) + 1)
+    points = np.round(m / 2 ** (steps / PER_DOUBLING)).astype(int)
+    return sorted({1, *points.tolist()})

@@ -23,7 +23,7 @@ from gsmlib.settings import (
 
 # The settings that ask for so many problems, and the split that these are of.
 ASKED = dict.fromkeys(["n_train", "sizes", "pretraining_texts"], "train")
-ASKED |= {"test_problems": "test"}
+ASKED |= dict.fromkeys(["test_problems", "greedy_problems"], "test")
 
 
 class WorldSettings(Record):

@@ -7,6 +7,7 @@ same distinctions in grey. Bars are the 95 % intervals of the mean over problems
 seeds (`method/intervals.py`); bands, with several seeds, the SD over these.
 """
 
+import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Drawing
 from matplotlib.style import context
 from matplotlib.text import Text
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from tueplots import figsizes, fontsizes
 
 from gsmlib.data import call
@@ -116,6 +117,8 @@ styled = _in_style()  # as a decorator: each call gets the style, none leaks it
 
 SOLVED = "problems solved (%)"
 APART = 1.05  # the factor by which neighbouring curves are moved apart
+TICK_ROOM = 0.27  # inches for the label of each count
+TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 
 
 class Line(NamedTuple):
@@ -324,13 +327,13 @@ def dot(
         axes.fill_betweenx(heights, *band, color=line.color, alpha=0.15, lw=0)
 
 
-def caption(axes: Axes, table: pd.DataFrame) -> None:
-    """Say under the figure on what it was measured and what the bars and bands are."""
+def caption(axes: Axes, table: pd.DataFrame, more: str = "") -> None:
+    """Say under the figure on what it was measured, what bars and bands are."""
     seeds = table["seed"].nunique()
     one = "over problems; one seed, so no spread between runs."
     spread = f"over problems and seeds; bands: SD over {seeds} seeds."
     bars = f"95 % interval {one if seeds == 1 else spread}"
-    note(axes, f"{measured_on(table)}. Bars: {bars}")
+    note(axes, f"{measured_on(table)}. Bars: {bars} {more}".rstrip())
 
 
 def measured_on(table: pd.DataFrame) -> str:
@@ -423,3 +426,20 @@ def size_axis(
     axes.xaxis.set_minor_locator(NullLocator())
     limits = (min(sizes) / 1.4, max(sizes) * 1.4)
     axes.set(xlim=limits, xlabel="training problems")
+
+
+def count_axis(axes: Axes, most: int) -> None:
+    """Make x a log axis of counts up to `most`."""
+    ticks = [tick for tick in TICKS if tick <= most]
+    ticks = ticks[:: -math.ceil(len(ticks) * TICK_ROOM / room(axes))]
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [short_count(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(0.85, 1.2 * most)
+
+
+def plain_ticks(axes: Axes) -> None:
+    """Label a log y axis at one, two and five of each decade, in plain numbers."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

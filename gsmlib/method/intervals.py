@@ -8,7 +8,7 @@ joins both spreads otherwise, as by adding them, covers too often or too seldom.
 `docs/statistics.md` shows by simulation that these cover in 93 to 97 %.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +111,24 @@ def paired(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.shape != b.shape:
         raise ValueError(f"paired values need one shape, not {a.shape} and {b.shape}")
     return a - b
+
+
+def pseudo_values(
+    statistic: Callable[[np.ndarray], np.ndarray], problems: int, groups: int = 20
+) -> np.ndarray:
+    """Return (G, X) values whose mean is a statistic, and whose spread is its own.
+
+    statistic: (problems,) bools, which of them there are -> (X,). It is found again
+    without each of at most `groups` groups of problems: the jackknife's pseudo-values
+    (Tukey 1958), moved so that their mean is the statistic of all. They take the place
+    of problems in a `Measure` where a statistic is no mean over problems.
+    """
+    group = np.arange(problems) % min(groups, problems)
+    whole = np.asarray(statistic(np.ones(problems, bool)), dtype=float)
+    if problems < 2:
+        return whole[None]
+    without = np.array([statistic(group != each) for each in range(group.max() + 1)])
+    return whole - (len(without) - 1) * (without - without.mean(axis=0))
 
 
 def bootstrap_curves(

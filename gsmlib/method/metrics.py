@@ -184,6 +184,39 @@ def ratio_by_problem(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return ratio + (part - ratio * whole) / whole.mean()
 
 
+def risk_at(
+    confidence: np.ndarray, wrong: np.ndarray, shares: Sequence[float]
+) -> np.ndarray:
+    """Return (X,): the share of wrong answers among the surest, for shares of them.
+
+    confidence, wrong: (P,). Equal confidences count in the mean over their orders; a
+    share that ends within an answer counts a part of it (El-Yaniv and Wiener 2010).
+    """
+    errors = np.concatenate([[0.0], np.cumsum(_errors_in_order(confidence, wrong))])
+    answered = np.asarray(shares, dtype=float) * (len(errors) - 1)
+    return np.interp(answered, np.arange(len(errors)), errors) / answered
+
+
+def area_under_risk(confidence: np.ndarray, wrong: np.ndarray) -> float:
+    """Return the mean of the risk over all numbers of answers that may be given.
+
+    The area under the risk-coverage curve (Geifman and El-Yaniv 2017), without unit.
+    """
+    errors = np.cumsum(_errors_in_order(confidence, wrong))
+    return float(np.mean(errors / np.arange(1, len(errors) + 1)))
+
+
+def _errors_in_order(confidence: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Return (P,): the wrong answers from the surest on, shared by equal ones."""
+    confidence, wrong = (
+        matrix([a], "answers").astype(float) for a in (confidence, wrong)
+    )
+    _check_scores(confidence, wrong)
+    order = np.argsort(-confidence, axis=1, kind="stable")
+    in_order = (np.take_along_axis(a, order, axis=1) for a in (confidence, wrong))
+    return _tie_means(*in_order)[0]
+
+
 def _check_n(n: int, m: int) -> None:
     if not 1 <= n <= m:
         raise ValueError(f"n must lie between 1 and the {m} samples drawn, not {n}")

@@ -16,16 +16,9 @@ import numpy as np
 import pandas as pd
 
 from gsmlib.chapters import find, shared
+from gsmlib.chapters.shared import METHODS, Completions, read_completions
 from gsmlib.chapters.test_time_compute.figures import METHODS as LOOKS
-from gsmlib.chapters.test_time_compute.grid import (
-    METHODS,
-    TOP_K_VOTE,
-    Completions,
-    Curve,
-    accuracies,
-    grid,
-    read_completions,
-)
+from gsmlib.chapters.test_time_compute.grid import TOP_K_VOTE, Curve, accuracies, grid
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
 from gsmlib.data import Problem, call
 from gsmlib.files import write_file

@@ -6,8 +6,9 @@ completions costs n times a completion's mean. The verifier reads each token onc
 way.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,35 +16,20 @@ import pandas as pd
 from gsmlib.chapters import shared
 from gsmlib.chapters.guided_search.settings import SearchSettings
 from gsmlib.chapters.record import Point
-from gsmlib.method import metrics, selection
+from gsmlib.chapters.shared import Completions
+from gsmlib.method import metrics
 from gsmlib.method.intervals import NOTHING, Measure, difference, share, tabulate
 from gsmlib.study.results import sample
 from gsmlib.study.specs import ScoreSpec, SearchSpec
 from gsmlib.study.store import Store
 
 SEARCH, SHUFFLED = "search", "search, scores shuffled"
-BEST_OF_N = "best of n"
+BEST_OF_N = "verification"  # the best of n by the verifier
 SURE = 0.5  # who scores a wrong solution from here on is fooled
 
 
-class Drawn(NamedTuple):
-    """Whole completions of the test problems as (P, m) arrays."""
-
-    answers: np.ndarray  # numbers of `selection.answer_numbers`
-    correct: np.ndarray
-    scores: np.ndarray
-    logprobs: np.ndarray  # per token
-    tokens: np.ndarray
-
-
-METHODS = {  # (completions, n) -> (P,), the accuracy on every problem
-    BEST_OF_N: lambda run, n: metrics.verified_at_n(run.scores, run.correct, n),
-    "majority vote": lambda run, n: metrics.vote_at_n(*run[:2], n, [n])[0],
-    "log-probability per token": lambda run, n: metrics.verified_at_n(
-        run.logprobs, run.correct, n
-    ),
-    "test@n": lambda run, n: metrics.test_at_n(run.correct, n),
-}
+# Ways to choose among whole completions, of shared.METHODS.
+CHOICES = (BEST_OF_N, "majority vote", "log-probability per token", "test@n")
 
 
 def grid(settings: SearchSettings) -> list[Point]:
@@ -80,7 +66,8 @@ def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
     """Return a row per (method, n, seed): what is solved, and by how many tokens.
 
     method: SEARCH, with n candidates at a time; SHUFFLED, the same with any prefix
-    kept; METHODS, which choose among n whole completions. Columns: dataset, model,
+    kept; CHOICES,
+    which choose among n whole completions. Columns: dataset, model,
     n_train, seed, method, n, n_problems, tokens (mean of a problem), accuracy. Of
     searches also over_random, and over_best_of_n and over_vote, among as many tokens of
     completions (between two numbers n as between their accuracies; nan where too few
@@ -90,15 +77,19 @@ def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for about, specs in shared.computed(grid(settings), store):
-        drawn = _read_drawn(specs["scores"], store)
+        drawn = shared.read_completions(specs["scores"], store)
+        mean = _mean_tokens(specs["scores"], store)
         about |= {"n_problems": len(drawn.correct)}
-        rows += [about | row for row in _choices(drawn)]
+        rows += [about | row for row in _choices(drawn, mean)]
         floor = _first(specs[SHUFFLED], store)
         for spec in specs.values():
             if isinstance(spec, SearchSpec):
                 found = _first(spec, store)
                 row = {"method": SHUFFLED if spec.shuffled else SEARCH}
-                row |= {"n": spec.width * spec.branching, **_compared(found, drawn)}
+                row |= {
+                    "n": spec.width * spec.branching,
+                    **_compared(found, drawn, mean),
+                }
                 widest = row["n"] == max(settings.candidates) and not spec.shuffled
                 solved, other = found["correct"], floor["correct"]
                 gain = difference("over_shuffled", solved, other) if widest else {}
@@ -106,17 +97,8 @@ def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
     return tabulate(rows, ("method", "n"))
 
 
-def _read_drawn(spec: ScoreSpec, store: Store) -> Drawn:
-    completions = shared.completions(spec.completions, store)
-    lengths = completions.assign(length=completions["tokens"].map(len))
-    scores, correct = shared.scores_and_labels(spec, store)
-    return Drawn(
-        selection.answer_numbers(shared.matrix(completions, "answer")),
-        correct.astype(float),
-        scores,
-        shared.matrix(completions, "per_token").astype(float),
-        shared.matrix(lengths, "length"),
-    )
+def _mean_tokens(spec: ScoreSpec, store: Store) -> float:
+    return float(sample(spec.completions, store)["tokens"].map(len).mean())
 
 
 def _first(spec: SearchSpec, store: Store) -> dict[str, np.ndarray]:
@@ -127,12 +109,12 @@ def _first(spec: SearchSpec, store: Store) -> dict[str, np.ndarray]:
     return {name: best[name].to_numpy(dtype=float) for name in names}
 
 
-def _choices(drawn: Drawn) -> Iterator[dict[str, Any]]:
-    """Yield what is reached by choosing among n completions, for some numbers n."""
-    for method, measure in METHODS.items():
+def _choices(drawn: Completions, mean: float) -> Iterator[dict[str, Any]]:
+    """Yield what is reached by choosing among n completions of so many tokens."""
+    for method in CHOICES:
         for n in counts_up_to(drawn.correct.shape[1]):
-            row = {"method": method, "n": n, "tokens": n * drawn.tokens.mean()}
-            row |= share("", measure(drawn, n))
+            row = {"method": method, "n": n, "tokens": n * mean}
+            row |= share("", shared.METHODS[method](drawn, n))
             if method == BEST_OF_N:
                 row |= share("fooled", _fooled(drawn, n))
             yield row
@@ -143,16 +125,18 @@ def counts_up_to(most: int) -> list[int]:
     return sorted({*(2**i for i in range(most.bit_length())), most})
 
 
-def _fooled(drawn: Drawn, n: int) -> np.ndarray:
+def _fooled(drawn: Completions, n: int) -> np.ndarray:
     """Return (P,): how often the best of n is wrong and scored as right."""
     wrong = (drawn.scores >= SURE) & ~drawn.correct.astype(bool)
     return metrics.verified_at_n(drawn.scores, wrong, n)
 
 
-def _compared(found: dict[str, np.ndarray], drawn: Drawn) -> dict[str, Any]:
+def _compared(
+    found: dict[str, np.ndarray], drawn: Completions, mean: float
+) -> dict[str, Any]:
     """Return the columns of a search, compared with as many tokens of completions."""
     solved, cost = found["correct"], found["written"].mean()
-    n = cost / drawn.tokens.mean()
+    n = cost / mean
     columns = {"tokens": cost, **share("", solved)}
     columns |= difference("over_random", solved, drawn.correct.mean(axis=1))
     wrong = (found["score"] >= SURE) & (solved == 0)
@@ -160,7 +144,7 @@ def _compared(found: dict[str, np.ndarray], drawn: Drawn) -> dict[str, Any]:
     if not 1 <= n <= drawn.correct.shape[1]:
         return columns | dict.fromkeys(("over_best_of_n", "over_vote", "new"), NOTHING)
     best, vote, ceiling = (
-        between(lambda k, m=METHODS[name]: m(drawn, k), n)
+        between(partial(shared.METHODS[name], drawn), n)
         for name in (BEST_OF_N, "majority vote", "test@n")
     )
     columns |= difference("over_best_of_n", solved, best)
@@ -168,7 +152,7 @@ def _compared(found: dict[str, np.ndarray], drawn: Drawn) -> dict[str, Any]:
     return columns | {"new": Measure(solved * (1 - ceiling), share=True)}
 
 
-def between(measure: Any, n: float) -> np.ndarray:
+def between(measure: Callable[[int], np.ndarray], n: float) -> np.ndarray:
     """Return a measure at a number of completions that need not be whole."""
     low = int(n)
     if low == n:

@@ -1,11 +1,8 @@
 """More completions and more voters at test time (Fig 7)."""
 
-import math
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from gsmlib import paper
 from gsmlib.chapters import style
@@ -33,8 +30,6 @@ METHODS = {
     "verification": ("best-scored", VERIFICATION),
 }
 WIDTHS = {"majority vote": 3.0}
-TICK_ROOM = 0.27  # inches for the label of each
-TICKS = (1, 2, 5, 10, 25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 
 
 @style.styled
@@ -60,7 +55,7 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         style.plain(bottom, rows, "n", line, label, **look)
     bottom.set_ylim(bottom=0)
     for panel in axes:
-        _count_axis(panel, table["n"].max())
+        style.count_axis(panel, table["n"].max())
         panel.set_ylabel(style.SOLVED)
         style.legend(panel, 2)
     style.label_below(axes, "completions per problem (n)")
@@ -91,7 +86,7 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
         bars = np.maximum([[value - low], [high - value]], 0)
         look = line.look | dict(markersize=7, markeredgecolor=BLACK, elinewidth=0.7)
         axes.errorbar(best["k"].iloc[:1], [value], bars, **look, zorder=4)
-    _count_axis(axes, max(counts))
+    style.count_axis(axes, max(counts))
     axes.set(xlabel="voters: the top k by score", ylabel=style.SOLVED)
     style.legend(axes, 4)
     axes.get_legend().set_title("completions per problem", prop={"size": 7})
@@ -100,13 +95,3 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     said = "Large mark: the best k, with its 95 % interval over problems."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
     return axes
-
-
-def _count_axis(axes: Axes, most: int) -> None:
-    """Make x a log axis of counts up to `most`."""
-    ticks = [tick for tick in TICKS if tick <= most]
-    ticks = ticks[:: -math.ceil(len(ticks) * TICK_ROOM / style.room(axes))]
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [style.short_count(tick) for tick in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(0.85, 1.2 * most)

@@ -8,9 +8,16 @@ import pandas as pd
 
 from gsmlib.chapters import shared
 from gsmlib.chapters.record import Point
-from gsmlib.chapters.shared import along_axis, describe, verified
+from gsmlib.chapters.shared import (
+    METHODS,
+    Completions,
+    along_axis,
+    describe,
+    read_completions,
+    verified,
+)
 from gsmlib.chapters.test_time_compute.settings import MoreCompletionsSettings
-from gsmlib.method import metrics, selection
+from gsmlib.method import metrics
 from gsmlib.method.intervals import (
     NOTHING,
     Interval,
@@ -19,37 +26,9 @@ from gsmlib.method.intervals import (
     share,
     tabulate,
 )
-from gsmlib.study.results import score
-from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 
 TOP_K_VOTE = "vote of the top k"  # Fig 7b
-
-
-class Completions(NamedTuple):
-    """The test completions of one seed as (P, m) arrays."""
-
-    answers: np.ndarray  # numbers of `selection.answer_numbers`
-    correct: np.ndarray
-    scores: np.ndarray
-    logprobs: np.ndarray  # the generator's, of what it sampled
-    per_token: np.ndarray
-
-
-METHODS = {  # Fig 7a: (completions, n) -> (P,), the accuracy on every problem
-    "verification": lambda run, n: metrics.verified_at_n(run.scores, run.correct, n),
-    "majority vote": lambda run, n: metrics.vote_at_n(*run[:2], n, [n])[0],
-    "weighted vote": lambda run, n: metrics.vote_at_n(
-        *run[:2], n, [n], run.scores, weighted=True
-    )[0],
-    "log-probability": lambda run, n: metrics.verified_at_n(
-        run.logprobs, run.correct, n
-    ),
-    "log-probability per token": lambda run, n: metrics.verified_at_n(
-        run.per_token, run.correct, n
-    ),
-    "test@n": lambda run, n: metrics.test_at_n(run.correct, n),
-}
 
 
 class Curve(NamedTuple):
@@ -100,18 +79,6 @@ def table(settings: MoreCompletionsSettings, store: Store) -> pd.DataFrame:
         for row in _rows(curve, points, values, random)
     ]
     return tabulate(rows, ("method", "n", "k"))
-
-
-def read_completions(spec: ScoreSpec, store: Store) -> Completions:
-    """Return what is known of scored completions as (P, m) arrays."""
-    completions = shared.completions(spec.completions, store)
-    return Completions(
-        selection.answer_numbers(shared.matrix(completions, "answer")),
-        shared.matrix(completions, "correct"),
-        shared.matrix(score(spec, store), "last"),
-        shared.matrix(completions, "logprob"),
-        shared.matrix(completions, "per_token"),
-    )
 
 
 def accuracies(curve: Curve, run: Completions) -> np.ndarray:
