@@ -12,7 +12,7 @@ from typing import Any
 from gsmlib import paper
 from gsmlib.chapters import CHAPTERS, Chapter, find_claim
 from gsmlib.chapters.export import Figure, read_table
-from gsmlib.chapters.ledger import LEDGER, could_see
+from gsmlib.chapters.ledger import LEDGER, by_origin, could_see
 from gsmlib.chapters.rules import NOT_TESTABLE, WORDS
 from gsmlib.chapters.shown import tally
 from gsmlib.chapters.style import drawn_from
@@ -39,10 +39,12 @@ def read_rows() -> list[Row]:
 def outcome(rows: list[Row]) -> str:
     """Say in a sentence what came out."""
     main = next(row for row in rows if row["id"] == MAIN)
+    papers, further = by_origin(rows)
     return (
-        f"What came out for its {len(rows)} claims: {tally(rows)}; the main one, "
+        f"What came out for its {len(papers)} claims: {tally(papers)}; the main one, "
         f"verification's {find_claim(MAIN).about.brief} ({MAIN}), is "
-        f"**{main['verdict']}**.\n"
+        f"**{main['verdict']}**. Of {len(further)} further claims, of later papers and "
+        f"our own: {tally(further)}.\n"
     )
 
 

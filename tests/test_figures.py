@@ -20,7 +20,10 @@ from test_choices import choices_table, doubt_table, foresight_table, law_table
 from test_course import course_table
 from test_dropout import arms_table
 from test_open_points import open_table
+from test_process_labels import arms_table as lines_table
+from test_process_labels import falls_rows
 from test_scaling import direct_rows, fig2_table
+from test_search import searches_table
 from test_test_time import completions_table, voters_table
 from test_token_scores import bins_table, cases_table, solutions_table
 
@@ -251,6 +254,9 @@ TABLES = {
     "curves_of_completions": own_curves_table,
     "paired_completions": own_pairs_table,
     "extraction_of_answers": own_rules_table,
+    "lines_or_answers": lines_table,
+    "falls_at_errors": falls_rows,
+    "search_by_tokens": searches_table,
     "gap_to_coverage": choices_table,
     "law_of_coverage": law_table,
     "foresight_of_selection": foresight_table,
@@ -558,6 +564,9 @@ HUES = {  # what is drawn in colour, by whose work it is
     "curves_of_completions": {VERIFIER, VOTES, LIKELIEST},
     "paired_completions": {VERIFIER, VOTES},
     "extraction_of_answers": set(),
+    "lines_or_answers": {VERIFIER},
+    "falls_at_errors": {VERIFIER},
+    "search_by_tokens": {VERIFIER, VOTES, LIKELIEST},
     "gap_to_coverage": {VERIFIER, VOTES, LIKELIEST},
     "law_of_coverage": set(),
     "foresight_of_selection": {VERIFIER},

@@ -63,7 +63,8 @@ def test_every_claim_is_judged_by_one_chapter_from_a_figure_of_its_own():
 
 def test_an_empty_folder_gives_untestable_rows(tmp_path):
     rows = ledger.read_ledger(CHAPTERS, tmp_path)
-    assert [row["id"] for row in rows] == [*(f"C{i}" for i in range(1, 18)), "S1", "S2"]
+    further = ["S1", "S2", "L1", "L2", "L3", "G1", "G2"]
+    assert [row["id"] for row in rows] == [*(f"C{i}" for i in range(1, 18)), *further]
     assert {row["verdict"] for row in rows} == {NOT_TESTABLE}
     assert rows[12]["sentence"].startswith("fig8a has not been made at this scale")
     assert rows[12]["notebook"] == "07_dropout"

@@ -419,7 +419,7 @@ def test_every_verifier_and_choice_is_drawn():
     names = [label.get_text() for label in top.get_yticklabels()]
     assert names == [*ARMS, *NO_VERIFIER.values()]
     assert [label.get_text() for label in bottom.get_yticklabels()] == list(ARMS)
-    assert top.get_legend_handles_labels()[1] == ["right answer", "no wrong line"]
+    assert top.get_legend_handles_labels()[1] == ["right answer", "sound"]
     assert bottom.get_legend_handles_labels()[1] == ["precision", "recall", "F1"]
 
 

@@ -27,6 +27,18 @@ from gsmlib.files import write_file
 LEDGER = "claims.json"
 
 
+Rows = list[dict[str, Any]]
+
+
+def by_origin(rows: Sequence[dict[str, Any]]) -> tuple[Rows, Rows]:
+    """Return the rows of the paper's claims, and those of later work's and our own."""
+    theirs = {claim.id for claim in paper.CLAIMS}
+    parts: tuple[Rows, Rows] = [], []
+    for row in rows:
+        parts[row["id"] not in theirs].append(row)
+    return parts
+
+
 def read_ledger(chapters: Sequence[Chapter], folder: Path) -> list[dict[str, Any]]:
     """Return a row per claim, the paper's C1 to C17 first, from a folder's tables.
 

@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from gsmlib import paper
 from gsmlib.chapters import Chapter, find, find_claim
 from gsmlib.chapters.export import Figure, read_table
-from gsmlib.chapters.ledger import LEDGER, in_factor, in_unit, meanings
+from gsmlib.chapters.ledger import LEDGER, by_origin, in_factor, in_unit, meanings
 from gsmlib.chapters.rules import WORDS
 from gsmlib.chapters.style import drawn_from
 from gsmlib.environment import describe_setup, provenance
@@ -78,7 +78,7 @@ def write_index(
         "title": f"Training verifiers, reproduced at scale {scale}",
         "signs": SIGNS,
         "meanings": meanings(rows),
-        "claims": [_claim(row, names) for row in rows],
+        "claims": [[_claim(row, names) for row in some] for some in by_origin(rows)],
         "sections": [section for section in shown if section["figures"]],
         "notebooks": [_notebook(outcome, costs) for outcome in outcomes],
         "explored": EXPLORED,

@@ -19,6 +19,7 @@ import pandas as pd
 from gsmlib import clock
 from gsmlib.chapters import CHAPTERS, find, resolve
 from gsmlib.chapters.export import figures_folder, run_folder
+from gsmlib.chapters.ledger import by_origin
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
 from gsmlib.files import check_folder
@@ -165,12 +166,18 @@ def run_report(scale: str) -> list[Outcome]:
     page = write_report_page(scale, outcomes, store)
     print(f"\nThe report took {in_words(time.perf_counter() - start)}.")
     if rows := read_rows(figures_folder(scale)):
-        print(f"{len(rows)} claims at scale {scale}: {count_verdicts(rows)}.")
+        _print_verdicts(rows, scale)
     print(page.resolve().as_uri())
     failed = [outcome.notebook for outcome in outcomes if outcome.error]
     if failed:
         print(f"{len(failed)} of {len(there)} notebooks failed: {', '.join(failed)}.")
     return outcomes
+
+
+def _print_verdicts(rows: list[dict[str, Any]], scale: str) -> None:
+    for kind, some in zip(("", "further "), by_origin(rows), strict=True):
+        if some:
+            print(f"{len(some)} {kind}claims at scale {scale}: {count_verdicts(some)}.")
 
 
 def fill_store(

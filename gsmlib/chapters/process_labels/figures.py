@@ -19,7 +19,7 @@ from gsmlib.method import selection
 
 CHOSEN = {  # columns of a choice: what it has, looks
     "accuracy": ("right answer", VERIFICATION),
-    "sound": ("no wrong line", SOLUTION_LEVEL),
+    "sound": ("sound", SOLUTION_LEVEL),
 }
 FOUND = {  # of the first wrong lines
     "precision": ("precision", Line(GREY, "<", "")),
@@ -38,9 +38,9 @@ def lines(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     """
     top, bottom = axes
     _rows(top, table, CHOSEN, [*ARMS, *selection.NO_VERIFIER.values()])
-    top.set_xlabel("of the problems, by the choice (%)")
+    top.set_xlabel("problems, by choice (%)")
     _rows(bottom, table, FOUND, list(ARMS))
-    bottom.set_xlabel("of the first wrong lines (%)")
+    bottom.set_xlabel("first errors (%)")
     style.caption(bottom, table)
     return axes
 
@@ -61,7 +61,7 @@ def _rows(
                 style.dot(axes, at, rows, line, column, label=label, half_band=0.1)
     axes.set_yticks(range(len(arms)), arms)
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    style.legend(axes, 3)
+    style.legend(axes, 2)
 
 
 @styled

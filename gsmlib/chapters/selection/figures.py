@@ -60,7 +60,7 @@ def gap(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         panel.set_ylim(bottom=0)
         style.count_axis(panel, table["n"].max())
     top.set_ylabel(style.SOLVED)
-    bottom.set_ylabel("coverage minus best (points)")
+    bottom.set_ylabel("gap to best (points)")
     style.legend(top, 2)
     style.legend(bottom, 2)
     style.label_below(axes, "completions per problem (n)")
@@ -116,7 +116,7 @@ def _rates(axes: Axes, rows: pd.DataFrame) -> None:
     axes.errorbar(at, value, bars, **look)
     ticks = {-step: "never", **{rate: f"{100 * rate:.0f}" for rate in rates[2::2]}}
     axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.set(xlabel="a problem's right completions (%)", ylabel="problems (%)")
+    axes.set(xlabel="right completions (%)", ylabel="problems (%)")
     axes.grid(axis="x", visible=False)
 
 
