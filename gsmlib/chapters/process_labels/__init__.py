@@ -40,7 +40,7 @@ CHAPTER = Chapter(
     "14_process_labels",
     ProcessSettings,
     figures=(
-        Figure("lines_or_answers", figures.lines, (2, 1, 4.4), "labels of lines"),
+        Figure("lines_or_answers", figures.lines, (2, 1, 4.7), "labels of lines"),
         Figure("falls_at_errors", figures.falls, (1, 2, 2.6), "scores around errors"),
     ),
     claims=(

@@ -61,7 +61,7 @@ def _rows(
                 style.dot(axes, at, rows, line, column, label=label, half_band=0.1)
     axes.set_yticks(range(len(arms)), arms)
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    style.legend(axes, 2)
+    style.legend(axes, 2 if len(columns) == 2 else 1)
 
 
 @styled
