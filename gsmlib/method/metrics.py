@@ -91,7 +91,7 @@ def vote_at_n(
     top_k: (K,) ascending. The rules are those of `selection.vote`; without scores those
     of `selection.majority` on the first k in random order, where `weighted` those of
     `selection.weighted_vote`. The mean over `subsets` seeded subsets, for no closed
-    form is known; those of a larger n hold those of a smaller one.
+    form is known but of n = 1; those of a larger n hold those of a smaller one.
     """
     answers, correct = matrix(answers, "answers"), matrix(correct, "correct")
     ranked = scores is not None
@@ -101,6 +101,8 @@ def vote_at_n(
     _check_n(n, m)
     if list(top_k) != sorted(top_k) or top_k[0] < 1 or top_k[-1] > n:
         raise ValueError(f"top_k must ascend within 1..{n}, not {list(top_k)}")
+    if n == 1:  # who votes alone wins
+        return correct.mean(axis=1)[None]
     right = _right_answers(answers, correct)
     order = np.argsort(-scores, axis=1, kind="stable")
     answers, scores = (np.take_along_axis(a, order, 1) for a in (answers, scores))
