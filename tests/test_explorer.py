@@ -75,7 +75,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared, "prepare", lambda specs, store: None)
         patch.setattr(shared, "sample", lambda spec, store: by_seed[spec.seed][0])
-        for module in (more, explorer):
+        for module in (shared, explorer):
             patch.setattr(
                 module, "score", lambda spec, _: by_seed[spec.completions.seed][1]
             )

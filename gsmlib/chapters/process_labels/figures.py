@@ -75,7 +75,8 @@ def falls(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         for kind, line in KINDS.items():
             rows = table[(table["arm"] == arm) & (table["kind"] == kind)]
             rows = rows[rows["score"].notna()]
-            style.points(panel, rows, "offset", line, f"{kind} solutions", "score")
+            if len(rows):
+                style.points(panel, rows, "offset", line, f"{kind} solutions", "score")
         panel.axvline(0, color=BLACK, linewidth=0.6, zorder=0)
         panel.set_title(arm, fontsize=7, loc="right", pad=2)
         panel.set(xlabel="lines from the first error", ylim=(0, 105))
