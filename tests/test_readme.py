@@ -38,7 +38,7 @@ def test_another_verdict_would_be_noticed():
 
 
 def test_every_claim_and_every_notebook_has_its_row():
-    table = re.findall(r"^\| \[(C\d+)\]\(\S+\) \| .+ \| \*\*(.+)\*\* \|", README, re.M)
+    table = re.findall(r"^\| \[([A-Z]\d+)\]\(\S+\) \| .+ \| \*\*(.+)\*\* \|", README, re.M)
     assert table == [(row["id"], row["verdict"]) for row in ROWS]
     for chapter in CHAPTERS:
         page = f"docs/report/{chapter.name}"

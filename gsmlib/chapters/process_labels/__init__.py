@@ -33,7 +33,7 @@ FALLS = paper.Claim(
     "the score falls at the error",
     "The token-level score of the paper's verifier falls where the first error stands.",
     "fall of the score at the first wrong line, minus that of right solutions there",
-    unit="score",
+    unit="ratio",
 )
 
 CHAPTER = Chapter(

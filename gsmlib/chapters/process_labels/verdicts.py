@@ -65,10 +65,10 @@ def l3(table: pd.DataFrame) -> rules.Finding:
     fall = over_seeds(rows, "fall")
     if pd.isna(fall.low):
         raise rules.NotTestable("no problem has solutions with and without an error")
-    low, high = f"{fall.low:.3f}", f"{fall.high:.3f}"
+    mean, low, high = (f"{number:.2f}" for number in fall)
     sentence = (
-        f"at the first wrong line the paper's score falls by {fall.mean:.3f} ({low} to "
-        f"{high}) more than at the same lines of right solutions"
+        f"at the first wrong line the paper's score falls by {mean} ({low} to {high}) "
+        "more than at the same lines of right solutions"
     )
     excluded = f"a fall of {rules.NEGLIGIBLE} or more"
     return rules.Finding(rules.better(fall), fall, sentence, excluded)
