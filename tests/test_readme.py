@@ -38,7 +38,8 @@ def test_another_verdict_would_be_noticed():
 
 
 def test_every_claim_and_every_notebook_has_its_row():
-    table = re.findall(r"^\| \[([A-Z]\d+)\]\(\S+\) \| .+ \| \*\*(.+)\*\* \|", README, re.M)
+    row = r"^\| \[([A-Z]\d+)\]\(\S+\) \| .+ \| \*\*(.+)\*\* \|"
+    table = re.findall(row, README, re.M)
     assert table == [(row["id"], row["verdict"]) for row in ROWS]
     for chapter in CHAPTERS:
         page = f"docs/report/{chapter.name}"
