@@ -13,7 +13,10 @@ from gsmlib.chapters import guided_search, resolve, shared
 from gsmlib.chapters.guided_search import CHAPTER
 from gsmlib.chapters.guided_search.grid import (
     BEST_OF_N,
+    BY_LINES,
     CHOICES,
+    ORACLE,
+    OTHERS,
     SEARCH,
     SHUFFLED,
     _compared,
@@ -27,6 +30,8 @@ from gsmlib.chapters.rules import (
     REPRODUCED,
     REVERSED,
 )
+from gsmlib.data import load_problems
+from gsmlib.data.checker import right_so_far
 from gsmlib.method import decoding, metrics
 from gsmlib.method.decoding import (
     Rules,
@@ -258,16 +263,24 @@ def test_searches_are_of_the_verifier_of_03(settings):
     assert specs["scores"] == shared.verified(settings, base)
     for name, spec in specs.items():
         if isinstance(spec, SearchSpec):
-            assert spec.verifier == specs["scores"].verifier
+            lines = specs["scores"].verifier.replace(
+                training=spec.verifier.training.replace(level="line"), labels="process"
+            )
+            usual = lines if name == BY_LINES else specs["scores"].verifier
+            assert spec.verifier == usual
             assert spec.shuffled == (name == SHUFFLED)
+            assert spec.oracle == (name == ORACLE)
+    own = dict(scale="smollm2", dataset="gsm8k")
+    there = guided_search.grid(resolve("15_guided_search", **own))[0].specs
+    assert not {BY_LINES, ORACLE} & set(there)
     with pytest.raises(SettingsError, match="candidates 3 are no multiple of branch"):
         resolve("15_guided_search", scale="smoke", candidates=[3])
 
 
 def test_the_study_at_smoke(settings, made):
     _, table = made
-    searches = table[table["method"].isin((SEARCH, SHUFFLED))]
-    assert len(searches) == len(settings.candidates) + 1
+    searches = table[table["method"].str.startswith(SEARCH)]
+    assert len(searches) == len(settings.candidates) + len(OTHERS)
     assert {v.verdict for v in CHAPTER.judge("search", table)} == {NOT_TESTABLE}
     plt.close(CHAPTER.draw("search", table))
 
@@ -296,6 +309,16 @@ def test_a_search_is_compared_at_its_own_cost():
     assert np.isnan(costly["over_best_of_n"].mean)  # 25 were not drawn
 
 
+def test_the_oracle_sees_how_far_a_solution_is_right():
+    for question, solution in load_problems("minigsm", "dev", 30):
+        lines = solution.split("\n")
+        for place in range(1, len(lines)):
+            assert right_so_far(question, "\n".join(lines[:place]) + "\n")
+        assert right_so_far(question, solution)
+        assert not right_so_far(question, f"{solution}1")
+        assert not right_so_far(question, f"{lines[0][:-2]}\n")
+
+
 def test_between_whole_numbers_of_completions():
     assert between(lambda n: n * 10.0, 3) == 30
     assert between(lambda n: n * 10.0, 3.25) == pytest.approx(32.5)
@@ -315,6 +338,7 @@ def with_limits(name, value, half):
 
 def searches_table(
     gain=0.05,
+    oracle=0.2,
     shuffled=0.1,
     half=0.02,
     checks=0.1,
@@ -331,13 +355,14 @@ def searches_table(
                 row |= {"accuracy": accuracy, "low": accuracy, "high": accuracy}
                 row |= with_limits("fooled", 0.2, 0.05) if method == BEST_OF_N else {}
                 rows.append(row)
-        for method, n in ((SEARCH, 4), (SEARCH, 8), (SHUFFLED, 8)):
+        for method, n in ((SEARCH, 4), (SEARCH, 8), *((other, 8) for other in OTHERS)):
             row = about | {"method": method, "n": n, "tokens": 90.0 * n}
             row |= {"accuracy": accuracy, "low": accuracy, "high": accuracy}
             row |= with_limits("over_random", checks, 0.02)
             row |= with_limits("fooled", 0.2, 0.05)
             known = drawn or n == 4
-            row |= with_limits("over_best_of_n", gain if known else np.nan, half)
+            over = oracle if method == ORACLE else gain
+            row |= with_limits("over_best_of_n", over if known else np.nan, half)
             row |= with_limits("over_vote", gain if known else np.nan, half)
             if (method, n) == (SEARCH, 8):
                 row |= with_limits("over_shuffled", shuffled, half)
@@ -354,6 +379,7 @@ def searches_table(
         (dict(gain=-0.05), REVERSED),
         (dict(gain=0.02, half=0.05), INCONCLUSIVE),
         (dict(checks=0.01), NOT_TESTABLE),
+        (dict(oracle=0.01), NOT_TESTABLE),  # nobody could guide
         (dict(accuracy=0.01), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
     ],
@@ -390,4 +416,4 @@ def test_every_method_is_drawn_at_its_cost():
     assert {SEARCH, SHUFFLED, "majority vote", "test@n, the ceiling"} <= set(labels)
     curves = {c.get_label(): c.lines[0].get_xdata() for c in top.containers}
     assert curves[SEARCH] == pytest.approx([360, 720])
-    assert len(bottom.containers) == 3
+    assert len(bottom.containers) == 4 and len(top.containers) == 5

@@ -148,6 +148,15 @@ def line_labels(question: str, solution: str) -> list[bool]:
     return [number < right for number in range(len(lines))]
 
 
+def right_so_far(question: str, text: str) -> bool:
+    """Whether the last line of an unfinished solution is right, as all before it are.
+
+    A text that ends in a line's end goes on; another one is whole.
+    """
+    labels = line_labels(question, text)  # behind a line's end stands an empty line
+    return labels[-2] if text.endswith("\n") else labels[-1]
+
+
 def _check_line(told: Told, known: dict[str, int], line: str) -> str:
     """What is wrong with a line about a person, whose value joins `known`."""
     quote, *rest = SENTENCE_END.split(line, maxsplit=1)

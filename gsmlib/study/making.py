@@ -23,7 +23,7 @@ from gsmlib.files import write_file
 from gsmlib.method import models
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
-from gsmlib.method.decoding import Completion, Rules, stream_completions
+from gsmlib.method.decoding import Completion, Rules, decode, stream_completions
 from gsmlib.method.losses import evaluate_losses
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
@@ -38,7 +38,7 @@ from gsmlib.method.verifier import (
     with_lines,
 )
 from gsmlib.study import specs, stages
-from gsmlib.study.parts import finished_rows, keeper, merge, write_part
+from gsmlib.study.parts import finished_rows, keeper, merge, per_problem, write_part
 from gsmlib.study.store import RESUME, Store
 
 DONE = "done"  # among what a scoring is resumed from: whole problems
@@ -227,7 +227,8 @@ def search_shard(
         stages.epoch_folder(spec.generator, samples.epoch, store)
     )
     lm.model.to(best_device(), PRECISIONS[spec.precision])
-    score, keep = _scorer(spec.verifier, store), keeper(parts)
+    score = _oracle(lm) if spec.oracle else _scorer(spec.verifier, store)
+    keep = keeper(parts)
     beams = Beams(spec.width, spec.branching, spec.shuffled)
     with progress.bar(len(places), unit="problem") as bar:
         for first in range(0, len(places), SEARCHED_TOGETHER):
@@ -258,6 +259,17 @@ def _scorer(spec: specs.VerifierSpec, store: Store) -> Scorer:
             progress=False,
         )
         return [[float(scores[-1]) for scores in some] for some in scored]
+
+    return score
+
+
+def _oracle(lm: models.LanguageModel) -> Scorer:
+    """Return what scores prefixes by MiniGSM's checker."""
+
+    def score(questions: list[str], prefixes: list[list[list[int]]]) -> list:
+        texts = [[decode(lm.tokenizer, tokens) for tokens in p] for p in prefixes]
+        both = zip(questions, texts, strict=True)
+        return [[float(checker.right_so_far(q, t)) for t in some] for q, some in both]
 
     return score
 
@@ -470,13 +482,6 @@ def _known_scores(folder: Path) -> dict[int, np.ndarray]:
     parts = [pd.read_parquet(file) for file in sorted(folder.glob("*.parquet"))]
     pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
     return {int(row): scores for part in pairs for row, scores in part}
-
-
-def per_problem(table: pd.DataFrame, column: str) -> list[list]:
-    """Return a column as one list per problem, samples in order; arrays as lists."""
-    ordered = table.sort_values(["problem", "sample"])
-    plain = ordered[column].map(lambda v: v.tolist() if hasattr(v, "tolist") else v)
-    return plain.groupby(ordered["problem"]).agg(list).tolist()
 
 
 # ------------------------------------------------------------------------------- shards

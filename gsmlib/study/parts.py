@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pyarrow import Table
 from pyarrow.dataset import dataset
 from pyarrow.parquet import write_table
@@ -65,3 +66,10 @@ def finished_rows(folder: Path) -> set[tuple[int, int]]:
     table = dataset(files).to_table(columns=["problem", "sample"])
     columns = (table[name].to_pylist() for name in ("problem", "sample"))
     return set(zip(*columns, strict=True))
+
+
+def per_problem(table: pd.DataFrame, column: str) -> list[list]:
+    """Return a column as one list per problem, samples in order; arrays as lists."""
+    ordered = table.sort_values(["problem", "sample"])
+    plain = ordered[column].map(lambda v: v.tolist() if hasattr(v, "tolist") else v)
+    return plain.groupby(ordered["problem"]).agg(list).tolist()

@@ -263,7 +263,8 @@ class SearchSpec(Spec):
     """Solutions found by a search that a verifier guides line by line (`search`).
 
     Of the verifier's own generator: `width` prefixes are kept, each with `branching`
-    continuations; `shuffled` keeps any, and is what guidance is compared with.
+    continuations; `shuffled` keeps any, and is what guidance is compared with. With an
+    `oracle` MiniGSM's checker guides instead, which knows whether all lines are right.
     """
 
     verifier: VerifierSpec
@@ -276,6 +277,7 @@ class SearchSpec(Spec):
     precision: Precision = "fp32"
     seed: Seed = 0
     shuffled: bool = False
+    oracle: bool = False
 
     @property
     def generator(self) -> FinetuneSpec:
@@ -284,10 +286,13 @@ class SearchSpec(Spec):
 
     def check(self) -> None:
         dataset = self.generator.data.dataset
+        if self.oracle and family(dataset) != "minigsm":
+            raise ValueError(f"{call(dataset)} has no oracle, MiniGSM has")
         check_problem_counts(dataset, **{self.split: self.n_problems})
 
     def describe(self) -> str:
-        how = "at random" if self.shuffled else "by a verifier"
+        how = "by the checker" if self.oracle else "by a verifier"
+        how = "at random" if self.shuffled else how
         return (
             f"{self.generator.model}: {self.n_problems} {self.split} problems, "
             f"{self.width} of {self.width * self.branching} lines kept {how}"

@@ -6,8 +6,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
 from gsmlib.chapters import style
-from gsmlib.chapters.guided_search.grid import BEST_OF_N, SEARCH, SHUFFLED
+from gsmlib.chapters.guided_search.grid import (
+    BEST_OF_N,
+    BY_LINES,
+    ORACLE,
+    SEARCH,
+    SHUFFLED,
+)
 from gsmlib.chapters.style import (
+    BLACK,
     CEILING,
     GREY,
     LOGPROB,
@@ -24,7 +31,9 @@ LINES = {
     "log-probability per token": LOGPROB,
     BEST_OF_N: VERIFICATION,
     SEARCH: Line(shade(VERMILLION, -0.5), "o", "-"),
+    BY_LINES: Line(shade(VERMILLION, -0.5), "p", "", filled=False),
     SHUFFLED: Line(GREY, "X", "", filled=False),
+    ORACLE: Line(BLACK, "*", ""),
 }
 WORDS = {"test@n": "test@n, the ceiling", BEST_OF_N: "best of n by the verifier"}
 
@@ -39,9 +48,10 @@ def search(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     for method, line in LINES.items():
         rows = table[table["method"] == method]
         label = WORDS.get(method, method)
-        if method in (BEST_OF_N, SEARCH, SHUFFLED):
+        if rows["fooled"].notna().any():
             _curve(top, rows, line, label, "accuracy")
-            _curve(bottom, rows, line, label, "fooled")
+            if method != ORACLE:  # it cannot be
+                _curve(bottom, rows, line, label, "fooled")
         else:
             means = rows.groupby("n")[["tokens", "accuracy"]].mean()
             look = line.look | dict(markersize=2.8, linewidth=1, zorder=1.5)

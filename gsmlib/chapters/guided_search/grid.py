@@ -17,6 +17,7 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.guided_search.settings import SearchSettings
 from gsmlib.chapters.record import Point
 from gsmlib.chapters.shared import Completions
+from gsmlib.data import family
 from gsmlib.method import metrics
 from gsmlib.method.intervals import NOTHING, Measure, difference, share, tabulate
 from gsmlib.study.results import sample
@@ -24,6 +25,8 @@ from gsmlib.study.specs import ScoreSpec, SearchSpec
 from gsmlib.study.store import Store
 
 SEARCH, SHUFFLED = "search", "search, scores shuffled"
+BY_LINES, ORACLE = "search, labels of lines", "search, oracle"  # other guides
+OTHERS = (SHUFFLED, BY_LINES, ORACLE)
 BEST_OF_N = "verification"  # the best of n by the verifier
 SURE = 0.5  # who scores a wrong solution from here on is fooled
 
@@ -42,8 +45,21 @@ def grid(settings: SearchSettings) -> list[Point]:
             specs[f"{SEARCH} {count}"] = _search(settings, scores, count)
         most = _search(settings, scores, max(settings.candidates))
         specs[SHUFFLED] = most.replace(shuffled=True)
+        if family(settings.data) == "minigsm":
+            specs |= _other_guides(most)
         points.append(Point(shared.describe(settings, base), specs))
     return points
+
+
+def _other_guides(search: SearchSpec) -> dict[str, SearchSpec]:
+    """Return the same search by a verifier of lines, and by the checker."""
+    usual = search.verifier
+    training = usual.training.replace(level="line")
+    lines = usual.replace(training=training, labels="process")
+    return {
+        BY_LINES: search.replace(verifier=lines),
+        ORACLE: search.replace(oracle=True),
+    }
 
 
 def _search(settings: SearchSettings, scores: ScoreSpec, count: int) -> SearchSpec:
@@ -65,8 +81,9 @@ def _search(settings: SearchSettings, scores: ScoreSpec, count: int) -> SearchSp
 def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
     """Return a row per (method, n, seed): what is solved, and by how many tokens.
 
-    method: SEARCH, with n candidates at a time; SHUFFLED, the same with any prefix
-    kept; CHOICES,
+    method: SEARCH, with n candidates at a time; SHUFFLED, the widest with any prefix
+    kept; BY_LINES and ORACLE, the widest by a verifier that learnt from labels of lines
+    and by the checker, which knows them, where there are any; CHOICES,
     which choose among n whole completions. Columns: dataset, model,
     n_train, seed, method, n, n_problems, tokens (mean of a problem), accuracy. Of
     searches also over_random, and over_best_of_n and over_vote, among as many tokens of
@@ -82,15 +99,13 @@ def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
         about |= {"n_problems": len(drawn.correct)}
         rows += [about | row for row in _choices(drawn, mean)]
         floor = _first(specs[SHUFFLED], store)
-        for spec in specs.values():
+        for name, spec in specs.items():
             if isinstance(spec, SearchSpec):
                 found = _first(spec, store)
-                row = {"method": SHUFFLED if spec.shuffled else SEARCH}
-                row |= {
-                    "n": spec.width * spec.branching,
-                    **_compared(found, drawn, mean),
-                }
-                widest = row["n"] == max(settings.candidates) and not spec.shuffled
+                row = {"method": name if name in OTHERS else SEARCH}
+                row |= {"n": spec.width * spec.branching}
+                row |= _compared(found, drawn, mean)
+                widest = name == f"{SEARCH} {max(settings.candidates)}"
                 solved, other = found["correct"], floor["correct"]
                 gain = difference("over_shuffled", solved, other) if widest else {}
                 rows.append(about | row | gain)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.guided_search.grid import SEARCH
+from gsmlib.chapters.guided_search.grid import BY_LINES, ORACLE, SEARCH
 from gsmlib.chapters.rules import in_points, over_seeds
 
 
@@ -13,7 +13,8 @@ def g1(table: pd.DataFrame) -> rules.Finding:
 
     Of the widest search that as many tokens of completions were drawn for. Reproduced:
     its gain is surely above 0, and not surely below NEGLIGIBLE. Not reproduced: surely
-    below NEGLIGIBLE. Reversed: surely below 0.
+    below NEGLIGIBLE. Reversed: surely below 0. Not testable: with the checker as its
+    guide, where there is one, search does not surely gain either.
     """
     rows = _searches(table)
     compared = rows[rows["over_best_of_n"].notna()]
@@ -26,6 +27,14 @@ def g1(table: pd.DataFrame) -> rules.Finding:
         f"{100 * widest['accuracy'].mean():.1f} %: minus the best of n of as many "
         f"tokens {in_points(gain)}, minus their vote {in_points(vote)}"
     )
+    for guide, words in ((BY_LINES, "a verifier of lines"), (ORACLE, "the checker")):
+        other = table[(table["method"] == guide) & table["over_best_of_n"].notna()]
+        if other.empty:
+            continue
+        best = over_seeds(other, "over_best_of_n")
+        sentence += f"; guided by {words} {in_points(best)}"
+        if guide == ORACLE and not best.low > 0:
+            raise rules.NotTestable(f"{sentence}: no guide would do here", gain)
     return rules.Finding(rules.better(gain), gain, sentence)
 
 
