@@ -583,3 +583,16 @@ def test_completions_without_scores_are_exported_alone(computed, tmp_path):
     assert samples.scores == ("logprob", "logprob_per_token")
     key = stages.locate(drawn[0]).key
     assert handing.handed_on(drawn, [key[:6]]) == drawn
+
+
+@pytest.mark.parametrize("unnamed", ["", "Unnamed: 0"])
+def test_an_index_that_pandas_wrote_is_no_column(unnamed, tmp_path):
+    rows = {unnamed: [0, 1], "problem": ["a", "b"], "answer": ["3", "4"]}
+    rows |= {"gold": ["3", "5"], "score": [0.5, 0.25]}
+    file = tmp_path / "indexed.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    samples = curves.read(file)
+    found = curves.table(samples)
+    assert set(found["score"].dropna()) - {""} == {"score"}
+    one = found[(found["method"] == "test@n") & (found["n"] == 1)]
+    assert one["accuracy"].iloc[0] == 0.5

@@ -118,11 +118,9 @@ ANSWERS = np.where(CORRECT, "1", RNG.choice(["2", "3", INVALID], size=CORRECT.sh
 def slow_vote(n, top_k, kind, subsets=metrics.SUBSETS, seed=3):
     """The votes of `selection` on each of the subsets, one after the other."""
     samples, outcomes = np.tile(np.arange(7), (40, 1)), []
-    order = selection.ranking(SCORES)
     for number in range(subsets):
         places = np.random.default_rng((seed, number)).permuted(samples, axis=1)
-        held = order[places < n].reshape(40, n)
-        held = places[:, :n] if kind == "majority" else held
+        held = places[:, :n]
         answers, scores = (np.take_along_axis(a, held, 1) for a in (ANSWERS, SCORES))
         chosen = {
             "majority": lambda a, s: selection.majority(a[:, :top_k]),
@@ -144,6 +142,16 @@ def test_votes_over_subsets_are_those_of_selection(n, kind):
     )
     for k, row in zip(top_k, found, strict=True):
         np.testing.assert_allclose(row, slow_vote(n, k, kind))
+
+
+def test_the_order_of_samples_decides_no_vote():
+    correct = np.tile([True, False], (60, 1))
+    for order in (correct, correct[:, ::-1]):
+        numbers = np.where(order, 0, 1)
+        found = metrics.vote_at_n(
+            numbers, order, 2, [2], np.ones(order.shape), weighted=True
+        )
+        assert 0.4 < found.mean() < 0.6
 
 
 def test_who_votes_alone_wins():

@@ -325,12 +325,16 @@ def with_limits(name, value, half):
     return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
 
 
-def arms_table(gain=0.0, f1=0.0, half=0.02, checks=0.1, problems=200, random=0.3):
+def arms_table(
+    gain=0.0, f1=0.0, half=0.02, checks=0.1, problems=200, random=0.3, mixed=90
+):
     rows = []
     for seed in range(3):
         about = {"seed": seed, "n": 8, "n_problems": problems, "dataset": "minigsm"}
         for arm in ARMS:
             row = about | {"arm": arm} | with_limits("over_random", checks, 0.02)
+            row |= {"n_mixed": min(mixed, problems)}
+            row |= with_limits("over_outcome", 0.01, 0.02) if arm == PROCESS else {}
             for name, value in (("accuracy", 0.5), ("sound", 0.4), ("f1", 0.3)):
                 row[name], row[f"{name}_low"] = value, value - 0.05
                 row[f"{name}_high"] = value + 0.05
@@ -372,6 +376,7 @@ def test_l1(settings, verdict):
         (dict(f1=0.0, half=0.01), NOT_REPRODUCED),
         (dict(f1=-0.2), REVERSED),
         (dict(f1=0.2, problems=6), NOT_TESTABLE),
+        (dict(f1=1.0, mixed=1), NOT_TESTABLE),  # one wrong solution, and it was found
     ],
 )
 def test_l2(settings, verdict):
@@ -379,7 +384,7 @@ def test_l2(settings, verdict):
     assert (found.id, found.verdict) == ("L2", verdict)
 
 
-def falls_rows(fall=0.2, half=0.05, problems=200):
+def falls_rows(fall=0.2, half=0.05, problems=200, mixed=90):
     rows = []
     for seed in range(3):
         for arm in ARMS:
@@ -387,6 +392,7 @@ def falls_rows(fall=0.2, half=0.05, problems=200):
                 for kind, score in (("wrong", 0.3), ("right", 0.8)):
                     row = {"seed": seed, "arm": arm, "offset": offset, "kind": kind}
                     row |= {"n_problems": problems, "dataset": "minigsm"}
+                    row |= {"n_mixed": min(mixed, problems)}
                     row |= with_limits("score", score + offset / 100, 0.04)
                     if (kind, offset) == ("wrong", 0):
                         row |= with_limits("fall", fall, half)
@@ -402,6 +408,7 @@ def falls_rows(fall=0.2, half=0.05, problems=200):
         (dict(fall=-0.2), REVERSED),
         (dict(fall=0.03), INCONCLUSIVE),
         (dict(fall=np.nan), NOT_TESTABLE),
+        (dict(fall=0.4, half=0.01, mixed=2), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
     ],
 )

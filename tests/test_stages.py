@@ -32,6 +32,7 @@ from gsmlib.study.specs import (
     ReleasedSpec,
     SampleSpec,
     ScoreSpec,
+    SearchSpec,
     VerifierSpec,
 )
 from gsmlib.study.stages import identity
@@ -117,6 +118,20 @@ def test_every_setting_changes_the_key(path):
     assert key_of(identity(VARIANTS[path])) != key_of(identity(score_spec()))
 
 
+def search_spec(**changes):
+    usual = dict(split="test", n_problems=2, width=1, branching=2, temperature=0.7)
+    return SearchSpec(**{"verifier": score_spec().verifier, **usual, **changes})
+
+
+def test_every_setting_of_a_search_changes_its_key():
+    others = dict(split="dev", n_problems=3, width=2, branching=3, temperature=1.0)
+    others |= dict(max_length=99, precision="bf16", seed=1, shuffled=True, oracle=True)
+    others |= dict(verifier=score_spec().verifier.replace(head="linear"))
+    assert set(others) == set(SearchSpec.model_fields)
+    keys = {key_of(identity(search_spec(**{k: v}))) for k, v in others.items()}
+    assert len(keys | {key_of(identity(search_spec()))}) == len(others) + 1
+
+
 @pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_stages_version_changes_its_childrens_keys(stage, monkeypatch):
     spec = score_spec(finetune_spec(pretraining=pretrain_spec()))
@@ -126,6 +141,8 @@ def test_a_stages_version_changes_its_childrens_keys(stage, monkeypatch):
             generator=finetune_spec(data=data), half="odd", n_problems=2
         )
         spec = spec.replace(verifier=spec.verifier.replace(completions=solutions))
+    if stage is SearchSpec:  # nothing is made of it
+        spec = search_spec()
     before = key_of(identity(spec))
     row = stages.STAGES[stage]
     monkeypatch.setitem(stages.STAGES, stage, row._replace(version=row.version + 1))

@@ -72,7 +72,7 @@ def changed(module, name):
     raise LookupError(f"{module} defines no {name}")
 
 
-JUDGING = "released train_verifier score"
+JUDGING = "released train_verifier score search"
 
 
 @pytest.mark.parametrize(
@@ -83,18 +83,22 @@ JUDGING = "released train_verifier score"
         ("method.models", "_load_pretrained", "*"),
         ("study.making", "load_start", "finetune train_verifier"),
         ("method.models", "Verifier", f"pretrain finetune {JUDGING}"),
-        ("method.calculator", "evaluate", "sample"),
-        ("method.answers", "final_number", "sample released"),
+        ("method.calculator", "evaluate", "sample search"),
+        ("method.answers", "final_number", "sample released search"),
         ("method.selection", "aggregate", "score"),
         ("method.tokenizer", "build_tokenizer", ""),
-        ("method.engine", "new_engine", "sample"),
+        ("method.engine", "new_engine", "sample search"),
         ("method.batching", "plan_epoch", "pretrain finetune train_verifier"),
         ("data.gsm8k", "load_gsm8k", "*"),
         ("data.worlds", "make_problem", "*"),
         ("data.schoolwork", "make_passage", "pretrain"),
         ("study.stages", "shortened", "finetune train_verifier"),
-        ("study.stages", "epoch_name", "finetune sample released train_verifier"),
-        ("study.specs", "base", "train_verifier"),
+        (
+            "study.stages",
+            "epoch_name",
+            "finetune sample released train_verifier search",
+        ),
+        ("study.specs", "base", "train_verifier search"),
         ("study.specs", "describe", ""),
         ("method.pretraining", "pretrain", ""),  # of the shipped weights: no stage
         ("chapters.shared", "verifier", ""),

@@ -7,6 +7,7 @@ its row and the remedy.
 
 import csv
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -200,6 +201,8 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, Any]]:
         text = file.read_text(encoding="utf-8-sig")
         table = csv.DictReader(io.StringIO(text), delimiter=mark, strict=True)
         for number, row in enumerate(table, start=1):
+            for unnamed in ("", "Unnamed: 0"):  # an index that pandas wrote
+                row.pop(unnamed, None)
             whole = None not in row and None not in row.values()
             yield f"row {number}", row if whole else None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -256,7 +259,12 @@ def _read_harness(rows: Rows) -> Iterator[Completion]:
         if name in of_problem:
             what = f"doc_id {problem} with filter {name} stands there twice"
             raise row.refusal(what, "keep the rows of one run in a file")
-        of_problem[name] = number_of(row.values.get("exact_match"))
+        matched = row.values.get("exact_match")
+        of_problem[name] = number_of(matched)
+        if matched is not None and of_problem[name] not in (0, 1):
+            raise row.refusal(
+                f"exact_match is {matched!r}", "give 0 or 1, or leave it out"
+            )
     for problem, row in first.items():
         texts, doc = _responses(row), row.values.get("doc")
         doc = doc if isinstance(doc, dict) else {}
@@ -310,7 +318,7 @@ def _ovm_output(row: Row, output: Any) -> Completion:
     whole, label = row.values, output.get("label")
     scores = output.get("vscores", [])
     last = number_of(scores[-1]) if isinstance(scores, list) and scores else None
-    if "vscores" in output and last is None:
+    if "vscores" in output and (last is None or not math.isfinite(last)):
         raise row.refusal("vscores hold no number", "score every completion")
     label = False if label == UNANSWERED else label
     question = text_of(whole.get("question"))

@@ -91,7 +91,8 @@ def vote_at_n(
     top_k: (K,) ascending. The rules are those of `selection.vote`; without scores those
     of `selection.majority` on the first k in random order, where `weighted` those of
     `selection.weighted_vote`. The mean over `subsets` seeded subsets, for no closed
-    form is known but of n = 1; those of a larger n hold those of a smaller one.
+    form is known but of n = 1; those of a larger n hold those of a smaller one. Of
+    equal scores a random one comes first, for the order of samples means nothing.
     """
     answers, correct = matrix(answers, "answers"), matrix(correct, "correct")
     ranked = scores is not None
@@ -104,16 +105,15 @@ def vote_at_n(
     if n == 1:  # who votes alone wins
         return correct.mean(axis=1)[None]
     right = _right_answers(answers, correct)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    answers, scores = (np.take_along_axis(a, order, 1) for a in (answers, scores))
     weights = np.maximum(scores, 0) if weighted else np.ones(answers.shape)
     samples, outcomes = np.tile(np.arange(m), (problems, 1)), []
-    for number in range(subsets if n < m or not ranked else 1):
-        places = np.random.default_rng((seed, number)).permuted(samples, axis=1)
-        held = np.nonzero(places < n)[1].reshape(problems, n) if ranked else places
-        some, their = (
-            np.take_along_axis(a, held[:, :n], axis=1) for a in (answers, weights)
-        )
+    for number in range(subsets):
+        held = np.random.default_rng((seed, number)).permuted(samples, axis=1)[:, :n]
+        if ranked:  # equal scores stay in random order
+            theirs = np.take_along_axis(-scores, held, axis=1)
+            by_score = np.argsort(theirs, axis=1, kind="stable")
+            held = np.take_along_axis(held, by_score, axis=1)
+        some, their = (np.take_along_axis(a, held, axis=1) for a in (answers, weights))
         outcomes.append(_votes_right(some, their, right, top_k))
     return np.mean(outcomes, axis=0)
 

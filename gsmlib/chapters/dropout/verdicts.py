@@ -14,9 +14,9 @@ from gsmlib.method.intervals import Interval
 def c13(table: pd.DataFrame) -> rules.Finding:
     """C13: dropout, with its additional pretraining, improves finetuning.
 
-    Reproduced: its gain is surely above 0. Not reproduced: surely below NEGLIGIBLE.
-    Reversed: surely below 0. What the additional pretraining alone does is printed
-    beside it, and changes no verdict.
+    Reproduced: its gain is surely above 0, and not surely below NEGLIGIBLE. Not
+    reproduced: surely below NEGLIGIBLE. Reversed: surely below 0. What the additional
+    pretraining alone does is printed beside it, and changes no verdict.
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "dropout", "gain")
@@ -63,8 +63,8 @@ def c15(table: pd.DataFrame) -> rules.Finding:
     """C15: dropout helps token-level verifiers only slightly.
 
     That is: it helps by less than STRONG, and does not hurt. Reproduced: its gain is
-    surely below STRONG and surely above -NEGLIGIBLE. Not reproduced: it is surely
-    STRONG or more. Reversed: surely below 0.
+    surely below STRONG and surely above -NEGLIGIBLE, and not surely below 0. Not
+    reproduced: it is surely STRONG or more. Reversed: surely below 0.
     """
     rows, where = _largest(table)
     gain = _over_seeds(rows, "token, dropout", "gain")

@@ -2,8 +2,8 @@
 
 The verifier is that of 03_verification, and so are the completions. A search's budget
 is all tokens that it samples, of continuations not kept too; a choice among n whole
-completions costs n times a completion's mean. The verifier reads each token once either
-way.
+completions costs n times a completion's mean. What the verifier reads is not counted: a
+prefix anew with every line here, each token once where its states are kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -132,6 +132,8 @@ def _choices(drawn: Completions, mean: float) -> Iterator[dict[str, Any]]:
             row |= share("", shared.METHODS[method](drawn, n))
             if method == BEST_OF_N:
                 row |= share("fooled", _fooled(drawn, n))
+                best, random = row["accuracy"].values, drawn.correct.mean(axis=1)
+                row |= difference("over_random", best, random)
             yield row
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.guided_search.grid import BY_LINES, ORACLE, SEARCH
+from gsmlib.chapters.guided_search.grid import BEST_OF_N, BY_LINES, ORACLE, SEARCH
 from gsmlib.chapters.rules import in_points, over_seeds
 
 
@@ -17,7 +17,8 @@ def g1(table: pd.DataFrame) -> rules.Finding:
     guide, where there is one, search does not surely gain either.
     """
     rows = _searches(table)
-    compared = rows[rows["over_best_of_n"].notna()]
+    by_n = rows.groupby("n")["over_best_of_n"]
+    compared = rows[by_n.transform(lambda gains: gains.notna().all())]  # in all seeds
     if compared.empty:
         raise rules.NotTestable("fewer completions were drawn than a search costs")
     widest = compared[compared["n"] == compared["n"].max()]
@@ -34,7 +35,7 @@ def g1(table: pd.DataFrame) -> rules.Finding:
         best = over_seeds(other, "over_best_of_n")
         sentence += f"; guided by {words} {in_points(best)}"
         if guide == ORACLE and not best.low > 0:
-            raise rules.NotTestable(f"{sentence}: no guide would do here", gain)
+            raise rules.NotTestable(f"{sentence}, so that none could be seen to", gain)
     return rules.Finding(rules.better(gain), gain, sentence)
 
 
@@ -55,8 +56,8 @@ def g2(table: pd.DataFrame) -> rules.Finding:
 
 
 def _searches(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the guided searches; a verifier must help at one of their widths."""
-    rows = table[table["method"] == SEARCH]
-    rules.require_learning(table, rows["accuracy"].max())
-    rules.require_checking(rows, "n")
-    return rows
+    """Return the guided searches; their verifier must choose well among completions."""
+    chosen = table[table["method"] == BEST_OF_N]
+    rules.require_learning(table, chosen["accuracy"].max())
+    rules.require_checking(chosen[chosen["n"] > 1], "n")
+    return table[table["method"] == SEARCH]

@@ -28,7 +28,7 @@ ARMS = {  # what a verifier looks at, and whose labels; the first is the paper's
     "line, outcome": ("line", "outcome"),
     "line, process": ("line", "process"),
 }
-PAPERS, PROCESS = "token, outcome", "line, process"
+PAPERS, OUTCOME, PROCESS = "token, outcome", "line, outcome", "line, process"
 ACCEPTED = 0.5  # a score from here on says "right"
 THRESHOLDS = 99  # quantiles of the scores that are tried as a threshold
 OFFSETS = (-2, -1, 0, 1, 2)  # lines, from that of the first error
@@ -101,19 +101,25 @@ def table(settings: ProcessSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, model, n_train, seed, arm, n, n_problems; accuracy of the best of
     n; sound, the share of problems whose choice has no wrong line; over_random, and
-    over_paper and sound_over_paper, over the paper's arm, paired by problem;
-    within_auc; precision, recall and f1 of where the first wrong line is put, and
-    f1_over_paper; accepted, the share of right answers reached wrongly that are scored
-    as right. All have _low and _high. Empty where there are no labels.
+    over_paper and sound_over_paper, over the paper's arm, and on PROCESS's rows
+    over_outcome, over the same lines with the answers' labels, paired by problem;
+    within_auc; n_mixed, problems with completions with and without a wrong line;
+    precision, recall and f1 of where the first wrong line is put, and f1_over_paper;
+    accepted, the share of right answers reached wrongly that are scored as right. All
+    but counts have _low and _high. Empty where there are no labels.
     """
     rows: list[dict[str, Any]] = []
     for about, specs in shared.computed(grid(settings), store):
         papers: dict[str, np.ndarray] = {}
+        seen: dict[str, np.ndarray] = {}
         for arm, spec in specs.items():
             best, columns = shared.verified_best(spec, store)
             solved = {"accuracy": best} | _of_lines(spec, store)
             papers = papers or solved
-            columns |= _columns(solved, papers)
+            columns |= _columns(solved, papers) | {"n_mixed": count_mixed(spec, store)}
+            if arm == PROCESS:  # looks where this one does
+                columns |= difference("over_outcome", best, seen[OUTCOME])
+            seen[arm] = best
             unverified = {name: columns.pop(name) for name in selection.NO_VERIFIER}
             rows.append(about | {"arm": arm} | columns)
         sizes = {name: columns[name] for name in ("n", "n_problems")}
@@ -134,6 +140,13 @@ def _of_lines(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
         "accepted": metrics.ratio_by_problem(accepted.sum(axis=1), lucky.sum(axis=1)),
         **found_errors(lines),
     }
+
+
+def count_mixed(spec: ScoreSpec, store: Store) -> int:
+    """Return how many problems have completions with and without a wrong line."""
+    lines = read_lines(spec, store)
+    wrong = (lines.right < lines.counts).mean(axis=1)
+    return int(((wrong > 0) & (wrong < 1)).sum())
 
 
 def _columns(solved: dict[str, np.ndarray], papers: dict[str, np.ndarray]) -> dict:
@@ -200,16 +213,19 @@ def falls_table(settings: ProcessSettings, store: Store) -> pd.DataFrame:
 
     kind: "wrong", completions with a wrong line; "right", those of the same problems
     without, at the same lines. offset: lines from the first wrong one. Columns:
-    dataset, model, n_train, seed, arm, kind, offset, n_problems, score; and on the rows
-    "wrong", 0 fall: by how much more the score falls from the line before than it does
-    in right ones. Both with _low and _high, over problems.
+    dataset, model, n_train, seed, arm, kind, offset, n_problems, n_mixed (that have
+    both kinds), score; and on the rows "wrong", 0 fall: by how much more the score
+    falls from the line before than it does in right ones. Both with _low and _high,
+    over problems.
     """
     rows: list[dict[str, Any]] = []
     for about, specs in shared.computed(grid(settings), store):
         for arm, spec in specs.items():
             lines = read_lines(spec, store)
             for row in _around(lines):
-                rows.append(about | {"arm": arm, "n_problems": len(lines.counts)} | row)
+                counts = {"n_problems": len(lines.counts)}
+                counts["n_mixed"] = count_mixed(spec, store)
+                rows.append(about | {"arm": arm} | counts | row)
     return tabulate(rows, ("arm", "kind", "offset"))
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from gsmlib.chapters import rules
-from gsmlib.chapters.process_labels.grid import PAPERS, PROCESS
+from gsmlib.chapters.process_labels.grid import OUTCOME, PAPERS, PROCESS
 from gsmlib.chapters.rules import in_points, over_seeds
 
 ARMS = PAPERS, PROCESS
@@ -22,11 +22,12 @@ def l1(table: pd.DataFrame) -> rules.Finding:
     rules.require_learning(table, random)
     rules.require_checking(rows, "arm")
     rows = rows[rows["arm"] == PROCESS]
-    gain, sound = (over_seeds(rows, n) for n in ("over_paper", "sound_over_paper"))
+    names = "over_paper", "sound_over_paper", "over_outcome"
+    gain, sound, labels = (over_seeds(rows, name) for name in names)
     sentence = (
-        f"of the best-scored solutions, labels of lines in place of answers change "
-        f"those with the right answer by {in_points(gain)}, those without a wrong line "
-        f"by {in_points(sound)}"
+        f"the choice by labels of lines has the right answer more often than the "
+        f"paper's by {in_points(gain)}, no wrong line by {in_points(sound)}; against "
+        f"the answers' labels at the same lines: {in_points(labels)}"
     )
     return rules.Finding(rules.better(gain), gain, sentence)
 
@@ -37,15 +38,14 @@ def l2(table: pd.DataFrame) -> rules.Finding:
 
     The value is the difference in F1. Reproduced, not reproduced and reversed as L1.
     """
-    _require_labels(table)
-    rows = table[table["arm"] == PROCESS]
-    rules.require(int(rows["n_problems"].max()), rules.MIN_PROBLEMS, "test problems")
+    rows = _mixed(table[table["arm"] == PROCESS] if len(table) else table)
     gain = over_seeds(rows, "f1_over_paper")
-    found = {arm: table[table["arm"] == arm]["f1"].mean() for arm in ARMS}
+    percent = 100 * table.groupby("arm")["f1"].mean()
     sentence = (
-        f"the first wrong line is found with an F1 of {100 * found[PROCESS]:.1f} % by "
-        f"the verifier of lines and {100 * found[PAPERS]:.1f} % by the paper's, "
-        f"{in_points(gain)}"
+        f"the first wrong line is found with an F1 of {percent[PROCESS]:.1f} % by the "
+        f"verifier of lines and {percent[PAPERS]:.1f} % by the paper's, "
+        f"{in_points(gain)}; with the answers' labels at the same lines "
+        f"{percent[OUTCOME]:.1f} %"
     )
     return rules.Finding(rules.better(gain), gain, sentence, "a gain of 2 points in F1")
 
@@ -60,11 +60,10 @@ def l3(table: pd.DataFrame) -> rules.Finding:
     """
     _require_labels(table)
     rows = table[(table["arm"] == PAPERS) & (table["offset"] == 0)]
-    rows = rows[rows["kind"] == "wrong"]
-    rules.require(int(rows["n_problems"].max()), rules.MIN_PROBLEMS, "test problems")
+    rows = _mixed(rows[rows["kind"] == "wrong"])
     fall = over_seeds(rows, "fall")
     if pd.isna(fall.low):
-        raise rules.NotTestable("no problem has solutions with and without an error")
+        raise rules.NotTestable("no solution goes wrong after its first line")
     mean, low, high = (f"{number:.2f}" for number in fall)
     sentence = (
         f"at the first wrong line the paper's score falls by {mean} ({low} to {high}) "
@@ -72,6 +71,14 @@ def l3(table: pd.DataFrame) -> rules.Finding:
     )
     excluded = f"a fall of {rules.NEGLIGIBLE} or more"
     return rules.Finding(rules.better(fall), fall, sentence, excluded)
+
+
+def _mixed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of enough problems that have right and wrong solutions."""
+    _require_labels(rows)
+    what = "test problems with right and with wrong solutions"
+    rules.require(int(rows["n_mixed"].min()), rules.MIN_PROBLEMS, what)
+    return rows
 
 
 def _require_labels(table: pd.DataFrame) -> None:

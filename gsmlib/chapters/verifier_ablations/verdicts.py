@@ -12,9 +12,9 @@ def c8(table: pd.DataFrame) -> rules.Finding:
     """C8: token-level verifiers start slower, end higher, overfit less.
 
     The value is token-level minus solution-level accuracy at the last checkpoint.
-    Reproduced: it is surely above 0, that at the first checkpoint is below 0, and the
-    late slope of the token-level curve is the larger one. Not reproduced: the value is
-    surely below NEGLIGIBLE. Reversed: surely below 0.
+    Reproduced: it is surely above 0 and not surely below NEGLIGIBLE, that at the first
+    checkpoint is below 0, and the late slope of the token-level curve is the larger
+    one. Not reproduced: the value is surely below NEGLIGIBLE. Reversed: surely below 0.
     """
     table = table[table["objective"] == "joint"]
     rows = table[table["level"] == "solution"]
@@ -44,8 +44,8 @@ def c8(table: pd.DataFrame) -> rules.Finding:
 def c9(table: pd.DataFrame) -> rules.Finding:
     """C9: the joint objective beats verification only at the end of training.
 
-    Reproduced: the difference is surely above 0. Not reproduced: surely below
-    NEGLIGIBLE. Reversed: surely below 0.
+    Reproduced: the difference is surely above 0, and not surely below NEGLIGIBLE. Not
+    reproduced: surely below NEGLIGIBLE. Reversed: surely below 0.
     """
     rows = table[table["objective"] == "verification only"]
     _require_both(table, rows)
@@ -63,8 +63,9 @@ def c9(table: pd.DataFrame) -> rules.Finding:
 def c10(table: pd.DataFrame) -> rules.Finding:
     """C10: large generator, small verifier beats small generator, large verifier.
 
-    At the largest training set. Reproduced: the difference is surely above 0. Not
-    reproduced: surely below NEGLIGIBLE. Reversed: surely below 0.
+    At the largest training set. Reproduced: the difference is surely above 0, and not
+    surely below NEGLIGIBLE. Not reproduced: surely below NEGLIGIBLE. Reversed: surely
+    below 0.
     """
     mixed = table[table["generator"] != table["verifier"]]
     if mixed.empty:
