@@ -13,6 +13,7 @@ from gsmlib.study import cluster, results
 from gsmlib.study.cluster import count_shards, prepare_on_ray
 from gsmlib.study.estimates import estimate_seconds
 from gsmlib.study.pool import Task, list_tasks, needed_tasks
+from gsmlib.study.specs import ReleasedSpec, SearchSpec
 from gsmlib.study.stages import locate, work_of
 from gsmlib.study.store import Store
 
@@ -141,4 +142,17 @@ def test_a_stage_has_as_many_shards_as_it_is_worth(monkeypatch):
     monkeypatch.setattr(cluster, "SHARD_SECONDS", 1)
     assert shards(score_spec().replace(completions=long)) == long.n_problems
     assert shards(sample_spec(n=1)) == 1
+    search = SearchSpec(
+        verifier=score_spec(completions=long).verifier,
+        split="test",
+        n_problems=4,
+        width=9,
+        branching=9,
+        temperature=0.7,
+    )
+    assert shards(search) == search.n_problems
+    data = long.generator.data.replace(dataset="gsm8k")
+    generator = long.generator.replace(data=data)
+    released = ReleasedSpec(generator=generator, half="odd", n_problems=600)
+    assert shards(released) == 1 and estimate_seconds(work_of(released)) > 9
     assert shards(long.generator) == 1 and estimate_seconds(work_of(long.generator)) > 1

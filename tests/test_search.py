@@ -1,5 +1,6 @@
 """Search guided by a verifier: against a slow one, its stage, the chapter."""
 
+import shutil
 import zlib
 
 import numpy as np
@@ -21,7 +22,6 @@ from gsmlib.chapters.guided_search.grid import (
     SHUFFLED,
     _compared,
     between,
-    counts_up_to,
 )
 from gsmlib.chapters.rules import (
     INCONCLUSIVE,
@@ -42,9 +42,9 @@ from gsmlib.method.decoding import (
     uniform,
 )
 from gsmlib.method.models import LanguageModel
-from gsmlib.method.search import Beams, Path, search
+from gsmlib.method.search import Beams, search
 from gsmlib.records import SettingsError
-from gsmlib.study import parts, results, stages
+from gsmlib.study import making, parts, results, stages
 from gsmlib.study.specs import SearchSpec
 from gsmlib.study.store import Store
 
@@ -164,6 +164,21 @@ def test_one_prefix_at_temperature_0_is_the_greedy_solution(lm):
         assert only.finished == plain.finished and searched.written == len(only.tokens)
 
 
+def test_equal_continuations_are_judged_once(lm):
+    asked = []
+
+    def noting(questions, prefixes):
+        asked.extend(len(some) for some in prefixes)
+        for some in prefixes:
+            assert len(set(map(tuple, some))) == len(some)
+        return judge(questions, prefixes)
+
+    search(
+        lm, noting, QUESTIONS, Beams(2, 3), RULES._replace(temperature=0.0), [0, 1, 2]
+    )
+    assert set(asked) == {1}  # at temperature 0 all continuations are the same
+
+
 def test_shuffled_scores_keep_any_but_the_result_is_the_best_kept(lm):
     usual = search(lm, judge, QUESTIONS, Beams(3, 2), RULES, [0, 5, 9])
     floor = search(lm, judge, QUESTIONS, Beams(3, 2, True), RULES, [0, 5, 9])
@@ -230,8 +245,6 @@ def test_a_killed_search_goes_on_and_ends_the_same(
     store, _ = made
     spec = guided_search.grid(settings)[0].specs[f"{SEARCH} 2"]
     expected = results.sample(spec, store)
-    from gsmlib.study import making
-
     monkeypatch.setattr(parts, "SAVE_SECONDS", 0)
     monkeypatch.setattr(making, "SEARCHED_TOGETHER", 2)
     find, searched = making.find_solutions, []
@@ -255,6 +268,21 @@ def test_a_killed_search_goes_on_and_ends_the_same(
     pd.testing.assert_frame_equal(
         again[columns].reset_index(drop=True), expected[columns].reset_index(drop=True)
     )
+
+
+def test_a_search_in_shards_is_the_same(settings, made, tmp_path, monkeypatch):
+    store, _ = made
+    spec = guided_search.grid(settings)[0].specs[f"{SEARCH} 2"]
+    other = Store(tmp_path)
+    for parent in (spec.verifier, spec.generator):
+        place = stages.folder_of(parent, other)
+        shutil.copytree(stages.folder_of(parent, store), place)
+    for shard in (2, 0, 1):
+        making.compute_shard(spec, other, shard, 3)
+    monkeypatch.setattr(making, "find_solutions", None)  # all is there
+    columns = ["problem", "sample", "text", "correct", "written"]
+    drawn = [results.sample(spec, where)[columns] for where in (other, store)]
+    pd.testing.assert_frame_equal(*drawn)
 
 
 def test_searches_are_of_the_verifier_of_03(settings):
@@ -322,11 +350,6 @@ def test_the_oracle_sees_how_far_a_solution_is_right():
 def test_between_whole_numbers_of_completions():
     assert between(lambda n: n * 10.0, 3) == 30
     assert between(lambda n: n * 10.0, 3.25) == pytest.approx(32.5)
-    assert counts_up_to(24) == [1, 2, 4, 8, 16, 24] and counts_up_to(1) == [1]
-
-
-def test_ended_paths_are_equal_by_their_tokens():
-    assert Path((1, 2)).tokens == Path((1, 2), score=0.5).tokens
 
 
 # ------------------------------------------------------------------------- the verdicts

@@ -86,6 +86,11 @@ def over_seeds(rows: pd.DataFrame, name: str) -> Interval:
     return Interval(float(rows[name].mean()), *map(float, limits.iloc[0]))
 
 
+def on_all_rows(rows: pd.DataFrame, name: str) -> Interval:
+    """Return a value and its limits that are the same on all rows."""
+    return Interval(*rows[list(column_names(name))].iloc[0])
+
+
 def ledger_row(verdict: Verdict) -> dict:
     """Return the verdict as a row of claims.json.
 

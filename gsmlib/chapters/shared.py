@@ -176,6 +176,12 @@ def trained_for(
     )
 
 
+def taught(verifier: VerifierSpec, level: str, labels: str) -> VerifierSpec:
+    """Return the verifier that learns at another level, or from other labels."""
+    training = verifier.training.replace(level=level)
+    return verifier.replace(training=training, labels=labels)
+
+
 def verified(settings: VerifierSettings, base: Base) -> ScoreSpec:
     """Return the scores of a base's test completions by its own verifier."""
     model = generator(settings, base)
@@ -234,6 +240,11 @@ def completions(spec: SampleSpec, store: Store) -> pd.DataFrame:
     table = sample(spec, store)
     drawn = [len(forced) - np.count_nonzero(forced) for forced in table["forced"]]
     return table.assign(per_token=table["logprob"] / np.maximum(drawn, 1))
+
+
+def lengths(completions: pd.DataFrame) -> np.ndarray:
+    """Return (P, n): the tokens of completions, the calculator's and the end's too."""
+    return matrix(completions.assign(n=completions["tokens"].map(len)), "n")
 
 
 def scores_and_labels(

@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Drawing
@@ -438,8 +439,8 @@ def count_axis(axes: Axes, most: int) -> None:
     axes.set_xlim(0.85, 1.2 * most)
 
 
-def plain_ticks(axes: Axes) -> None:
-    """Label a log y axis at one, two and five of each decade, in plain numbers."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+def plain_ticks(axis: Axis) -> None:
+    """Label a log axis at one, two and five of each decade, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())

@@ -95,8 +95,7 @@ def vote_at_n(
     equal scores a random one comes first, for the order of samples means nothing.
     """
     answers, correct = matrix(answers, "answers"), matrix(correct, "correct")
-    ranked = scores is not None
-    scores = np.asarray(scores, float) if ranked else np.zeros(answers.shape)
+    scores = np.zeros(answers.shape) if scores is None else np.asarray(scores, float)
     _check_scores(scores, correct)
     problems, m = answers.shape
     _check_n(n, m)
@@ -109,13 +108,16 @@ def vote_at_n(
     samples, outcomes = np.tile(np.arange(m), (problems, 1)), []
     for number in range(subsets):
         held = np.random.default_rng((seed, number)).permuted(samples, axis=1)[:, :n]
-        if ranked:  # equal scores stay in random order
-            theirs = np.take_along_axis(-scores, held, axis=1)
-            by_score = np.argsort(theirs, axis=1, kind="stable")
-            held = np.take_along_axis(held, by_score, axis=1)
+        held = _by_score(held, scores)
         some, their = (np.take_along_axis(a, held, axis=1) for a in (answers, weights))
         outcomes.append(_votes_right(some, their, right, top_k))
     return np.mean(outcomes, axis=0)
+
+
+def _by_score(held: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return samples (P, n) from the best-scored on, equal ones as they lie."""
+    theirs = np.take_along_axis(-scores, held, axis=1)
+    return np.take_along_axis(held, theirs.argsort(axis=1, kind="stable"), axis=1)
 
 
 def _right_answers(answers: np.ndarray, correct: np.ndarray) -> np.ndarray:

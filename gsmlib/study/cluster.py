@@ -19,7 +19,7 @@ from gsmlib.environment import count_from
 from gsmlib.records import SettingsError
 from gsmlib.study.checks import check_specs
 from gsmlib.study.estimates import estimate_gpu_seconds, estimate_memory
-from gsmlib.study.making import compute_shard
+from gsmlib.study.making import SHARDED, compute_shard
 from gsmlib.study.pool import (
     Submit,
     Task,
@@ -29,7 +29,7 @@ from gsmlib.study.pool import (
     work_off,
 )
 from gsmlib.study.results import obtain
-from gsmlib.study.specs import SampleSpec, ScoreSpec, Spec
+from gsmlib.study.specs import Spec
 from gsmlib.study.stages import locate
 from gsmlib.study.store import Store
 
@@ -108,8 +108,8 @@ def submitter(needed: dict[Spec, Task], root: Path) -> Submit:
 
 
 def count_shards(task: Task, workers: int, on_gpu: bool) -> int:
-    """Return into how many parts to split a stage's problems; 1 for training."""
-    if task.work.kind == "train":
+    """Return into how many parts to split a stage's problems; 1 for most kinds."""
+    if type(task.spec) not in SHARDED:
         return 1
     seconds = estimate_gpu_seconds(task.work) if on_gpu else task.seconds
     completions = getattr(task.spec, "completions", task.spec)
@@ -133,9 +133,7 @@ def _compute_stage(spec: Spec, root: Path, *parts: None) -> str:
     return compute_quietly(spec, root)
 
 
-def _compute_part(
-    spec: SampleSpec | ScoreSpec, root: Path, shard: int, shards: int
-) -> None:
+def _compute_part(spec: Spec, root: Path, shard: int, shards: int) -> None:
     compute_shard(spec, Store(root), shard, shards)
 
 

@@ -7,11 +7,11 @@ it where the store lacks an artifact.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from pyarrow.parquet import write_table
@@ -38,7 +38,14 @@ from gsmlib.method.verifier import (
     with_lines,
 )
 from gsmlib.study import specs, stages
-from gsmlib.study.parts import finished_rows, keeper, merge, per_problem, write_part
+from gsmlib.study.parts import (
+    finished_rows,
+    keeper,
+    known_scores,
+    merge,
+    per_problem,
+    write_part,
+)
 from gsmlib.study.store import RESUME, Store
 
 DONE = "done"  # among what a scoring is resumed from: whole problems
@@ -222,10 +229,9 @@ def search_shard(
     if not places:
         return
     models.keep_freed_memory()
-    samples, problems = spec.verifier.completions, stages.sampled_problems(spec)
-    lm = models.load_saved_language_model(
-        stages.epoch_folder(spec.generator, samples.epoch, store)
-    )
+    problems, epoch = stages.sampled_problems(spec), spec.verifier.completions.epoch
+    folder = stages.epoch_folder(spec.generator, epoch, store)
+    lm = models.load_saved_language_model(folder)
     lm.model.to(best_device(), PRECISIONS[spec.precision])
     score = _oracle(lm) if spec.oracle else _scorer(spec.verifier, store)
     keep = keeper(parts)
@@ -266,17 +272,14 @@ def _scorer(spec: specs.VerifierSpec, store: Store) -> Scorer:
 def _oracle(lm: models.LanguageModel) -> Scorer:
     """Return what scores prefixes by MiniGSM's checker."""
 
-    def score(questions: list[str], prefixes: list[list[list[int]]]) -> list:
-        texts = [[decode(lm.tokenizer, tokens) for tokens in p] for p in prefixes]
-        both = zip(questions, texts, strict=True)
-        return [[float(checker.right_so_far(q, t)) for t in some] for q, some in both]
+    read = partial(decode, lm.tokenizer)
+    return lambda questions, prefixes: [
+        [float(checker.right_so_far(question, read(tokens))) for tokens in some]
+        for question, some in zip(questions, prefixes, strict=True)
+    ]
 
-    return score
 
-
-def _searched_rows(
-    searched: Searched, place: int, problem: Problem
-) -> Iterator[dict[str, Any]]:
+def _searched_rows(searched: Searched, place: int, problem: Problem) -> Iterator[dict]:
     for rank, completion in enumerate(searched.completions):
         about = {"problem": place, "sample": rank} | completion._asdict()
         about |= {"score": searched.scores[rank], "written": searched.written}
@@ -386,9 +389,7 @@ def verifier_rows(
     return [with_lines(lm.tokenizer, *both) for both in zip(rows, labels, strict=True)]
 
 
-def _read_completions(
-    spec: specs.SampleSpec | specs.ReleasedSpec, store: Store
-) -> pd.DataFrame:
+def _read_completions(spec: specs.Spec, store: Store) -> pd.DataFrame:
     return pd.read_parquet(stages.folder_of(spec, store) / stages.COMPLETIONS)
 
 
@@ -466,7 +467,7 @@ def score_shard(
         batch_tokens=EVALUATION_TOKENS,
         precision=spec.verifier.training.precision,
         loss=spec.verifier.training.loss,
-        known=_known_scores(unfinished),
+        known=known_scores(unfinished),
         keep=lambda made: keep([{"row": i, "scores": s} for i, s in made.items()]),
     )
     rows = [
@@ -477,23 +478,22 @@ def score_shard(
     write_part(rows, parts / DONE)
 
 
-def _known_scores(folder: Path) -> dict[int, np.ndarray]:
-    """The scores that an interruption left, by their completion's number."""
-    parts = [pd.read_parquet(file) for file in sorted(folder.glob("*.parquet"))]
-    pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
-    return {int(row): scores for part in pairs for row, scores in part}
-
-
 # ------------------------------------------------------------------------------- shards
 
 
-def compute_shard(
-    spec: specs.SampleSpec | specs.ScoreSpec, store: Store, shard: int, shards: int
-) -> None:
+SHARDED = {
+    specs.SampleSpec: sample_shard,
+    specs.ScoreSpec: score_shard,
+    specs.SearchSpec: search_shard,
+}
+
+
+def compute_shard(spec: specs.Spec, store: Store, shard: int, shards: int) -> None:
     """Compute one of `shards` parts of a stage's rows, which `obtain` then finds.
 
-    A shard is every `shards`-th problem. Its stage's parents must be in the store.
+    A shard is every `shards`-th problem. Its stage, of a kind in SHARDED, must have its
+    parents in the store.
     """
     if not stages.is_done(spec, store):
-        compute = sample_shard if isinstance(spec, specs.SampleSpec) else score_shard
-        compute(spec, store, store.parts(stages.locate(spec)), shard, shards)
+        parts = store.parts(stages.locate(spec))
+        SHARDED[type(spec)](spec, store, parts, shard, shards)

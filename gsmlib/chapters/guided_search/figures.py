@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
 
 from gsmlib.chapters import style
 from gsmlib.chapters.guided_search.grid import (
@@ -60,11 +59,7 @@ def search(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     bottom.set_ylabel("fooled (% of problems)")
     for panel in axes:
         panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(
-            lambda tokens, _: style.short_count(int(tokens))
-        )
-        panel.xaxis.set_minor_locator(NullLocator())
+        style.plain_ticks(panel.xaxis)
         panel.set_ylim(bottom=0)
     bottom.set_xlabel("tokens sampled for a problem")
     style.legend(top, 2)

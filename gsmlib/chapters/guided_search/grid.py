@@ -29,8 +29,6 @@ BY_LINES, ORACLE = "search, labels of lines", "search, oracle"  # other guides
 OTHERS = (SHUFFLED, BY_LINES, ORACLE)
 BEST_OF_N = "verification"  # the best of n by the verifier
 SURE = 0.5  # who scores a wrong solution from here on is fooled
-
-
 # Ways to choose among whole completions, of shared.METHODS.
 CHOICES = (BEST_OF_N, "majority vote", "log-probability per token", "test@n")
 
@@ -53,9 +51,7 @@ def grid(settings: SearchSettings) -> list[Point]:
 
 def _other_guides(search: SearchSpec) -> dict[str, SearchSpec]:
     """Return the same search by a verifier of lines, and by the checker."""
-    usual = search.verifier
-    training = usual.training.replace(level="line")
-    lines = usual.replace(training=training, labels="process")
+    lines = shared.taught(search.verifier, "line", "process")
     return {
         BY_LINES: search.replace(verifier=lines),
         ORACLE: search.replace(oracle=True),
@@ -83,19 +79,19 @@ def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
 
     method: SEARCH, with n candidates at a time; SHUFFLED, the widest with any prefix
     kept; BY_LINES and ORACLE, the widest by a verifier that learnt from labels of lines
-    and by the checker, which knows them, where there are any; CHOICES,
-    which choose among n whole completions. Columns: dataset, model,
-    n_train, seed, method, n, n_problems, tokens (mean of a problem), accuracy. Of
-    searches also over_random, and over_best_of_n and over_vote, among as many tokens of
-    completions (between two numbers n as between their accuracies; nan where too few
-    were drawn); over_shuffled, of the widest; new, the share of problems that it solves
-    where as many tokens of completions hold no right one; fooled, that of wrong
-    solutions scored SURE or more, of the best of n as well. All have _low and _high.
+    and by the checker, which knows them, where there are any; CHOICES, which choose
+    among n whole completions. Columns: dataset, model, n_train, seed, method, n,
+    n_problems, tokens (mean of a problem), accuracy. Of searches and the best of n also
+    over_random, and fooled, the share of wrong solutions scored SURE or more. Of
+    searches over_best_of_n and over_vote, among as many tokens of completions (between
+    two numbers n as between their accuracies; nan where too few were drawn);
+    over_shuffled, of the widest; new, the share of problems that it solves where as
+    many tokens of completions hold no right one. All have _low and _high.
     """
     rows: list[dict[str, Any]] = []
     for about, specs in shared.computed(grid(settings), store):
         drawn = shared.read_completions(specs["scores"], store)
-        mean = _mean_tokens(specs["scores"], store)
+        mean = shared.lengths(sample(specs["scores"].completions, store)).mean()
         about |= {"n_problems": len(drawn.correct)}
         rows += [about | row for row in _choices(drawn, mean)]
         floor = _first(specs[SHUFFLED], store)
@@ -112,10 +108,6 @@ def table(settings: SearchSettings, store: Store) -> pd.DataFrame:
     return tabulate(rows, ("method", "n"))
 
 
-def _mean_tokens(spec: ScoreSpec, store: Store) -> float:
-    return float(sample(spec.completions, store)["tokens"].map(len).mean())
-
-
 def _first(spec: SearchSpec, store: Store) -> dict[str, np.ndarray]:
     """Return (P,) each: is the best-scored solution right, its score, all tokens."""
     found = sample(spec, store)
@@ -127,7 +119,7 @@ def _first(spec: SearchSpec, store: Store) -> dict[str, np.ndarray]:
 def _choices(drawn: Completions, mean: float) -> Iterator[dict[str, Any]]:
     """Yield what is reached by choosing among n completions of so many tokens."""
     for method in CHOICES:
-        for n in counts_up_to(drawn.correct.shape[1]):
+        for n in shared.along_axis(drawn.correct.shape[1]):
             row = {"method": method, "n": n, "tokens": n * mean}
             row |= share("", shared.METHODS[method](drawn, n))
             if method == BEST_OF_N:
@@ -135,11 +127,6 @@ def _choices(drawn: Completions, mean: float) -> Iterator[dict[str, Any]]:
                 best, random = row["accuracy"].values, drawn.correct.mean(axis=1)
                 row |= difference("over_random", best, random)
             yield row
-
-
-def counts_up_to(most: int) -> list[int]:
-    """Return 1, 2, 4, ... and the greatest."""
-    return sorted({*(2**i for i in range(most.bit_length())), most})
 
 
 def _fooled(drawn: Completions, n: int) -> np.ndarray:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from gsmlib.chapters import style
 from gsmlib.chapters.style import (
@@ -40,8 +39,6 @@ COMPARED = {  # of a pair, at the most completions that both have
     "test@n": CEILING,
 }
 LOGPROBS = {"logprob": LOGPROB_SUM, "logprob_per_token": LOGPROB}
-TICKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-TICK_ROOM = 0.27  # inches for the label of each
 APART = 0.16  # of neighbouring marks, of the height of a row
 LETTERS = 20  # of a name beside a row
 
@@ -94,13 +91,8 @@ def _panel(
         if len(rows):
             factor = 1 + 0.03 * (place - middle)
             style.points(axes, rows, "n", line, label, factor=factor)
-    most = table["n"].max()
-    ticks = [tick for tick in TICKS if tick <= most]
-    ticks = ticks[:: -int(-(-len(ticks) * TICK_ROOM // style.room(axes)))]
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [style.short_count(tick) for tick in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set(xlim=(0.8, 1.25 * most), ylim=(0, None), ylabel=style.SOLVED)
+    style.count_axis(axes, table["n"].max())
+    axes.set(ylim=(0, None), ylabel=style.SOLVED)
 
 
 def _scores(table: pd.DataFrame) -> pd.Series:

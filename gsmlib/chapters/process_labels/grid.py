@@ -60,13 +60,8 @@ def grid(settings: ProcessSettings) -> list[Point]:
 
 def _arms(usual: ScoreSpec) -> dict[str, ScoreSpec]:
     """Return the scores by verifiers that differ in level and labels alone."""
-    verifier = usual.verifier
     return {
-        arm: usual.replace(
-            verifier=verifier.replace(
-                training=verifier.training.replace(level=level), labels=labels
-            )
-        )
+        arm: usual.replace(verifier=shared.taught(usual.verifier, level, labels))
         for arm, (level, labels) in ARMS.items()
     }
 
@@ -114,9 +109,10 @@ def table(settings: ProcessSettings, store: Store) -> pd.DataFrame:
         seen: dict[str, np.ndarray] = {}
         for arm, spec in specs.items():
             best, columns = shared.verified_best(spec, store)
-            solved = {"accuracy": best} | _of_lines(spec, store)
+            lines = read_lines(spec, store)
+            solved = {"accuracy": best} | _of_lines(lines, spec, store)
             papers = papers or solved
-            columns |= _columns(solved, papers) | {"n_mixed": count_mixed(spec, store)}
+            columns |= _columns(solved, papers) | {"n_mixed": count_mixed(lines)}
             if arm == PROCESS:  # looks where this one does
                 columns |= difference("over_outcome", best, seen[OUTCOME])
             seen[arm] = best
@@ -128,9 +124,8 @@ def table(settings: ProcessSettings, store: Store) -> pd.DataFrame:
     return tabulate(rows, ("arm",))
 
 
-def _of_lines(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
+def _of_lines(lines: Lines, spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
     """Return (P,) values, by column, of what the labels of lines say of a verifier."""
-    lines = read_lines(spec, store)
     scores, correct = shared.scores_and_labels(spec, store)
     all_right = lines.right == lines.counts
     lucky = correct.astype(bool) & ~all_right
@@ -142,9 +137,8 @@ def _of_lines(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
     }
 
 
-def count_mixed(spec: ScoreSpec, store: Store) -> int:
+def count_mixed(lines: Lines) -> int:
     """Return how many problems have completions with and without a wrong line."""
-    lines = read_lines(spec, store)
     wrong = (lines.right < lines.counts).mean(axis=1)
     return int(((wrong > 0) & (wrong < 1)).sum())
 
@@ -222,9 +216,8 @@ def falls_table(settings: ProcessSettings, store: Store) -> pd.DataFrame:
     for about, specs in shared.computed(grid(settings), store):
         for arm, spec in specs.items():
             lines = read_lines(spec, store)
+            counts = {"n_problems": len(lines.counts), "n_mixed": count_mixed(lines)}
             for row in _around(lines):
-                counts = {"n_problems": len(lines.counts)}
-                counts["n_mixed"] = count_mixed(spec, store)
                 rows.append(about | {"arm": arm} | counts | row)
     return tabulate(rows, ("arm", "kind", "offset"))
 

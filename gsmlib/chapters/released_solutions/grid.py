@@ -115,9 +115,7 @@ def _read(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
         "answer": selection.answer_numbers(shared.matrix(completions, "answer")),
         "logprob": shared.matrix(completions, "logprob").astype(float),
         "per_token": shared.matrix(completions, "per_token").astype(float),
-        "tokens": shared.matrix(
-            completions.assign(t=completions["tokens"].map(len)), "t"
-        ),
+        "tokens": shared.lengths(completions),
     }
 
 

@@ -94,7 +94,7 @@ def law(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         top.plot(ns, line, color=GREY, linewidth=1.0, zorder=1, label=words)
     if len(by_n):
         style.count_axis(top, rows["n"].max())
-        style.plain_ticks(top)
+        style.plain_ticks(top.yaxis)
         style.legend(top, 2)
     top.set(xlabel="completions per problem (n)", ylabel="-log coverage")
     _rates(bottom, table[table["part"] == "histogram"])

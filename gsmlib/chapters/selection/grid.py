@@ -23,7 +23,6 @@ from gsmlib.method.intervals import (
 from gsmlib.method.sizes import size_of
 from gsmlib.study.estimates import Work, estimate_flops
 from gsmlib.study.results import sample, score
-from gsmlib.study.specs import SampleSpec
 from gsmlib.study.stages import epoch_folder, sampled_problems
 from gsmlib.study.store import Store
 
@@ -109,14 +108,9 @@ def _tokens(point: Point, run: Completions, store: Store) -> tuple[float, float,
     folder = epoch_folder(sampled.generator, sampled.epoch, store)
     tokenizer, problems = read_tokenizer(str(folder)), sampled_problems(sampled)
     questions = [len(encode_prompt(tokenizer, each.question)) for each in problems]
-    each, first = (_lengths(spec, store) for spec in (sampled, greedy))
+    drawn = (sample(spec, store) for spec in (sampled, greedy))
+    each, first = map(shared.lengths, drawn)
     return np.mean(questions), each.mean(), first[: len(problems)].mean()
-
-
-def _lengths(spec: SampleSpec, store: Store) -> np.ndarray:
-    """Return (P, n): the tokens of completions, the calculator's too."""
-    table = sample(spec, store)
-    return shared.matrix(table.assign(length=table["tokens"].map(len)), "length")
 
 
 def flops_of(point: Point, method: str, tokens: float) -> float:

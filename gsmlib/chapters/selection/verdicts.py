@@ -5,7 +5,6 @@ import pandas as pd
 from gsmlib import paper
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import MIN_COUNTS, MIN_SPAN, NEGLIGIBLE, in_points
-from gsmlib.method.intervals import Interval
 
 S1 = paper.Claim(
     "S1",
@@ -74,7 +73,9 @@ def s2(table: pd.DataFrame) -> rules.Finding:
     rules.require_learning(rows, rows["accuracy"].max())
     span = rows["n"].max() / rows["n"].min()
     rules.require(int(span), MIN_SPAN, "times as many completions at most as at least")
-    slope, bend, misfit = (_same(rows, name) for name in ("slope", "bend", "misfit"))
+    slope, bend, misfit = (
+        rules.on_all_rows(rows, name) for name in ("slope", "bend", "misfit")
+    )
     if pd.isna(bend.low):
         raise rules.NotTestable("coverage is 0 or 1, which has no logarithm")
     sentence = (
@@ -86,8 +87,3 @@ def s2(table: pd.DataFrame) -> rules.Finding:
     bent = bend.low > 0 or bend.high < 0
     word = rules.decide(misfit.high < NEGLIGIBLE, bent)
     return rules.Finding(word, bend, sentence, "a straight line")
-
-
-def _same(rows: pd.DataFrame, name: str) -> Interval:
-    """Return a value and its limits that are the same on all rows."""
-    return Interval(*rows[[name, f"{name}_low", f"{name}_high"]].iloc[0])

@@ -27,7 +27,7 @@ def c11(table: pd.DataFrame) -> rules.Finding:
     rules.require_learning(rows, rows["accuracy"].max())
     rises, falls = (_by(rows, "n", name) for name in ("rise", "fall"))
     first, last = min(rises), max(rises)
-    peak = _first(rows, "peak")
+    peak = rules.on_all_rows(rows, "peak")
     rules.require_checking(rows[rows["n"] == peak.mean], "method")
     rise, fall = rises[peak.mean], falls[peak.mean]
     never_rises = all(rises[n].high < NEGLIGIBLE for n in rises if n > first)
@@ -67,7 +67,7 @@ def c12(table: pd.DataFrame) -> rules.Finding:
     rows = table[table["n"] == last]
     rules.require_checking(rows[rows["k"] == 1], "method")
     gains = _by(rows, "k", "rise")
-    best, growth = _first(rows, "peak"), _first(rows, "growth")
+    best, growth = rules.on_all_rows(rows, "peak"), rules.on_all_rows(rows, "growth")
     gain = gains[best.mean]
     useless = all(gain.high < NEGLIGIBLE for k, gain in gains.items() if 1 < k <= most)
     bests = table.drop_duplicates("n").sort_values("n")
@@ -90,8 +90,3 @@ def c12(table: pd.DataFrame) -> rules.Finding:
 def _by(rows: pd.DataFrame, x: str, name: str) -> dict[float, Interval]:
     """Return a column, joined over seeds, at every point of a curve."""
     return {point: rules.over_seeds(some, name) for point, some in rows.groupby(x)}
-
-
-def _first(rows: pd.DataFrame, name: str) -> Interval:
-    """Return a value and its limits that are the same on all rows."""
-    return Interval(*rows[[name, f"{name}_low", f"{name}_high"]].iloc[0])

@@ -204,10 +204,9 @@ def share_of_counts(right: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     Their spread is the ratio's over problems (the delta method); nan: nothing counted.
     """
-    found = counts > 0
-    ratio = right.sum() / counts.sum()
-    values = ratio + (right - ratio * counts) / counts[found].mean()
-    return np.where(found, values, np.nan)
+    found, values = counts > 0, np.full(len(counts), np.nan)
+    values[found] = metrics.ratio_by_problem(right[found], counts[found])
+    return values
 
 
 # ----------------------------------------------------------- solutions side by side
