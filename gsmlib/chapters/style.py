@@ -430,8 +430,9 @@ def size_axis(
 
 
 def count_axis(axes: Axes, most: int) -> None:
-    """Make x a log axis of counts up to `most`."""
+    """Make x a log axis of counts; the greatest has a tick too, given room."""
     ticks = [tick for tick in TICKS if tick <= most]
+    ticks += [most] * (most >= 1.6 * ticks[-1])
     ticks = ticks[:: -math.ceil(len(ticks) * TICK_ROOM / room(axes))]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [short_count(tick) for tick in ticks])
