@@ -330,6 +330,22 @@ def test_counts_are_as_short_as_on_the_papers_axes():
     assert list(map(style.short_count, counts)) == words
 
 
+@pytest.mark.parametrize(
+    "most, ticks",
+    [
+        (1, [1]),
+        (np.int64(4), [1, 2, 4]),
+        (np.int64(6), [1, 2, 5]),
+        (np.int64(40), [1, 2, 5, 10, 25, 40]),
+    ],
+)
+def test_an_axis_of_counts_ends_in_a_tick_where_there_is_room(most, ticks):
+    figure, axes = plt.subplots(figsize=(6, 3))
+    style.count_axis(axes, most)
+    assert sorted(axes.get_xticks()) == ticks
+    plt.close(figure)
+
+
 def test_one_seed_is_said_and_several_are_counted():
     for seeds, words in ((1, "one seed"), (3, "SD over 3 seeds")):
         figure = drawn("fig3_test_at_n", fig3_table(seeds))

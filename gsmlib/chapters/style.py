@@ -432,7 +432,8 @@ def size_axis(
 def count_axis(axes: Axes, most: int) -> None:
     """Make x a log axis of counts; the greatest has a tick too, given room."""
     ticks = [tick for tick in TICKS if tick <= most]
-    ticks += [most] * (most >= 1.6 * ticks[-1])
+    if most >= 1.6 * ticks[-1]:
+        ticks.append(int(most))
     ticks = ticks[:: -math.ceil(len(ticks) * TICK_ROOM / room(axes))]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [short_count(tick) for tick in ticks])
