@@ -75,7 +75,8 @@ def bar(total: float, *, initial: float = 0, **look: Any) -> tqdm | Share:
     """Return a bar, to be used with `with`; `look` are tqdm's further arguments."""
     report = _outer.get()
     if report is not None:
-        return Share(total, report, initial)
+        hidden = look.get("disable", False)  # it counts what is a part of a step
+        return Share(total, (lambda share: None) if hidden else report, initial)
     kind = PageBar if in_jupyter() and not look.get("disable") else tqdm
     return kind(total=total, initial=initial, leave=False, **look)
 

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from queue import SimpleQueue
 
 import pandas as pd
 import pytest
@@ -371,6 +372,50 @@ def test_threads_of_a_worker_are_set(store, monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert threads == [1, 2]
+
+
+def test_a_worker_says_how_far_its_stage_is(store, monkeypatch):
+    needed = needed_tasks(list_tasks(last_stages(), store))
+    spec, told = next(iter(needed)), SimpleQueue()
+
+    def obtain(*_):
+        with bars.bar(4) as bar:
+            for _ in range(3):
+                bar.update()
+                bars.bar(1, disable=True).update()  # as the scores of a search's step
+
+    monkeypatch.setattr(pool, "obtain", obtain)
+    pool.compute_quietly(spec, store.root)  # by nobody's worker: it tells nobody
+    monkeypatch.setattr(pool, "SAY_EVERY", 0)
+    monkeypatch.setattr(pool, "_told", told)
+    pool.compute_quietly(spec, store.root)
+    said = [told.get() for _ in range(told.qsize())]
+    assert said == [(spec, 0), (spec, 0.25), (spec, 0.5), (spec, 0.75)]
+
+
+def test_shares_that_workers_say_move_the_bar_whatever_the_estimate(store):
+    needed = needed_tasks(list_tasks(last_stages(), store))
+    first, second, third = list(needed)[:3]
+    needed = {spec: needed[spec]._replace(seconds=100.0) for spec in needed}
+    board = pool._Progress(needed)
+    with board.bar:
+        board.hear(first, 0.5)
+        board.hear(first, 0.2)  # its next bar
+        board.hear(second, 0.0)
+        board.show([first, second, third])  # the third waits for a worker
+        assert board.bar.n == pytest.approx(50, abs=1)
+        assert board.bar.desc.count(" · ") == 1
+        board.hear(second, 0.75)
+        board.show([first, second])
+        assert board.bar.n == pytest.approx(125, abs=1)
+
+
+def test_workers_processes_are_heard(store, monkeypatch):
+    heard = set()
+    monkeypatch.setattr(pool._Progress, "hear", lambda _, spec, share: heard.add(spec))
+    needed = needed_tasks(list_tasks(last_stages("02_test_at_n"), store))
+    pool._work_off_in_processes(needed, store, 2)
+    assert heard == set(needed)
 
 
 def test_what_rests_on_a_failed_stage_is_left(store, capsys):

@@ -11,8 +11,8 @@ from gsmlib.method.sizes import size_of
 from gsmlib.study import specs
 
 # Mean tokens of a question and of a solution.
-TOKENS = {"minigsm": (90, 95), "gsm8k": (90, 130)}
-SEARCHED = 3  # tokens sampled or scored, for one of a solution that is searched
+TOKENS = {"minigsm": (108, 131), "gsm8k": (61, 123)}
+SEARCHED = 6  # tokens sampled or scored, for one of a solution that is searched
 PASSAGE_TOKENS = 145  # of running text
 # What GPU hours are counted in: an A100's bfloat16 peak, of which this share is used.
 GPU, GPU_FLOPS, GPU_SHARE = "NVIDIA A100", 312e12, 0.3
@@ -50,9 +50,9 @@ class Cost(NamedTuple):
 
 
 COSTS = {
-    "train": Cost(150e-6, 27e-6, flops=6, disk=0),
-    "sample": Cost(200e-6, 21e-6, flops=2, disk=2.5),
-    "score": Cost(100e-6, 9e-6, flops=2, disk=7),  # no gradients
+    "train": Cost(125e-6, 27e-6, flops=6, disk=0),
+    "sample": Cost(150e-6, 21e-6, flops=2, disk=2.5),
+    "score": Cost(40e-6, 9e-6, flops=2, disk=7),  # no gradients
 }
 
 

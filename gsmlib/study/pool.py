@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from graphlib import TopologicalSorter
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ THREADS = "OMP_NUM_THREADS"
 FEW_SECONDS = 20  # less work than this is not worth starting processes for
 WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
+SAY_EVERY = 1.0  # seconds: a worker says how far its stage is
+_told: SimpleQueue | None = None  # a worker's way to say that to its parent
 
 
 class Task(NamedTuple):
@@ -227,19 +230,23 @@ def _work_off_here(needed: dict[Spec, Task], store: Store) -> None:
 def _work_off_in_processes(
     needed: dict[Spec, Task], store: Store, workers: int
 ) -> None:
-    with processes(workers) as pool:
+    told = multiprocessing.get_context("spawn").SimpleQueue()
+    with processes(workers, told=told) as pool:
 
         def submit(spec: Spec, alone: bool) -> Future[str]:
             threads = count_cores() // (1 if alone else workers)
             return pool.submit(compute_quietly, spec, store.root, max(1, threads))
 
-        work_off(needed, submit)
+        work_off(needed, submit, told)
 
 
-def work_off(needed: dict[Spec, Task], submit: Submit) -> list[Spec]:
+def work_off(
+    needed: dict[Spec, Task], submit: Submit, told: SimpleQueue | None = None
+) -> list[Spec]:
     """Submit stages as their parents finish, the longest first; return what failed.
 
-    `submit` is told of a stage that runs alone: all that is left waits for it.
+    `submit` is told of a stage that runs alone: all that is left waits for it. Through
+    `told` come pairs of a running stage and the share of it that is done.
     """
     graph = {
         spec: [parent for parent in task.place.parents if parent in needed]
@@ -264,6 +271,8 @@ def work_off(needed: dict[Spec, Task], submit: Submit) -> list[Spec]:
                     board.finished += needed[spec].seconds
                 else:
                     failed.append(spec)
+            while told is not None and not told.empty():
+                board.hear(*told.get())
             board.show(spec for f, spec in running.items() if f.running())
     return failed
 
@@ -288,6 +297,7 @@ class _Progress:
     def __init__(self, needed: dict[Spec, Task]):
         self.needed, self.finished = needed, 0.0
         self.began: dict[Spec, float] = {}
+        self.shares: dict[Spec, float] = {}  # of the stages that say how far they are
         left = "{percentage:3.0f} % done, {elapsed} so far, {remaining} left: {desc}"
         total = sum(stage.seconds for stage in needed.values())
         # a log, unlike a terminal, keeps every line: one in half a minute is enough
@@ -297,13 +307,19 @@ class _Progress:
         self.bar = progress.bar(total, **look)
 
     def show(self, running: Iterable[Spec]) -> None:
-        """Count what is running by its time so far, up to nine tenths of it."""
+        """Count what is running: what said nothing by its time, up to nine tenths."""
         now, begun, names = time.monotonic(), 0.0, []
         for spec in running:
+            seconds = self.needed[spec].seconds
             since = now - self.began.setdefault(spec, now)
-            begun += min(since, 0.9 * self.needed[spec].seconds)
-            names.append(self._name(spec))
+            share = self.shares.get(spec)
+            begun += min(since, 0.9 * seconds) if share is None else share * seconds
+            names += [self._name(spec)] * (not self.shares or share is not None)
         self._move(begun, " · ".join(names))
+
+    def hear(self, spec: Spec, share: float) -> None:
+        """Note how far a stage is; its later bars begin anew, and are not heard."""
+        self.shares[spec] = max(share, self.shares.get(spec, 0.0))
 
     def show_share(self, spec: Spec, share: float) -> None:
         """Count the one stage that is running by the share of it that is done."""
@@ -319,14 +335,17 @@ class _Progress:
 
 
 @contextmanager
-def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecutor]:
+def processes(
+    workers: int, start: str = "spawn", told: SimpleQueue | None = None
+) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes that share the cores; ended at once when interrupted.
 
-    start: "fork" is quicker, for processes that do not compute with torch.
+    start: "fork" is quicker, for processes that do not compute with torch. told: what
+    `compute_quietly` says is put there.
     """
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context(start)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+    pool = ProcessPoolExecutor(workers, context, _begin_worker, (told,))
     before = {name: os.environ[name] for name in [THREADS] if name in os.environ}
     os.environ[THREADS] = str(max(1, count_cores() // workers))  # inherited
     try:
@@ -345,13 +364,15 @@ def processes(workers: int, start: str = "spawn") -> Iterator[ProcessPoolExecuto
         os.environ |= before
 
 
-def _begin_worker() -> None:
+def _begin_worker(told: SimpleQueue | None) -> None:
     """Let a worker end when its parent does, and its bars have a lock of its threads.
 
     A parent that is killed cannot end its workers, and they would compute on. By
     default tqdm makes a semaphore for all processes, which a worker that is ended
     leaves behind, and Python then warns of.
     """
+    global _told
+    _told = told
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())
 
@@ -377,8 +398,23 @@ def compute_quietly(spec: Spec, root: Path, threads: int = 0) -> str:
     if threads:
         torch.set_num_threads(threads)
     said = io.StringIO()
-    quiet = progress.under(lambda share: None)
+    quiet = progress.under(_teller(spec))
     with quiet, redirect_stdout(said), redirect_stderr(said):
         obtain(spec, Store(root))
     return_freed_memory()
     return said.getvalue()
+
+
+def _teller(spec: Spec) -> progress.Report:
+    """Return what tells a worker's parent which share of a stage is done."""
+    due = time.monotonic() + SAY_EVERY
+
+    def tell(share: float) -> None:
+        nonlocal due
+        if _told is not None and time.monotonic() >= due:
+            _told.put((spec, share))
+            due = time.monotonic() + SAY_EVERY
+
+    if _told is not None:
+        _told.put((spec, 0.0))
+    return tell
