@@ -2,7 +2,8 @@
 
 README has parts between `<!-- NAME: make readme -->` and `<!-- end -->`, while
 docs/figures.md is written whole. All of it comes from the chapters' records, the
-notebooks' questions and the reported scale's ledger: no result is typed.
+notebooks' questions and the ledgers of the reported scales, each figure and claim from
+the first of SCALES that has it: no result is typed.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 from gsmlib import paper
 from gsmlib.chapters import CHAPTERS, Chapter, find_claim
 from gsmlib.chapters.export import Figure, read_table
-from gsmlib.chapters.ledger import LEDGER, by_origin, could_see
+from gsmlib.chapters.ledger import LEDGER, by_origin, could_see, read_ledger
 from gsmlib.chapters.rules import NOT_TESTABLE, WORDS
 from gsmlib.chapters.shown import tally
 from gsmlib.chapters.style import drawn_from
@@ -20,10 +21,10 @@ from gsmlib.environment import project_root
 from gsmlib.report.page import origin
 from gsmlib.report.run import read_title
 
-SCALE = "quick"
+SCALES = ("mini", "quick")  # the study as far as it is computed, before a first look
 LARGE = {"fig5": "C6", "fig2": "C1", "fig7a": "C11"}  # shown large, with their claim
 MAIN = "C6"  # the paper's main claim
-FOLDER = project_root() / "figures" / SCALE
+REPORTED = project_root() / "figures"
 README = project_root() / "README.md"
 FIGURES = project_root() / "docs" / "figures.md"
 PART = re.compile(r"<!-- (\w+): make readme -->\n.*?<!-- end -->\n", re.DOTALL)
@@ -32,8 +33,33 @@ Row = dict[str, Any]
 
 
 def read_rows() -> list[Row]:
-    """Return the reported ledger, a row per claim."""
-    return json.loads((FOLDER / LEDGER).read_text(encoding="utf-8"))
+    """Return the reported ledger, a row per claim and its scale."""
+    ledgers = {scale: {row["id"]: row for row in judged(scale)} for scale in SCALES}
+    figures = {figure.id: figure for c in CHAPTERS for figure in c.figures}
+    claims = [claim for chapter in CHAPTERS for claim in chapter.claims]
+    scales = {claim.id: scale_of(figures[claim.figure]) for claim in claims}
+    order = ledgers[SCALES[-1]]
+    return [ledgers[scales[n]][n] | {"scale": scales[n]} for n in order]
+
+
+def judged(scale: str) -> list[Row]:
+    """Return a scale's ledger: what is written, or of the tables that are there."""
+    folder = REPORTED / scale
+    if (folder / LEDGER).is_file():
+        return json.loads((folder / LEDGER).read_text(encoding="utf-8"))
+    return read_ledger(CHAPTERS, folder) if folder.is_dir() else []
+
+
+def scale_of(figure: Figure) -> str:
+    """Return the scale that a figure is reported at."""
+    there = [s for s in SCALES if (REPORTED / s / f"{figure.name}.csv").is_file()]
+    return [*there, SCALES[-1]][0]
+
+
+def scales_said(rows: list[Row]) -> str:
+    """Say from which scale how many of some claims are: "17 at `quick`"."""
+    counts = [(sum(row["scale"] == scale for row in rows), scale) for scale in SCALES]
+    return ", ".join(f"{count} at `{scale}`" for count, scale in counts if count)
 
 
 def outcome(rows: list[Row]) -> str:
@@ -41,7 +67,8 @@ def outcome(rows: list[Row]) -> str:
     main = next(row for row in rows if row["id"] == MAIN)
     papers, further = by_origin(rows)
     return (
-        f"What came out for its {len(papers)} claims: {tally(papers)}; the main one, "
+        f"What came out for its {len(papers)} claims ({scales_said(papers)}): "
+        f"{tally(papers)}; the main one, "
         f"verification's {find_claim(MAIN).about.brief} ({MAIN}), is "
         f"**{main['verdict']}**. Of {len(further)} further claims, of later papers and "
         f"our own: {tally(further)}.\n"
@@ -55,8 +82,9 @@ def figures(rows: list[Row]) -> str:
     parts = []
     for figure_id, claim in LARGE.items():
         shown, row = known[figure_id], by_id[claim]
-        image = f'<img src="figures/{SCALE}/{shown.name}.png" alt="{name_of(shown)}"'
-        parts.append(f'{image} width="100%">\n\n{words_of(shown)}. {found(row)}\n')
+        place = f"figures/{scale_of(shown)}/{shown.name}.png"
+        image = f'<img src="{place}" alt="{name_of(shown)}" width="100%">'
+        parts.append(f"{image}\n\n{words_of(shown)}. {found(row)}\n")
     return "\n".join(parts)
 
 
@@ -68,11 +96,13 @@ def words(rows: list[Row]) -> str:
 
 def verdicts(rows: list[Row]) -> str:
     """Return the ledger as a Markdown table, with links to its notebooks."""
-    lines = ["| | claim | verdict | measured | could see |", "|---|---|---|---|---|"]
+    titles = ("", "claim", "scale", "verdict", "measured", "could see")
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
         link = f"[{row['id']}]({notebook_link(row['notebook'])})"
         brief = find_claim(row["id"]).about.brief
-        cells = (link, brief, f"**{row['verdict']}**", measured(row), could_see(row))
+        found_at = (f"`{row['scale']}`", f"**{row['verdict']}**")
+        cells = (link, brief, *found_at, measured(row), could_see(row))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -86,19 +116,19 @@ def notebooks(rows: list[Row]) -> str:
             f"[{name_of(figure)}](docs/figures.md#{figure.id})"
             for figure in exported(chapter)
         ]
-        judged = said_of(rows, [claim.id for claim in chapter.claims])
-        judged = "all of them" if chapter.reads_others else judged or "no claim"
+        words = said_of(rows, [claim.id for claim in chapter.claims])
+        words = "all of them" if chapter.reads_others else words or "no claim"
         page = f"docs/report/{chapter.name}"
         run = f"[notebook]({page}.ipynb), [page]({page}.html)"
-        cells = (link, run, read_title(chapter.name), ", ".join(shown), judged)
+        cells = (link, run, read_title(chapter.name), ", ".join(shown), words)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def all_figures(rows: list[Row]) -> str:
-    """Return docs/figures.md: every figure of the scale, chapter by chapter."""
+    """Return docs/figures.md: every reported figure, chapter by chapter."""
     parts = [
-        f"# All figures of scale `{SCALE}`",
+        "# All figures",
         "Each with what was found of the claims that it decides, what the paper states "
         "about it, and where it comes from. [README](../README.md#verdicts) says what "
         "the verdicts mean. Written by `make readme`.",
@@ -112,23 +142,26 @@ def all_figures(rows: list[Row]) -> str:
 
 def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
     """Return a figure with its words, what was found, and the files beside it."""
-    place = f"../figures/{SCALE}/{figure.name}"
+    scale = scale_of(figure)
+    place = f"../figures/{scale}/{figure.name}"
     files = ", ".join(f"[{kind}]({place}.{kind})" for kind in ("svg", "pdf", "csv"))
     judged = [claim.id for claim in chapter.claims if claim.figure == figure.id]
-    table = read_table(figure, FOLDER / f"{figure.name}.csv")
+    file = REPORTED / scale / figure.name
+    table = read_table(figure, file.with_suffix(".csv"))
     shown = [part for part in (words_of(figure), drawn_from(table)) if part]
-    lines = [f"{': '.join(shown)}."]
+    lines = [f"{': '.join(shown)}, at scale `{scale}`."]
     lines += [found(row) for row in rows if row["id"] in judged]
     if figure.id in paper.STATED:
         lines.append(f"The paper, on GSM8K: {paper.STATED[figure.id]}.")
-    lines += [origin(FOLDER / f"{figure.name}.json"), f"Files: {files}."]
+    lines += [origin(file.with_suffix(".json")), f"Files: {files}."]
     image = f"![{name_of(figure)}]({place}.png)"
     return "\n\n".join([f'<a name="{figure.id}"></a>', image, " ".join(lines)])
 
 
 def exported(chapter: Chapter) -> list[Figure]:
-    """Return the figures of a chapter that the scale has."""
-    return [f for f in chapter.figures if (FOLDER / f"{f.name}.png").is_file()]
+    """Return the figures of a chapter that a reported scale has."""
+    there = {png.stem for scale in SCALES for png in (REPORTED / scale).glob("*.png")}
+    return [figure for figure in chapter.figures if figure.name in there]
 
 
 def name_of(figure: Figure) -> str:
@@ -189,4 +222,4 @@ if __name__ == "__main__":
     text = README.read_text(encoding="utf-8")
     README.write_text(filled(text, ledger), encoding="utf-8")
     FIGURES.write_text(all_figures(ledger), encoding="utf-8")
-    print(f"{README.name} and {FIGURES.name} have the results of scale {SCALE}.")
+    print(f"{README.name} and {FIGURES.name} have the results: {scales_said(ledger)}.")

@@ -28,8 +28,9 @@ def test_every_part_is_in_readme_once_and_is_what_the_results_say():
 def test_the_page_of_all_figures_is_the_chapters():
     text = readme_wall.FIGURES.read_text(encoding="utf-8")
     assert text == readme_wall.all_figures(ROWS), "run `make readme`"
-    for png in readme_wall.FOLDER.glob("*.png"):
-        assert f"{png.name})" in text
+    for scale in readme_wall.SCALES:
+        for png in (readme_wall.REPORTED / scale).glob("*.png"):
+            assert f"/{png.name})" in text
 
 
 def test_another_verdict_would_be_noticed():
