@@ -296,6 +296,35 @@ def test_a_broken_file_is_refused_with_its_row_and_the_remedy(what, tmp_path):
     assert all(word in said for word in words), said
 
 
+def test_a_score_column_with_a_stray_text_is_passed_over_aloud(tmp_path):
+    rows = [plain_row(sample=i, score=score) for i, score in enumerate([0.1, 0.2, "x"])]
+    samples = curves.read(write_lines(tmp_path / "mine.jsonl", rows))
+    assert samples.scores == ()
+    assert "score is not taken for a score" in samples.notes[0]
+    with pytest.raises(SettingsError, match="line 3: score is 'x', no finite number"):
+        curves.read(tmp_path / "mine.jsonl", scores=["score"])
+
+
+def test_a_table_in_latin_1_is_refused_by_its_line(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes("problem,text,gold\n0,1,1\n0,caf\u00e9,1\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match="mine.csv, line 3 is no UTF-8"):
+        curves.read(path)
+
+
+def test_a_problem_of_ovm_that_stands_twice_is_refused(tmp_path):
+    path = write_lines(tmp_path / "ovm.jsonl", [ovm_row(), ovm_row()])
+    with pytest.raises(SettingsError, match="line 2: problem .* stands in line 1"):
+        curves.read(path)
+
+
+def test_right_answers_by_number_alone_are_said(tmp_path):
+    golds = write_lines(tmp_path / "gold.jsonl", [{"idx": 0, "answer": "#### 1"}])
+    rows = [{"idx": 0, "text": "#### 1", "sample": i} for i in range(2)]
+    samples = curves.read(write_lines(tmp_path / "mine.jsonl", rows), gold=str(golds))
+    assert "by the problems' numbers" in samples.notes[0]
+
+
 def test_a_csv_row_with_too_few_cells_is_named(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("problem,answer,gold\n0,1,1\n1,2\n")

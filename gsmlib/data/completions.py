@@ -90,20 +90,28 @@ def score_columns(rows: Sequence[Row], asked: Sequence[str]) -> list[str]:
             near, known = did_you_mean(name, there), ", ".join(there)
             what = f"no column {name!r}{near} for a score"
             raise rows[0].refusal(what, f"name with --scores some of {known}")
+    return list(asked) or [n for n in _unnamed(rows) if _share_of_numbers(n, rows) == 1]
+
+
+def passed_over(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that `score_columns` does not take for a few cells alone."""
+    return [name for name in _unnamed(rows) if 0.5 < _share_of_numbers(name, rows) < 1]
+
+
+def _unnamed(rows: Sequence[Row]) -> list[str]:
+    """Return the columns whose name does not say what they are."""
     named = {name for names in COLUMNS.values() for name in names}
-    others = [name for name in there if name not in {*named, *NO_SCORES.split()}]
-    return list(asked) or [n for n in others if _holds_numbers(n, rows)]
+    return [n for n in columns_of(rows) if n not in {*named, *NO_SCORES.split()}]
 
 
-def _holds_numbers(column: str, rows: Sequence[Row]) -> bool:
-    """Whether a column has a number and nothing else; a CSV's cells are all texts."""
+def _share_of_numbers(column: str, rows: Sequence[Row]) -> float:
+    """Return how many of a column's cells are numbers; a CSV's are all texts."""
     from_csv = all(isinstance(value, str) for value in rows[0].values.values())
+    kinds = int | float | str if from_csv else int | float
     values = [row.values.get(column) for row in rows]
     values = [value for value in values if value not in (None, "")]
-    kinds = int | float | str if from_csv else int | float
-    return bool(values) and all(
-        isinstance(value, kinds) and number_of(value) is not None for value in values
-    )
+    numbers = [isinstance(v, kinds) and number_of(v) is not None for v in values]
+    return sum(numbers) / max(1, len(numbers))
 
 
 def _lacking(row: Row, what: str, remedy: str) -> SettingsError:

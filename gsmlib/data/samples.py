@@ -23,6 +23,7 @@ from gsmlib.data.completions import (
     flag_of,
     name_of,
     number_of,
+    passed_over,
     read_plain,
     score_columns,
     text_of,
@@ -117,13 +118,14 @@ def _samples(
 ) -> Samples:
     form, read = _format_of(rows[0])
     if form == PLAIN:
+        notes = [*notes, *(_no_score(c) for c in passed_over(rows) if not scores)]
         scores = score_columns(rows, scores)
         found = list(read_plain(rows, scores))
     else:
         found = list(read(rows))
         scores = _scores_there(rows[0], found[0], scores)
     found = _numbered(name, found)
-    notes = [*notes, *_overruled(found, gold)]
+    notes = [*notes, *_about_golds(found, gold)]
     if gold:
         found = _with_golds(name, found, gold)
     if not any(c.gold is not None or c.correct for c in found):
@@ -132,6 +134,10 @@ def _samples(
             f"column gold or correct, or --gold {GSM8K_TEST} or --gold FILE."
         )
     return Samples(name, form, found, tuple(scores), tuple(notes), gold)
+
+
+def _no_score(column: str) -> str:
+    return f"{column} is not taken for a score: some of its cells are no numbers"
 
 
 def _scores_there(row: Row, first: Completion, asked: Sequence[str]) -> list[str]:
@@ -196,17 +202,21 @@ def _rows_of(file: Path) -> list[Row]:
 
 def _csv_rows(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield the rows of a CSV; one with too many or too few cells as None."""
-    mark = "\t" if file.suffix.lower() == ".tsv" else ","
+    mark, content = "\t" if file.suffix.lower() == ".tsv" else ",", file.read_bytes()
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
         table = csv.DictReader(io.StringIO(text), delimiter=mark, strict=True)
         for number, row in enumerate(table, start=1):
             for unnamed in ("", "Unnamed: 0"):  # an index that pandas wrote
                 row.pop(unnamed, None)
             whole = None not in row and None not in row.values()
             yield f"row {number}", row if whole else None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{file} is no CSV in UTF-8: {error}.") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        what = f"line {line} is no UTF-8 ({error.reason}); save the file as UTF-8"
+        raise SettingsError(f"{file}, {what}.") from None
+    except csv.Error as error:
+        raise SettingsError(f"{file} is no CSV: {error}.") from None
 
 
 def _origin(file: Path) -> list[str]:
@@ -297,8 +307,13 @@ def _read_ovm(rows: Rows) -> Iterator[Completion]:
 
     A verifier's score is the last of its `vscores`, one a token, by which OVM chooses.
     """
-    scored = None
+    scored, whole = None, {}
     for row in rows:
+        problem = name_of(row.values.get("idx"))
+        before = whole.setdefault(problem, row)
+        if before is not row and problem and "outputs" in row.values:
+            what = f"problem {problem} stands in {before.name} already"
+            raise row.refusal(what, "keep the outputs of one run in a file")
         outputs = row.values.get("outputs", [row.values])
         if not isinstance(outputs, list) or not outputs:
             raise row.refusal("outputs are no list", "leave the problem out")
@@ -379,11 +394,14 @@ FORMATS: Mapping[str, tuple[Callable[[set], bool], Callable[[Rows], Any]]] = {
 # -------------------------------------------------------------------------------- golds
 
 
-def _overruled(found: Sequence[Completion], gold: str) -> list[str]:
-    there = sum(each.gold is not None for each in found)
-    if not (gold and there):
-        return []
-    return [f"right answers are those of {gold}, not the file's own {there:,}"]
+def _about_golds(found: Sequence[Completion], gold: str) -> list[str]:
+    """Say what a reader of right answers from another file must know."""
+    there, notes = sum(each.gold is not None for each in found), []
+    if gold and there:
+        notes.append(f"right answers are those of {gold}, not the file's own {there:,}")
+    if gold and any(each.question is None for each in found):
+        notes.append(f"right answers are found by the problems' numbers in {gold}")
+    return notes
 
 
 def _with_golds(name: str, found: Sequence[Completion], gold: str) -> list[Completion]:

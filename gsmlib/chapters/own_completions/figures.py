@@ -103,7 +103,8 @@ def _scores(table: pd.DataFrame) -> pd.Series:
 def _about(table: pd.DataFrame) -> str:
     """Write which completions a table is of, and of how many problems."""
     name = str(table["samples"].iloc[0]).replace("$", r"\$")
-    return f"{name}, {table['n_problems'].iloc[0]:,} problems"
+    count = int(table["n_problems"].iloc[0])
+    return f"{name}, {count:,} problem{'s' * (count != 1)}"
 
 
 @style.styled

@@ -277,8 +277,9 @@ def _describe(samples: Samples) -> Iterator[str]:
     problems, most = len(labelled.problems), max(sizes)
     counts = f"{labelled.least:,} to " * (most > labelled.least) + f"{most:,}"
     yield (
-        f"{samples.name} ({samples.form}): {problems:,} problems, {counts} "
-        f"completion{'s' * (most > 1)} each; right by: {rules[0]}"
+        f"{samples.name} ({samples.form}): {problems:,} "
+        f"problem{'s' * (problems > 1)}, {counts} completion{'s' * (most > 1)} "
+        f"each; right by: {rules[0]}"
     )
     yield from samples.notes
     if most > labelled.least:
