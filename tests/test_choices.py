@@ -129,8 +129,6 @@ def test_more_completed_problems_have_more_greedy_solutions():
 
 
 def test_refusals():
-    with pytest.raises(SettingsError, match="give test_completions 2 or more"):
-        resolve("13_selection", scale="smoke", test_completions=1)
     with pytest.raises(SettingsError, match="-p greedy_problems 1319"):
         resolve("13_selection", scale="smollm2", greedy_problems=2000)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from gsmlib import environment, settings
 from gsmlib.chapters import CHAPTERS, find, resolve
+from gsmlib.chapters.study_settings import VerifierSettings
 from gsmlib.data import worlds
 from gsmlib.method import recipe
 from gsmlib.method.sizes import SIZES, known_names
@@ -385,6 +386,15 @@ def test_wrong_settings_are_refused_in_one_sentence(notebook, given, words):
     sentence = str(refusal.value)
     assert all(word in sentence for word in words), sentence
     assert sentence.endswith(".") and "\n" not in sentence
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_a_verifier_needs_two_completions_to_choose_from(chapter):
+    if not issubclass(chapter.kind, VerifierSettings):
+        pytest.skip("it has no verifier")
+    counts = {"counts": [1]} if "counts" in chapter.kind.model_fields else {}
+    with pytest.raises(SettingsError, match="give test_completions 2 or more"):
+        chapter.resolve(scale="smoke", test_completions=1, **counts)
 
 
 def test_a_notebook_is_found_by_how_its_name_begins():

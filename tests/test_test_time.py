@@ -21,7 +21,6 @@ from gsmlib.chapters.test_time_compute.figures import METHODS as LOOKS
 from gsmlib.chapters.test_time_compute.verdicts import c11, c12
 from gsmlib.method import metrics
 from gsmlib.method.intervals import difference_interval
-from gsmlib.records import SettingsError
 from gsmlib.study.pool import list_tasks
 from gsmlib.study.stages import folder_of
 from gsmlib.study.store import Store
@@ -143,12 +142,6 @@ def test_one_count_is_drawn_and_not_judged(drawn, counts, pretended, monkeypatch
         plt.close(CHAPTER.draw(figure, voted if figure == "fig7b" else rows))
     (verdict,) = CHAPTER.judge("fig7b", voted)
     assert verdict.verdict == NOT_TESTABLE and "nan" not in verdict.sentence
-
-
-def test_one_completion_is_refused():
-    given = dict(scale="smoke", test_completions=1, counts=[1])
-    with pytest.raises(SettingsError, match="give test_completions 2 or more"):
-        resolve("06_test_time_compute", **given)
 
 
 def test_a_row_for_every_method_number_and_seed(made):

@@ -148,6 +148,15 @@ class VerifierSettings(SampledSettings):
     """completions of one problem that share a batch, and so their question"""
 
     @model_validator(mode="after")
+    def _several_completions(self) -> Self:
+        if self.test_completions < 2:
+            raise ValueError(
+                f"{self.test_completions} completion of a test problem leaves nothing "
+                "to choose from; give test_completions 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _enough_completions(self) -> Self:
         asked = getattr(self, "ablation_completions", 1)
         if asked > self.completions:

@@ -1,8 +1,6 @@
 """The settings of 13_selection."""
 
-from typing import Any, Self
-
-from pydantic import model_validator
+from typing import Any
 
 from gsmlib import scales
 from gsmlib.chapters.study_settings import OneModel, VerifierSettings
@@ -14,15 +12,6 @@ class SelectionSettings(OneModel, VerifierSettings):
 
     greedy_problems: Count
     """test problems with a greedy solution, of which the first are compared"""
-
-    @model_validator(mode="after")
-    def _several_completions(self) -> Self:
-        if self.test_completions < 2:
-            raise ValueError(
-                f"{self.test_completions} completion of a test problem leaves nothing "
-                "to choose from; give test_completions 2 or more"
-            )
-        return self
 
 
 # The completions are those of 06_test_time_compute, the greedy solutions those of

@@ -16,11 +16,6 @@ class MoreCompletionsSettings(OneModel, VerifierSettings):
 
     @model_validator(mode="after")
     def _as_many_as_counted(self) -> Self:
-        if self.test_completions < 2:
-            raise ValueError(
-                f"{self.test_completions} completion of a test problem leaves nothing "
-                "to choose from; give test_completions 2 or more"
-            )
         if max(self.counts) > self.test_completions:
             raise ValueError(
                 f"counts go up to {max(self.counts)}, but each test problem gets "
