@@ -22,6 +22,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Drawing
 from matplotlib.style import context
@@ -329,10 +330,12 @@ def dot(
 
 
 def caption(axes: Axes, table: pd.DataFrame, more: str = "") -> None:
-    """Say under the figure on what it was measured, what bars and bands are."""
+    """Say under the drawn figure on what it was measured, what bars and bands are."""
     seeds = table["seed"].nunique()
     one = "over problems; one seed, so no spread between runs."
-    spread = f"over problems and seeds; bands: SD over {seeds} seeds."
+    spread = f"over problems and {seeds} seeds."
+    if any(panel.findobj(PolyCollection) for panel in axes.figure.axes):
+        spread = f"over problems and seeds; bands: SD over {seeds} seeds."
     bars = f"95 % interval {one if seeds == 1 else spread}"
     note(axes, f"{measured_on(table)}. Bars: {bars} {more}".rstrip())
 
