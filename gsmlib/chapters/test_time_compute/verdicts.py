@@ -75,10 +75,10 @@ def c12(table: pd.DataFrame) -> rules.Finding:
     if (bests["peak"] == bests["n"]).all():
         places = f"all of them, of {bests['n'].min():,} to {last:,}"
     sentence = (
-        f"the best number of voters is {places}; of {last:,} ({best.low:,.0f} to "
-        f"{best.high:,.0f} voters) it gains {in_points(gain)} over the best-scored "
-        f"alone; log best k over log completions has slope {growth.mean:.2f} "
-        f"({growth.low:.2f} to {growth.high:.2f})"
+        f"the best number of voters is {places}; that of {last:,}, surely between "
+        f"{best.low:,.0f} and {best.high:,.0f}, gains {in_points(gain)} over the "
+        f"best-scored alone; log best k over log completions has slope "
+        f"{growth.mean:.2f} ({growth.low:.2f} to {growth.high:.2f})"
     )
     few = best.mean <= most and gain.low > NEGLIGIBLE and growth.low > 0
     word = rules.decide(few, useless or best.low > most, growth.high < 0)
