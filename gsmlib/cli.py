@@ -312,7 +312,7 @@ def regime(
     given = _read_parameters(p)
     more = given.pop("more", "")
     more = f"{write_more(given)} {more}"
-    settings = verification.CHAPTER.settings(more, scale=scale)
+    settings = verification.CHAPTER.settings(more, scale=scale, split="dev")
     table = verification.regime_table(settings, Store())
     print(table.round(3).to_string(index=False, na_rep=""))
     if write:

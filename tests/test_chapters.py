@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gsmlib.chapters import calculator, dataset, resolve, test_at_n, verification
+from gsmlib.chapters import calculator, dataset, resolve, style, test_at_n, verification
 from gsmlib.chapters.shared import (
     Base,
     each_model_and_size,
@@ -12,6 +12,7 @@ from gsmlib.chapters.shared import (
     matrix,
     verifier,
 )
+from gsmlib.records import SettingsError
 from gsmlib.study import making
 from gsmlib.study.store import Store
 
@@ -132,6 +133,40 @@ def test_verifier_sees_completions_of_its_own_training_problems():
     assert spec.completions.n_problems == settings.completed_problems < 300
     assert spec.training.language_weight == 1.0
     assert not spec.training.loss_on_question
+
+
+def test_dev_problems_are_answered_instead_of_test_problems(store):
+    test, dev = (
+        resolve("03_verification", **TINY, sizes=8, models="tiny:random", split=split)
+        for split in ("test", "dev")
+    )
+    for one, other in zip(*map(verification.grid, (test, dev)), strict=True):
+        assert (one.about | {"split": "dev"}) == other.about
+        kept, answered = one.specs["scores"], other.specs["scores"]
+        assert kept.verifier == answered.verifier  # it learns the same
+        assert kept.completions.replace(split="dev") == answered.completions
+        assert one.specs["greedy"].replace(split="dev") == other.specs["greedy"]
+    table = test_at_n.table(resolve("02_test_at_n", **TINY, split="dev"), store)
+    assert "3 development problems;" in style.measured_on(table)
+    plain = test_at_n.table(resolve("02_test_at_n", **TINY), store)
+    assert "split" not in plain
+    assert "3 test problems;" in style.measured_on(plain)
+    assert not plain["test_loss"].isna().any()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"n_train": 7000}, "6973 training and 500 development problems, but n_train"),
+        ({"test_problems": 501}, "give at most -p test_problems 500"),
+    ],
+)
+def test_dev_problems_are_none_that_are_learnt(asked, words):
+    with pytest.raises(SettingsError, match=words):
+        resolve("02_test_at_n", scale="smollm2", split="dev", **asked)
+    assert resolve("02_test_at_n", scale="smollm2", **asked)
+    asked = {name: value - 100 for name, value in asked.items()}
+    assert resolve("02_test_at_n", scale="smollm2", split="dev", **asked)
 
 
 def test_matrix_refuses_gaps():

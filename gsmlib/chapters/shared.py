@@ -58,8 +58,14 @@ def each_model_and_size(settings: Any) -> list[Base]:
 
 def describe(settings: StudySettings, base: Base) -> dict[str, Any]:
     """Return the columns of a table that say which base a row is about."""
-    about = {"dataset": settings.data, "model": base.model}
+    about = answered(settings) | {"model": base.model}
     return about | {"n_train": base.n_train, "seed": base.seed}
+
+
+def answered(settings: StudySettings) -> dict[str, Any]:
+    """Return the columns of what is answered: dataset, and split unless it is test."""
+    about = {"dataset": settings.data}
+    return about if settings.split == "test" else about | {"split": settings.split}
 
 
 # -------------------------------------------------------------------------------- specs
@@ -102,13 +108,13 @@ def _test_loss_problems(dataset: str) -> int:
 def answers(
     settings: StudySettings, model: FinetuneSpec, n: int = 0, **changes: Any
 ) -> SampleSpec:
-    """Return the spec of `n` completions a test problem; n = 0 means one greedy one.
+    """Return the spec of `n` completions a problem; n = 0 means one greedy one.
 
     Of the model after its last epoch; `changes` are fields of the spec that differ.
     """
     usual = dict(
         generator=model,
-        split="test",
+        split=settings.split,
         n_problems=settings.test_problems,
         epoch=model.training.epochs,
         n=max(1, n),

@@ -1,10 +1,10 @@
 """What the settings of several chapters have in common; each chapter adds its own."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gsmlib.data import call, count_problems, worlds
+from gsmlib.data import SPLITS, call, count_beside, worlds
 from gsmlib.data.own import Dataset
 from gsmlib.method.inspection import check_rows
 from gsmlib.method.sizes import size_of
@@ -90,6 +90,8 @@ class StudySettings(WorldSettings):
     """rate of residual dropout in training"""
     test_problems: Count
     """how many test problems are answered"""
+    split: Literal["test", "dev"] = "test"
+    """of which they are: test, or dev, kept from training, to choose settings by"""
     max_length: Count
     """tokens of a question and its solution, at most"""
     seeds: Seeds
@@ -102,7 +104,8 @@ class StudySettings(WorldSettings):
     @model_validator(mode="after")
     def _enough_problems(self) -> Self:
         check_rows(self.dataset)
-        there, asked, remedy = count_problems(self.dataset), [], []
+        train, answered = count_beside(self.dataset, self.split)
+        there, asked, remedy = {"train": train, "test": answered}, [], []
         for name, split in ASKED.items():
             value = getattr(self, name, 0)
             most = max(value) if isinstance(value, tuple) else value
@@ -110,10 +113,11 @@ class StudySettings(WorldSettings):
                 asked.append(f"{name} asks for {most}")
                 remedy.append(f"{name} {there[split]}")
         if asked:
+            kind = SPLITS[self.split]
             raise ValueError(
-                f"dataset {call(self.dataset)} has {there['train']} training and "
-                f"{there['test']} test problems, but {', '.join(asked)}; give at "
-                f"most -p {' -p '.join(remedy)}"
+                f"dataset {call(self.dataset)} has {train} training and {answered} "
+                f"{kind} problems, but {', '.join(asked)}; give at most -p "
+                f"{' -p '.join(remedy)}"
             )
         return self
 

@@ -13,6 +13,7 @@ from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
 NAMES = {"minigsm": "MiniGSM", "gsm8k": "GSM8K"}
 GSM8K_PROBLEMS = {"train": TRAIN_PROBLEMS, "test": TEST_PROBLEMS}
 MOST_MADE = 1_000_000  # of MiniGSM, in a split: more is a slip of the hand
+SPLITS = {"test": "test", "dev": "development"}  # that are answered, and their names
 DEV_PROBLEMS = 500  # held out of GSM8K's training set, which has no dev set
 
 
@@ -110,6 +111,16 @@ def count_problems(dataset: str) -> dict[str, int]:
     if dataset != "gsm8k":
         counts = {part: len(_load_part(dataset, part)) for part in ("train", "test")}
     return counts | {"dev": _count_dev(dataset, counts["train"])}
+
+
+def count_beside(dataset: str, split: Literal["test", "dev"]) -> tuple[int, int]:
+    """Return how many problems there are to train on beside a split, and of the split.
+
+    Development problems are kept from the training problems; MiniGSM makes them apart.
+    """
+    counts = count_problems(dataset)
+    among = split == "dev" and family(dataset) != "minigsm"
+    return counts["train"] - among * counts["dev"], counts[split]
 
 
 def check_problem_counts(dataset: str, **asked: int) -> None:

@@ -16,7 +16,7 @@ def grid(settings: CalculatorSettings) -> list[Point]:
         model = shared.finetuned(settings, base, settings.epochs)
         without = shared.answers(settings, model, calculator=False)
         for on in (True, False):
-            about = {"dataset": settings.data, "seed": base.seed, "calculator": on}
+            about = shared.answered(settings) | {"seed": base.seed, "calculator": on}
             specs = shared.both_answers(settings, model, calculator=on)
             points.append(Point(about, specs | {"without": without}))
     return points

@@ -33,7 +33,7 @@ def direct_grid(settings: ScalingSettings) -> list[Point]:
         steps = shared.greedily(settings, base)
         data = steps.generator.data.replace(answers_only=True)
         direct = steps.replace(generator=steps.generator.replace(data=data))
-        about = {"dataset": settings.data, "model": model, "seed": seed}
+        about = shared.answered(settings) | {"model": model, "seed": seed}
         about |= {"n_train": base.n_train}
         points.append(Point(about, {"with steps": steps, "direct": direct}))
     return points

@@ -20,7 +20,7 @@ def grid(settings: EpochSettings) -> list[Point]:
     for base in shared.each_seed(settings):
         model = shared.finetuned(settings, base, settings.epochs, keep_all=True)
         for epoch in range(1, settings.epochs + 1):
-            about = {"dataset": settings.data, "seed": base.seed, "epoch": epoch}
+            about = shared.answered(settings) | {"seed": base.seed, "epoch": epoch}
             specs = shared.both_answers(settings, model, epoch=epoch)
             points.append(Point(about, specs))
     return points

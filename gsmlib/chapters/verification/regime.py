@@ -16,10 +16,9 @@ from gsmlib.chapters import shared
 from gsmlib.chapters.verification.errors import RIGHT, first_errors, share_of
 from gsmlib.chapters.verification.grid import grid
 from gsmlib.chapters.verification.settings import VerificationSettings
-from gsmlib.data import call, checker, count_problems, family
+from gsmlib.data import checker, family
 from gsmlib.method import metrics
 from gsmlib.method.intervals import difference, share, tabulate
-from gsmlib.records import SettingsError
 from gsmlib.study.pool import prepare
 from gsmlib.study.store import Store
 
@@ -50,9 +49,8 @@ def regime_table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     goal ("" where there is none) and met. The goals are the largest model's; those of
     finetuning and verifiers at its smallest and largest training set.
     """
-    _check_dev_problems(settings)
-    points = grid(settings.replace(seeds=settings.seeds[:1]))
-    specs = [_on_dev(point.specs) for point in points]
+    points = grid(settings.replace(split="dev", seeds=settings.seeds[:1]))
+    specs = [point.specs for point in points]
     prepare([spec for some in specs for spec in some.values()], store)
     rows = []
     for model, _ in settings.rates:
@@ -81,16 +79,6 @@ def write_regime(table: pd.DataFrame, folder: Path) -> None:
 
 def _cell(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
-
-
-def _on_dev(specs: dict[str, Any]) -> dict[str, Any]:
-    """Return the specs of a point with development problems in place of test ones."""
-    scores = specs["scores"]
-    completions = scores.completions.replace(split="dev")
-    return {
-        "greedy": specs["greedy"].replace(split="dev"),
-        "scores": scores.replace(completions=completions),
-    }
 
 
 def _steps(model: str, goals: bool) -> Iterator[Row]:
@@ -184,17 +172,3 @@ def _in_words(goal: Goal) -> str:
     return (
         f"at least {goal.low:g}" if goal.high >= 1 else f"{goal.low:g} to {goal.high:g}"
     )
-
-
-def _check_dev_problems(settings: VerificationSettings) -> None:
-    """Refuse more problems than there are beside each other to train and to develop."""
-    if family(settings.data) == "minigsm":  # whose splits are made apart
-        return
-    counts = count_problems(settings.data)
-    dev, train = counts["dev"], counts["train"] - counts["dev"]
-    if settings.test_problems > dev or max(settings.sizes) > train:
-        raise SettingsError(
-            f"Dataset {call(settings.data)} has {dev} development problems beside "
-            f"{train} to train on; give at most -p test_problems {dev} -p sizes "
-            f"{train}."
-        )

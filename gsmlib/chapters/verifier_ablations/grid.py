@@ -130,7 +130,7 @@ def pair_points(settings: VerifierAblationSettings) -> list[Point]:
     for one, other in product(settings.rates, repeat=2):
         names = {"generator": one[0], "verifier": other[0]}
         for n_train, seed in product(settings.sizes, settings.seeds):
-            about = {"dataset": settings.data, **names}
+            about = shared.answered(settings) | names
             about |= {"n_train": n_train, "seed": seed}
             bases = (Base(name, n_train, rate, seed) for name, rate in (one, other))
             points.append(Point(about, {"scores": _pair_scores(settings, *bases)}))
