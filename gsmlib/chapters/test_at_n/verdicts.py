@@ -19,14 +19,14 @@ def c2(table: pd.DataFrame) -> rules.Finding:
     best = losses.idxmin().median()  # over seeds
     rise = rules.over_seeds(table[table["epoch"] == last], "rise")
     rules.require_overfitting(table, rise)
-    least = f"the test loss is least at epoch {best:.0f} of {last}"
     from scipy.stats import kendalltau  # here: it takes a second to import
 
     trend = float(kendalltau(curve.index, curve).statistic)
     monotone = trend >= rules.MONOTONE
     sentence = (
-        f"{least}; from there test@1 changes by {in_points(rise)}; its trend over "
-        f"epochs is {trend:.2f} (Kendall's tau)"
+        f"from the least test loss, at epoch {best:.0f} of {last}, to the last test@1 "
+        f"changes by {in_points(rise)}; its trend over epochs is {trend:.2f} "
+        "(Kendall's tau)"
     )
     word = rules.better(rise)
     if word == rules.REPRODUCED and not monotone:
