@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gsmlib.data import SPLITS, call, count_beside, worlds
+from gsmlib.data import ANSWERED, call, count_beside, worlds
 from gsmlib.data.own import Dataset
 from gsmlib.method.inspection import check_rows
 from gsmlib.method.sizes import size_of
@@ -113,7 +113,7 @@ class StudySettings(WorldSettings):
                 asked.append(f"{name} asks for {most}")
                 remedy.append(f"{name} {there[split]}")
         if asked:
-            kind = SPLITS[self.split]
+            kind = ANSWERED[self.split]
             raise ValueError(
                 f"dataset {call(self.dataset)} has {train} training and {answered} "
                 f"{kind} problems, but {', '.join(asked)}; give at most -p "

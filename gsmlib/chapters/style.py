@@ -30,7 +30,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from tueplots import figsizes, fontsizes
 
-from gsmlib.data import SPLITS, call
+from gsmlib.data import ANSWERED, call
 from gsmlib.method.intervals import column_names
 from gsmlib.method.selection import NO_VERIFIER
 
@@ -349,7 +349,7 @@ def measured_on(table: pd.DataFrame) -> str:
     if not {"dataset", "n_problems"} <= set(table):
         return ""
     name = call(table["dataset"].iloc[0]).replace("$", r"\$")  # no formula
-    split = SPLITS[table["split"].iloc[0] if "split" in table else "test"]
+    split = ANSWERED[table["split"].iloc[0] if "split" in table else "test"]
     where = f"{name}, {_span(table['n_problems'])} {split}"
     parts = []
     by = "parameters" if "parameters" in table else "model"

@@ -13,7 +13,7 @@ from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
 NAMES = {"minigsm": "MiniGSM", "gsm8k": "GSM8K"}
 GSM8K_PROBLEMS = {"train": TRAIN_PROBLEMS, "test": TEST_PROBLEMS}
 MOST_MADE = 1_000_000  # of MiniGSM, in a split: more is a slip of the hand
-SPLITS = {"test": "test", "dev": "development"}  # that are answered, and their names
+ANSWERED = {"test": "test", "dev": "development"}  # that are answered, and their names
 DEV_PROBLEMS = 500  # held out of GSM8K's training set, which has no dev set
 
 

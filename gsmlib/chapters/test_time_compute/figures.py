@@ -92,6 +92,7 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.get_legend().set_title("completions per problem", prop={"size": 7})
     seeds = table["seed"].nunique()
     spread = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
-    said = "Large mark: the best k, with its 95 % interval over problems."
+    over = "problems" if seeds == 1 else "problems and seeds"
+    said = f"Large mark: the best k, with its 95 % interval over {over}."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
     return axes
