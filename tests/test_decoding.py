@@ -509,7 +509,7 @@ def test_batch_sizes(byte_tokenizer):
                 num_key_value_heads=3,
             )
         )
-    assert choose_batch_size(smollm2, 400) == 64
+    assert choose_batch_size(smollm2, 400) == 128
 
 
 @pytest.mark.parametrize(

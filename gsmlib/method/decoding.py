@@ -27,7 +27,7 @@ TAIL = 256  # tokens decoded to look for an expression or an answer line
 COMPACT_BELOW = 0.75  # stopped samples leave once more than a quarter have stopped
 REFILL_BELOW = 0.5  # waiting samples enter once half of the batch is free
 MAX_ROWS, GPU_ROWS = 512, 4096  # more gain nothing on a CPU, which is full by then
-BATCH_BYTES = 2**31  # of caches and logits, on a CPU
+BATCH_BYTES = 2**32  # of caches and logits, on a CPU
 CHUNK = 64  # tokens whose probabilities are added up before one of them is looked for
 
 
@@ -245,8 +245,8 @@ def _invert(probabilities: Tensor, targets: Tensor) -> Tensor:
 def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
     """The largest power of two of rows that fit the memory: at most 512, GPU 4,096.
 
-    That is 2 GiB, or half of what a GPU has free, for keys and values of `max_length`
-    tokens (no prompt shared) and the logits: 512 for the mini-GPTs, 64 for SmolLM2.
+    That is 4 GiB, or half of what a GPU has free, for keys and values of `max_length`
+    tokens (no prompt shared) and the logits: 512 for the mini-GPTs, 128 for SmolLM2.
     """
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

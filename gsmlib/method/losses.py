@@ -29,7 +29,8 @@ from gsmlib.method.batching import (
 )
 from gsmlib.method.models import LanguageModel, Verifier
 
-CPU_TOKENS, GPU_TOKENS = 1536, 8192  # computed at once
+CPU_TOKENS, WIDE_TOKENS, GPU_TOKENS = 1536, 2048, 8192  # computed at once
+WIDE = 512  # from this width on a piece's casts of the weights cost most
 LOGITS = 200_000_000  # values at once: 0.8 GB in float32
 TARGETS_STEP = 256  # logits are computed for multiples of so many positions
 
@@ -48,9 +49,11 @@ def make_pieces(
 
     More tokens at once than here take memory, and gain little speed.
     """
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    vocabulary = language_model_of(model).get_input_embeddings().num_embeddings
-    most = min(GPU_TOKENS if on_gpu else CPU_TOKENS, LOGITS // vocabulary)
+    embedding = language_model_of(model).get_input_embeddings()
+    most = WIDE_TOKENS if embedding.embedding_dim >= WIDE else CPU_TOKENS
+    if embedding.weight.device.type == "cuda":
+        most = GPU_TOKENS
+    most = min(most, LOGITS // embedding.num_embeddings)
     most = max(1, min(most, max_tokens or most))
     share = share and attention.can_flatten(language_model_of(model))
     return cut_pieces(rows, most, share=share) if rows else []
