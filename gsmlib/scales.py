@@ -111,15 +111,16 @@ SCALES: dict[str, dict[str, Any]] = {
         dataset="gsm8k",
         model="smollm2-135m",
         models=("smollm2-135m",),
-        n_train=300,
-        sizes=(300,),
-        epochs=2,
-        generator_epochs=2,
+        n_train=2000,
+        sizes=(500, 2000, TRAIN_PROBLEMS),
+        epochs=4,
+        generator_epochs=VERIFICATION["generator_epochs"],
         batch_tokens=4_000,
-        completed_problems=20,  # all 300 would take hours on 2 cores
-        completions=20,
-        test_problems=50,
-        test_completions=20,
+        completed_problems=2000,
+        completions=8,
+        ablation_completions=2,
+        test_problems=300,
+        test_completions=64,
         # the paper: 400; 97.5 % of GSM8K's rows are no longer than 350
         max_length=350,
         precision="bf16",
@@ -128,7 +129,6 @@ SCALES: dict[str, dict[str, Any]] = {
         verifier_batch_tokens=4_000,
         verifier_group_size=4,
         seeds=(0,),
-        ablation_completions=4,
     ),
     # The paper's protocol at SmolLM2's size, for one GPU (docs/scaling.md).
     "smollm2-full": dict(

@@ -16,7 +16,7 @@ from gsmlib.chapters.rules import (
     REPRODUCED,
     REVERSED,
 )
-from gsmlib.records import Record
+from gsmlib.records import Record, SettingsError
 from gsmlib.scales import SCALES
 from gsmlib.study import results, stages
 from gsmlib.study.store import Store
@@ -120,6 +120,17 @@ def test_all_completions_give_03s_verifier_and_any_number_its_test_completions()
     assert some[0, "base"] not in whole
     completions = {getattr(spec, "completions", None) for spec in whole}
     assert some[0, "base"].completions in completions
+
+
+def test_some_of_the_points_alone(settings, store):
+    some = settings.replace(points=(5, 1))
+    tried = specs_of(some, "scores") | specs_of(some, "greedy")
+    assert {point for point, _ in tried} == {0, 1, 5}
+    whole = specs_of(settings, "scores") | specs_of(settings, "greedy")
+    assert tried.items() <= whole.items()
+    assert set(open_points.table(some, store)["point"]) == {0, 1, 5}
+    with pytest.raises(SettingsError, match="points 9 is none: the .* are 1 to 8"):
+        resolve(NOTEBOOK, points="3,9", ablation_completions=2, **TINY)
 
 
 def test_finetuning_is_masked_in_one_setting(settings):
@@ -272,6 +283,15 @@ def test_only_what_a_claim_compares_must_check(judge, points):
     for dead, verdict in ((compared, NOT_TESTABLE), (~compared, REPRODUCED)):
         rows = table.assign(over_random_low=low.where(~dead, -0.1))
         assert getattr(verdicts, judge)(rows).verdict == verdict
+
+
+def test_a_claim_about_points_left_out_is_not_testable():
+    table = open_table({3: -0.05})
+    some = table[table["point"].isin((0, 1, 3))]
+    assert verdicts.c17(some).verdict == REPRODUCED
+    found = verdicts.c16(some)
+    assert found.verdict == NOT_TESTABLE
+    assert "leaves open point 2 out" in found.sentence
 
 
 def test_c17_is_generator_minus_pretrained():

@@ -10,5 +10,6 @@ class CalculatorSettings(OneModel, SampledSettings):
 SCALES = {
     "quick": dict(n_train=1000, test_problems=100, test_completions=8),
     "mini": dict(test_completions=8),
+    "smollm2": dict(test_completions=16),
     "gpt2": dict(model="gpt2", test_completions=20),
 }

@@ -41,7 +41,12 @@ SCALES = {
     ),
     "mini": dict(sizes=(1000,), pretraining_texts=25_000, large_completions=8),
     "smollm2": dict(
-        pretraining_texts=100, pretraining_learning_rate=1e-4, large_completions=20
+        n_train=500,
+        sizes=(500,),
+        test_completions=16,
+        pretraining_texts=500,
+        pretraining_learning_rate=1e-4,
+        large_completions=4,
     ),
     "smollm2-full": dict(
         pretraining_texts=paper.TRAIN_PROBLEMS,

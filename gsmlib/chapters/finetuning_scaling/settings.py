@@ -10,6 +10,5 @@ class ScalingSettings(ModelGrid, StudySettings):
 SCALES = {
     "quick": dict(models=("mini-0.2m", "mini-0.5m", "mini-2m"), sizes=(250, 1000)),
     "mini": dict(models=("mini-0.2m", "mini-0.5m", "mini-2m")),
-    "smollm2": dict(sizes=(75, 150, 300)),
     "gpt2": dict(models=("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")),
 }

@@ -31,7 +31,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(candidates=(2, 4), branching=2),
     "quick": dict(candidates=(4, 8)),
     "mini": dict(candidates=(4, 8, 16)),
-    "smollm2": dict(candidates=(4, 8)),
+    "smollm2": dict(candidates=(4,)),
     "smollm2-full": dict(candidates=(4, 16, 64)),
     "gpt2": dict(candidates=(4, 16, 64)),
 }

@@ -25,8 +25,9 @@ AGGREGATED |= {"product": "product"}
 def grid(settings: OpenPointSettings) -> list[Point]:
     """Return a point per seed and variant: a verifier's scores, or greedy solutions.
 
-    A seed's first verifier and its first finetuned model are what the others differ
-    from. `about` holds the open point, 1 to 8 or BASE, and the variant's name.
+    Of the open points those that the settings name. A seed's first
+    verifier and its first finetuned model are what the others differ from. `about`
+    holds the open point, 1 to 8 or BASE, and the variant's name.
     """
     return [
         Point(
@@ -35,6 +36,7 @@ def grid(settings: OpenPointSettings) -> list[Point]:
         )
         for base in shared.each_seed(settings)
         for (point, name), spec in _variants(settings, base).items()
+        if point in (BASE, *settings.points)
     ]
 
 

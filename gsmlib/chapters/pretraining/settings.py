@@ -35,7 +35,13 @@ SCALES: dict[str, dict[str, Any]] = {
         test_problems=200,
         seeds=(0,),
     ),
-    "smollm2": dict(pretraining_texts=(100, 300), pretraining_learning_rate=1e-4),
+    "smollm2": dict(
+        n_train=500,
+        completions=2,
+        test_completions=16,
+        pretraining_texts=(500, 2000),
+        pretraining_learning_rate=1e-4,
+    ),
     "smollm2-full": dict(
         pretraining_texts=(1000, paper.TRAIN_PROBLEMS), pretraining_learning_rate=1e-4
     ),

@@ -32,7 +32,7 @@ SCALES: dict[str, dict[str, Any]] = {
         test_completions=200,
         counts=(25, 50, 100, 200),
     ),
-    "smollm2": dict(counts=(5, 10, 20)),
+    "smollm2": dict(counts=(8, 16, 32, 64)),
     "smollm2-full": dict(counts=(10, 25, 50, 100)),
     "gpt2": dict(test_completions=3200, counts=(100, 200, 400, 800, 1600, 3200)),
 }

@@ -39,7 +39,7 @@ SCALES = {
         checkpoints=4,
     ),
     "mini": dict(sizes=(2000,), ablation_epochs=2, checkpoints=4),
-    "smollm2": dict(ablation_epochs=1, checkpoints=2),
+    "smollm2": dict(sizes=(2000,), ablation_epochs=1, checkpoints=2),
     "smollm2-full": dict(ablation_epochs=2, checkpoints=4),
     "gpt2": dict(ablation_epochs=2, checkpoints=8),
 }
