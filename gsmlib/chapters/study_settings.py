@@ -91,7 +91,7 @@ class StudySettings(WorldSettings):
     test_problems: Count
     """how many test problems are answered"""
     split: Literal["test", "dev"] = "test"
-    """of which they are: test, or dev, kept from training, to choose settings by"""
+    """of the problems answered: test; or dev, kept from training, to choose by"""
     max_length: Count
     """tokens of a question and its solution, at most"""
     seeds: Seeds
@@ -108,10 +108,12 @@ class StudySettings(WorldSettings):
         there, asked, remedy = {"train": train, "test": answered}, [], []
         for name, split in ASKED.items():
             value = getattr(self, name, 0)
-            most = max(value) if isinstance(value, tuple) else value
+            many = isinstance(value, tuple)
+            most = max(value) if many else value
             if most > there[split]:
                 asked.append(f"{name} asks for {most}")
-                remedy.append(f"{name} {there[split]}")
+                left = [n for n in value if n < there[split]] if many else []
+                remedy.append(f"{name} {','.join(map(str, [*left, there[split]]))}")
         if asked:
             kind = ANSWERED[self.split]
             raise ValueError(
@@ -137,7 +139,7 @@ class VerifierSettings(SampledSettings):
     generator_epochs: Count
     """of finetuning the generator that a verifier learns from, at least"""
     generator_examples: Count = 1
-    """that it sees at least, problems times epochs, within the finetuning's epochs"""
+    """that a generator sees at least, problems times epochs, within `epochs`"""
     completed_problems: Count
     """training problems, at most, that get completions for a verifier to learn from"""
     completions: Count

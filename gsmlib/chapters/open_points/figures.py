@@ -71,8 +71,10 @@ def _forest(axes: Axes, table: pd.DataFrame, names: pd.DataFrame, name: str) -> 
 def _note(table: pd.DataFrame) -> str:
     seeds = table["seed"].nunique()
     over = "problems, one seed" if seeds == 1 else f"problems and {seeds} seeds (ticks)"
+    greedy = table.loc[table["point"] > 0, "variant"].str.startswith(GREEDY).any()
+    circle = "; circle: finetuning, greedy" if greedy else ""
     return (
-        f"{style.measured_on(table)}. Variants of the open points 1-8 minus their "
-        f"base, paired by problem; circle: finetuning, greedy. Bars: 95 % "
+        f"{style.measured_on(table)}. Variants of the open points, by their numbers, "
+        f"minus their base, paired by problem{circle}. Bars: 95 % "
         f"interval over {over}; grey: below {100 * NEGLIGIBLE:.0f} points."
     )

@@ -16,7 +16,7 @@ class OpenPointSettings(OneModel, VerifierSettings):
     """What the paper leaves open, one change at a time."""
 
     points: Counts = tuple(POINTS)
-    """the open points, of 1 to 8, that are tried"""
+    """which of the open points 1 to 8 of the notebook are tried"""
     ablation_completions: Count
     """the first of each problem, which verifiers learn from"""
     other_temperature: float = Field(1.0, gt=0)
@@ -26,7 +26,8 @@ class OpenPointSettings(OneModel, VerifierSettings):
     def _known_points(self) -> Self:
         if strange := set(self.points) - set(POINTS):
             raise ValueError(
-                f"points {max(strange)} is none: the open points are 1 to {POINTS[-1]}"
+                f"points {max(strange)} is none: give some of 1 to {POINTS[-1]}, such "
+                "as 1,3"
             )
         return self
 

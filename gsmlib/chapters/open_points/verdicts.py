@@ -59,7 +59,7 @@ def _require_base(table: pd.DataFrame, *points: int) -> None:
     """Require these points, a base that learned, and that one of them checks."""
     for point in points:
         if point not in set(table["point"]):
-            raise rules.NotTestable(f"this run leaves open point {point} out")
+            raise rules.NotTestable(f"open point {point} is left out")
     base = table[(table["point"] == BASE) & (table["variant"] == "base")]
     rules.require_learning(table, base["accuracy"].mean())
     changed = table[table["point"].isin(points)]

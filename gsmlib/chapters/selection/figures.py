@@ -151,7 +151,10 @@ def foresight(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     bottom.axvspan(0.85, few, color="#EEEEEE", linewidth=0, zorder=0)
     bottom.set(xlabel="completions per problem (n)", ylabel=style.SOLVED)
     style.legend(bottom, 2)
-    seen = f"Grey: no more than the {few:.0f} whose labels were seen."
+    seen = (
+        "Band of the ROC: 95 % interval. Grey: up to the "
+        f"{few:.0f} completions of a problem whose labels the forecast has seen."
+    )
     style.caption(bottom, table, seen)
     return axes
 
