@@ -109,7 +109,10 @@ def verdicts(rows: list[Row]) -> str:
 
 def notebooks(rows: list[Row]) -> str:
     """Return a table of the notebooks: question, figures, verdicts."""
-    lines = ["| notebook | as run (`quick`) | question | figures | verdicts |", "|---" * 5 + "|"]
+    lines = [
+        "| notebook | as run (`quick`) | question | figures | verdicts |",
+        "|---" * 5 + "|",
+    ]
     for chapter in CHAPTERS:
         link = f"[{chapter.name}]({notebook_link(chapter.name)})"
         shown = [

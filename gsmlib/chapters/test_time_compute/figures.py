@@ -10,7 +10,6 @@ from gsmlib.chapters.style import (
     BLACK,
     CEILING,
     GREEN,
-    GREY,
     LOGPROB,
     LOGPROB_SUM,
     PAPER,
@@ -70,22 +69,23 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     table: the rows of `grid.table` with k.
     """
     counts = sorted(table["n"].unique())
+    theirs = []  # the paper's
     for n, (low, high) in paper.BEST_VOTERS.items():
         if n in counts:
             few = f"{low}" if low == high else f"{low}-{high}"
             look = dict(facecolor="#E3E3E3", edgecolor=PAPER.color, lw=0.6, zorder=0)
             axes.axvspan(low, high, **look)
-            look = dict(rotation=90, ha="center", va="top", fontsize=6, color=GREY)
-            look["transform"] = axes.get_xaxis_transform()
-            axes.text((low * high) ** 0.5, 0.98, f"paper: {few} of {n:,}", **look)
-    for line, n in zip(style.shades(GREEN, len(counts)), counts, strict=True):
+            theirs.append(f"{few} of {n:,}")
+    lines = zip(style.shades(GREEN, len(counts)), counts, strict=True)
+    for place, (line, n) in enumerate(lines):
         rows = table[table["n"] == n]
         style.plain(axes, rows, "k", line, f"{n:,}")
         best = rows[rows["k"] == rows["peak"]]
         value, low, high = 100 * best[list(column_names(""))].mean()
         bars = np.maximum([[value - low], [high - value]], 0)
-        look = line.look | dict(markersize=7, markeredgecolor=BLACK, elinewidth=0.7)
-        axes.errorbar(best["k"].iloc[:1], [value], bars, **look, zorder=4)
+        look = line.look | dict(markersize=7, markeredgecolor=BLACK, zorder=4)
+        look["elinewidth"] = 0.7 + 0.8 * (len(counts) - 1 - place)  # seen where k agree
+        axes.errorbar(best["k"].iloc[:1], [value], bars, **look)
     style.count_axis(axes, max(counts))
     axes.set(xlabel="voters: the top k by score", ylabel=style.SOLVED)
     style.legend(axes, 4)
@@ -93,6 +93,8 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     seeds = table["seed"].nunique()
     spread = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
     over = "problems" if seeds == 1 else "problems and seeds"
-    said = f"Large mark: the best k, with its 95 % interval over {over}."
+    said = f"Large mark: the best k; bar: 95 % interval of its accuracy, over {over}."
+    if theirs:
+        said += f" Grey: the paper's best k, {', '.join(theirs)}."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
     return axes
