@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from gsmlib.chapters import style
 
@@ -31,7 +31,11 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         ("train loss, all tokens", "train_loss", TRAIN.look),
     ):
         bottom.plot(losses.index, losses[name], label=words, **look)
-    bottom.set_ylabel("nats per token")
+    # a small rise of a small test loss is to be seen beside a large train loss
+    bottom.set(yscale="log", ylabel="nats per token")
+    bottom.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bottom.yaxis.set_major_formatter("{x:g}")
+    bottom.yaxis.set_minor_formatter(NullFormatter())
     style.label_below(axes, "epochs of finetuning")
     bottom.legend()
     for panel in axes:
