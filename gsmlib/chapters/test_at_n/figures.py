@@ -33,7 +33,7 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         bottom.plot(losses.index, losses[name], label=words, **look)
     # a small rise of a small test loss is to be seen beside a large train loss
     bottom.set(yscale="log", ylabel="nats per token")
-    bottom.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bottom.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     bottom.yaxis.set_major_formatter("{x:g}")
     bottom.yaxis.set_minor_formatter(NullFormatter())
     style.label_below(axes, "epochs of finetuning")
