@@ -25,9 +25,9 @@ AGGREGATED |= {"product": "product"}
 def grid(settings: OpenPointSettings) -> list[Point]:
     """Return a point per seed and variant: a verifier's scores, or greedy solutions.
 
-    Of the open points those that the settings name. A seed's first
-    verifier and its first finetuned model are what the others differ from. `about`
-    holds the open point, 1 to 8 or BASE, and the variant's name.
+    Of the open points those that the settings name. A seed's first verifier and its
+    first finetuned model are what the others differ from. `about` holds the open point,
+    1 to 8 or BASE, and the variant's name.
     """
     return [
         Point(
