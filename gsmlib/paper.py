@@ -194,7 +194,7 @@ FIGURES = MappingProxyType(
     {
         "fig1": "example problems, the calculator's annotations highlighted",
         "fig2": "finetuned test@1 over training-set size and over model size",
-        "fig3": "test@1 and test@100 over epochs of finetuning, with the test loss",
+        "fig3": "test@1 and test@n over epochs of finetuning, with the test loss",
         "fig4": "diagram of the verification pipeline",
         "fig5": "finetuning against verification over training-set size",
         "fig6a": "token-level against solution-level verifier",

@@ -193,6 +193,7 @@ def test_side_by_side_counts_every_problem(settings, store, monkeypatch):
     assert table["outcome"].tolist() == list(OUTCOMES)
     assert table["problem"].tolist() == [1, 0, 2, 3]
     assert (table["problems"] == 1).all() and (table["n_problems"] == 4).all()
+    assert (table["n"] == 3).all() and (table["seed"] == 0).all()
     scores = results.score(spec, store).groupby("problem")["last"].max()
     assert table["score"].tolist() == scores[table["problem"]].tolist()
 
@@ -200,11 +201,16 @@ def test_side_by_side_counts_every_problem(settings, store, monkeypatch):
 # ----------------------------------------------------------------------------- figures
 
 
+SOURCE = {"dataset": "minigsm", "model": "mini-4m", "n_train": 4000, "n": 100}
+SOURCE |= {"n_problems": 1319, "seed": 2}
+
+
 def cases_table(places=(1, 2, 3, 4, 5), text="Kim has 3*4=<<3*4=12>>12.\n#### 12"):
     """Solutions of one text whose tokens' scores run from below 0 to above 1."""
     tokens = [*re.findall(r"\n| ?\w+|[^\w]", text), "null", "", "-" * 99, HOSTILE]
     rows = [
-        {"place": place, "case": CASES[place - 1][0], "fits": place != 5}
+        SOURCE
+        | {"place": place, "case": CASES[place - 1][0], "fits": place != 5}
         | {"problem": place, "sample": 0, "correct": place < 4, "last": 1 / 3}
         | {"question": "How many $ and <b>?" * 9 if i == 0 else ""}
         | {"reference": "#### 12", "token": token}
@@ -233,7 +239,8 @@ def bins_table(seeds=3, bins=10):
 def solutions_table(outcomes=4):
     text = "Kim has 3*4=<<3*4=12>>12 apples and some more.\n#### 12\n" + "A" * 99
     rows = [
-        {"outcome": outcome, "problems": 123, "n_problems": 1319, "problem": i}
+        SOURCE
+        | {"outcome": outcome, "problems": 123, "problem": i}
         | {"question": "How much is $3? " * 9, "reference": "#### 1000000"}
         | {"finetuning": text, "finetuning_right": i in (1, 2)}
         | {"verification": text * 2, "verification_right": i in (0, 2), "score": 0.9}
@@ -277,6 +284,10 @@ def texts_of(name):
 def test_a_missing_kind_is_said():
     assert "there is no such completion" in texts_of("fig13_few")
     assert "in no problem" in texts_of("sidebyside_few")
+    for page in ("fig13_token_scores", "sidebyside_solutions"):
+        told = texts_of(page)
+        assert "MiniGSM, 1,319 test problems; mini-4m, 4,000 training problems" in told
+        assert "100 completions each; seed 2." in told
     fallback = texts_of("fig13_token_scores")
     assert fallback.count("none beyond 0.5") == 1
 

@@ -124,6 +124,7 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     table: the rows of `errors.errors_table`; axes: as many as models.
     """
     panels = np.atleast_1d(axes)
+    most = 105 * table[["sampled_high", "likeliest_high", "chosen_high"]].max(axis=None)
     looks = {"sampled": style.UNVERIFIED["mean_accuracy"], "likeliest": style.LOGPROB}
     looks["chosen"] = VERIFICATION
     words = {"sampled": "random pick", "likeliest": "likeliest"}
@@ -139,7 +140,7 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
             look = line.marks | dict(label=words[name])
             panel.plot(100 * rows[name], places, **look)
         panel.set_yticks(range(len(kinds)), kinds, fontsize=6)
-        panel.set(ylim=(len(kinds) - 0.5, -0.5), xlim=(0, None), xlabel=SHARE)
+        panel.set(ylim=(len(kinds) - 0.5, -0.5), xlim=(0, most), xlabel=SHARE)
         panel.set_title(model, fontsize=7, loc="right", pad=2)
         panel.label_outer()
     handles, labels = panels[0].get_legend_handles_labels()

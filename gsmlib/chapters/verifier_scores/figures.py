@@ -32,7 +32,14 @@ def fig13(table: pd.DataFrame, axes: Axes) -> Axes:
     lines: Lines = []
     for place, (kind, *_) in enumerate(CASES, 1):
         lines += [*_case_lines(kind, table[table["place"] == place]), []]
-    return write_page(axes, lines + _key(table["score"]))
+    return write_page(axes, lines + _key(table["score"]) + _source(table))
+
+
+def _source(table: pd.DataFrame) -> Lines:
+    """Write under a page of examples what they are of: one seed, which a rule read."""
+    told = style.measured_on(table).replace(r"\$", "$")  # as text, no mathematics
+    told = f"{told}; seed {table['seed'].iloc[0]}."
+    return [[], *break_lines([Span(told, "masked")])]
 
 
 def _key(scores: pd.Series) -> Lines:
@@ -166,7 +173,7 @@ def sidebyside(table: pd.DataFrame, axes: Axes) -> Axes:
         rows = table[table["outcome"] == outcome]
         none = _head(f"{outcome.capitalize()}: in no problem.")
         lines += [*(_pair_lines(rows.iloc[0]) if len(rows) else none), []]
-    return write_page(axes, lines[:-1])
+    return write_page(axes, lines[:-1] + _source(table))
 
 
 def _pair_lines(row: pd.Series) -> Lines:

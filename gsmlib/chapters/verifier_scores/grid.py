@@ -66,11 +66,20 @@ def grid(settings: TokenScoreSettings) -> list[Point]:
     return points
 
 
-def _examples(settings: TokenScoreSettings, store: Store) -> Mapping[str, Any]:
-    """Return the specs of the first seed, computed where need be."""
+def _examples(
+    settings: TokenScoreSettings, store: Store
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Return the first seed's columns and its specs, computed where need be.
+
+    Columns: dataset, split unless it is test, model, n_train, seed, n_problems, n (the
+    completions of each).
+    """
     points = grid(settings)
     prepare(stages_of(points), store)
-    return points[0].specs
+    about, specs = points[0]
+    sampled = specs["scores"].completions
+    counts = {"n_problems": len(sampled_problems(sampled)), "n": sampled.n}
+    return about | counts, specs
 
 
 # ---------------------------------------------------------------- Fig 13: single tokens
@@ -79,13 +88,14 @@ def _examples(settings: TokenScoreSettings, store: Store) -> Mapping[str, Any]:
 def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFrame:
     """Return Fig 13's table: a row per token of the solutions that `find_cases` finds.
 
-    Columns: place (in CASES, from 1), case, fits, problem, sample, correct, last (the
-    solution's score), question (on a case's first row, else empty), reference (the
-    right answer's line), token (its text), score.
+    Columns: what `_examples` tells, place (in CASES, from 1), case, fits, problem,
+    sample, correct, last (the solution's score), question (on a case's first row, else
+    empty), reference (the right answer's line), token (its text), score.
     """
     from gsmlib.method.decoding import decode  # here: it imports torch
 
-    spec = _examples(settings, store)["scores"]
+    about, specs = _examples(settings, store)
+    spec = specs["scores"]
     cases = find_cases(*shared.scores_and_labels(spec, store))
     rows = shared.scored_completions(spec, store).set_index(["problem", "sample"])
     problems, sampled = sampled_problems(spec.completions), spec.completions
@@ -94,7 +104,7 @@ def token_score_table(settings: TokenScoreSettings, store: Store) -> pd.DataFram
     for place, (kind, fits, problem, number) in cases.items():
         row, (question, solution) = rows.loc[problem, number], problems[problem]
         texts = [decode(tokenizer, [token]) or "[end]" for token in row["tokens"]]
-        part = {"place": place, "case": kind, "fits": fits, "problem": problem}
+        part = about | {"place": place, "case": kind, "fits": fits, "problem": problem}
         part |= {"sample": number, "correct": bool(row["correct"]), "last": row["last"]}
         part |= {"question": [readable(question)] + [""] * (len(texts) - 1)}
         part |= {"reference": solution.splitlines()[-1], "token": map(readable, texts)}
@@ -215,12 +225,12 @@ def share_of_counts(right: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def side_by_side_table(settings: TokenScoreSettings, store: Store) -> pd.DataFrame:
     """Return Appendix D's solutions: the first test problem of each of OUTCOMES.
 
-    A row per outcome that occurs, with columns outcome, problems (with that outcome),
-    n_problems, problem, question, reference (the right answer's line), finetuning (the
-    greedy solution), finetuning_right, verification (the best-scored completion),
+    A row per outcome that occurs, with what `_examples` tells, outcome, problems (with
+    that outcome), problem, question, reference (the right answer's line), finetuning
+    (the greedy solution), finetuning_right, verification (the best-scored completion),
     verification_right, score (the verifier's).
     """
-    specs = _examples(settings, store)
+    about, specs = _examples(settings, store)
     scored = shared.scored_completions(specs["scores"], store)
     chosen = selection.best_of(shared.matrix(scored, "last"))
     best = scored.set_index(["problem", "sample"]).loc[list(enumerate(chosen))]
@@ -237,7 +247,7 @@ def side_by_side_table(settings: TokenScoreSettings, store: Store) -> pd.DataFra
     for outcome, right in OUTCOMES.items():
         places = by_outcome.indices.get(right, ())
         if len(places):
-            row = {"outcome": outcome, "problems": len(places)}
-            row |= {"n_problems": len(pairs), "problem": places[0]}
-            found.append(row | pairs.loc[places[0]].to_dict())
+            row = about | {"outcome": outcome, "problems": len(places)}
+            row |= {"problem": places[0]} | pairs.loc[places[0]].to_dict()
+            found.append(row)
     return pd.DataFrame(found)
