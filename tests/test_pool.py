@@ -436,6 +436,22 @@ def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
     assert "A process died" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("given", [None, "glibc.malloc.check=0"])
+def test_workers_inherit_threads_and_allocator(monkeypatch, given):
+    """Large pages, unless the user has said otherwise; this process stays as it was."""
+    monkeypatch.delenv(pool.THREADS, raising=False)
+    monkeypatch.delenv(pool.ALLOCATOR, raising=False)
+    if given:
+        monkeypatch.setenv(pool.ALLOCATOR, given)
+    before = dict(os.environ)
+    with pool.processes(1) as executor:
+        asked = [executor.submit(os.getenv, n) for n in (pool.THREADS, pool.ALLOCATOR)]
+        threads, allocator = [each.result() for each in asked]
+    assert threads == str(pool.count_cores())
+    assert allocator == given or (not given and allocator == pool.LARGE_PAGES)
+    assert dict(os.environ) == before
+
+
 STOPPED = """
 import os, pathlib, sys, time
 from tqdm import tqdm
