@@ -87,6 +87,6 @@ def direct(table: pd.DataFrame, axes: Axes) -> Axes:
         axes.plot([100 * stated], [y + 0.25], label=label, **PAPER.marks)
     axes.set_yticks([0, 1], ["with steps", "answer only"])
     axes.set(ylim=(1.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
-    style.legend(axes, 1)
+    style.legend(axes, 2)
     style.caption(axes, table)
     return axes
