@@ -110,7 +110,7 @@ def verdicts(rows: list[Row]) -> str:
 def notebooks(rows: list[Row]) -> str:
     """Return a table of the notebooks: question, figures, verdicts."""
     lines = [
-        "| notebook | as run (`quick`) | question | figures | verdicts |",
+        "| notebook | as run (`quick`) | question | figures | verdicts (README's) |",
         "|---" * 5 + "|",
     ]
     for chapter in CHAPTERS:

@@ -59,6 +59,7 @@ def training_table(
         about = {"dataset": "minigsm", "model": "mini-2m", "n_train": 4000}
         about |= {"seed": seed, "checkpoint": number, "n": 100, "n_problems": problems}
         about |= {"epochs": 2 * number / checkpoints, "mean_accuracy": samples}
+        about |= {"per_problem": 4}
         usual = 0.25 + 0.1 * share + 0.01 * seed
         gain = start + (end - start) * share
         for level, objective in (("token", "joint"), *OTHERS):
@@ -369,6 +370,8 @@ def test_two_verifiers_are_drawn_from_the_whole_table(name):
     assert set(labels[:4]) == set(NO_VERIFIER.values()) and len(labels) == 6
     (samples,) = [line for line in axes.lines if line.get_label() == "random pick"]
     assert list(samples.get_ydata()) == pytest.approx([20, 20])
+    told = " ".join(drawing.get_supxlabel().split())
+    assert "learn from 4 completions a training problem" in told
     plt.close(drawing)
 
 
@@ -379,4 +382,19 @@ def test_fig6c_draws_a_curve_a_pair():
     assert labels[0] == "mini-4m, mini-4m" and len(set(labels)) == 4
     marks = {container.lines[0].get_marker() for container in axes.containers}
     assert len(marks) == 4
+    plt.close(drawing)
+
+
+def test_fig6c_of_a_single_size_has_a_row_a_pair():
+    table = pairs_table(sizes=(1000,))
+    drawing = CHAPTER.draw("fig6c", table)
+    (axes,) = drawing.axes
+    told = [label.get_text() for label in axes.get_yticklabels()]
+    assert told[0] == "mini-4m, mini-4m" and len(set(told)) == 4
+    for place, label in enumerate(told):
+        generator, verifier = label.split(", ")
+        is_pair = (table["generator"] == generator) & (table["verifier"] == verifier)
+        drawn = axes.containers[place].lines[0]
+        assert drawn.get_xdata() == pytest.approx(100 * table[is_pair].accuracy.mean())
+        assert drawn.get_ydata() == [place]
     plt.close(drawing)

@@ -641,3 +641,14 @@ def test_the_papers_numbers_are_drawn_in_grey():
 def test_figures_need_no_torch():
     code = "import sys, gsmlib.chapters; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_errors_are_ordered_by_how_often_they_are_sampled():
+    drawing = drawn("errors_chosen", errors_table())
+    for panel in drawing.axes[:2]:
+        told = [label.get_text() for label in panel.get_yticklabels()]
+        if any(told):  # the first panel's
+            right, *wrong = verification.errors.CLASSES
+            assert told == [right, *wrong[::-1]]
+            return
+    raise AssertionError("no panel names the errors")

@@ -281,9 +281,22 @@ def texts_of(name):
     return "".join(found)
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("3+4=7\n#### 12", 1, "True positive: 12 is right; score"),
+        ("3+4=7\n#### 7", 5, "False positive: 7 is wrong, 12 is right; score"),
+        ("3+4=12\nprice 12", 5, "False positive: no line ####, 12 is right; score"),
+    ],
+)
+def test_a_case_says_what_was_answered(text, place, said):
+    assert drawn.describe_case(cases_table((place,), text)).startswith(said)
+
+
 def test_a_missing_kind_is_said():
     assert "there is no such completion" in texts_of("fig13_few")
     assert "in no problem" in texts_of("sidebyside_few")
+    assert "chosen: right, score 0.90" in texts_of("sidebyside_solutions")
     for page in ("fig13_token_scores", "sidebyside_solutions"):
         told = texts_of(page)
         assert "MiniGSM, 1,319 test problems; mini-4m, 4,000 training problems" in told

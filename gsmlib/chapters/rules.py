@@ -243,14 +243,14 @@ def require_overfitting(rows: pd.DataFrame, measured: Interval) -> None:
 def who_agrees(agree: Mapping[str, bool]) -> str:
     """Write for which of several models or sizes something holds; empty for a single.
 
-    Such as "it holds for mini-2m, not for mini-0.5m".
+    Such as "it holds surely for mini-2m, not surely for mini-0.5m".
     """
     if len(agree) < 2:
         return ""
     parts = [", ".join(n for n, holds in agree.items() if holds == so) for so in (1, 0)]
     if not all(parts):
-        return f"; it holds for {'all' if parts[0] else 'none'}"
-    return f"; it holds for {parts[0]}, not for {parts[1]}"
+        return f"; it holds surely for {'all' if parts[0] else 'none'}"
+    return f"; it holds surely for {parts[0]}, not surely for {parts[1]}"
 
 
 def in_points(interval: Interval, sign: str = "+") -> str:

@@ -369,9 +369,11 @@ def measured_on(table: pd.DataFrame) -> str:
 def drawn_from(table: pd.DataFrame) -> str:
     """Write what a table was measured with, its seeds too, for a caption."""
     measured = measured_on(table)
-    seeds = table["seed"].nunique() if "seed" in table else 0
-    said = f"; {seeds} seed" + "s" * (seeds > 1)
-    return measured + said if measured and seeds else measured
+    seeds = table["seed"].unique() if "seed" in table else []
+    if not measured or not len(seeds):
+        return measured
+    said = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]:.0f}"
+    return f"{measured}; {said}"
 
 
 def _span(counts: pd.Series) -> str:

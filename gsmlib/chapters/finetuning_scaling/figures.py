@@ -80,9 +80,8 @@ def direct(table: pd.DataFrame, axes: Axes) -> Axes:
     """
     for y, (answers, stated) in enumerate(paper.DIRECT_ACCURACY.items()):
         rows = table[table["answers"] == answers]
-        line = FINETUNING._replace(filled=answers == "with steps")
-        own = f"{rows['model'].iloc[0]}, this run" if y == 0 and len(rows) else None
-        style.dot(axes, y - 0.1, rows, line, half_band=0.12, label=own)
+        own = f"{rows['model'].iloc[0]}, here" if y == 0 and len(rows) else None
+        style.dot(axes, y - 0.1, rows, FINETUNING, half_band=0.12, label=own)
         label = "paper: 6B on GSM8K" if y == 0 else None
         axes.plot([100 * stated], [y + 0.25], label=label, **PAPER.marks)
     axes.set_yticks([0, 1], ["with steps", "answer only"])

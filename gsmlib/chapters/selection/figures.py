@@ -45,7 +45,7 @@ def gap(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     table = table[table["method"] != "greedy"]
     for place, (method, (label, line)) in enumerate(METHODS.items()):
         rows = table[table["method"] == method]
-        width = 3.0 if method == "majority vote" else 1.0
+        width = 2.0 if method == "majority vote" else 1.0
         look = dict(linewidth=width, zorder=2 + place / 10)
         style.plain(top, rows, "n", line, label, **look)
     best = table[table["best"]]
@@ -60,11 +60,15 @@ def gap(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         panel.set_ylim(bottom=0)
         style.count_axis(panel, table["n"].max())
     top.set_ylabel(style.SOLVED)
-    bottom.set_ylabel("gap to best (points)")
+    bottom.set_ylabel("gap (points)")
     style.legend(top, 2)
     style.legend(bottom, 2)
     style.label_below(axes, "completions per problem (n)")
-    style.caption(bottom, table, "Below: of the best choice at each n.")
+    style.caption(
+        bottom,
+        table,
+        "Below: coverage minus the choice that solves most at each n.",
+    )
     return axes
 
 

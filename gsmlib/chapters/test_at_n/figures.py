@@ -18,8 +18,8 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     top, bottom = axes
     curves = (
         (f"test@{table['n'].max():.0f}, T = 0.7", "test_at_n", style.CEILING, 0.0),
-        ("test@1, greedy", "test_at_1", style.FINETUNING, -0.04),
-        ("single samples", "mean_accuracy", style.SAMPLES, 0.04),
+        ("test@1, greedy", "test_at_1", style.FINETUNING, -0.15),
+        ("single samples", "mean_accuracy", style.SAMPLES, 0.15),
     )
     for label, column, line, nudge in curves:
         style.points(top, table, "epoch", line, label, column, nudge=nudge)
@@ -39,6 +39,6 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     style.label_below(axes, "epochs of finetuning")
     bottom.legend()
     for panel in axes:
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     style.caption(top, table)
     return axes

@@ -20,7 +20,7 @@ def grid(settings: EpochSettings) -> list[Point]:
     for base in shared.each_seed(settings):
         model = shared.finetuned(settings, base, settings.epochs, keep_all=True)
         for epoch in range(1, settings.epochs + 1):
-            about = shared.answered(settings) | {"seed": base.seed, "epoch": epoch}
+            about = shared.describe(settings, base) | {"epoch": epoch}
             specs = shared.both_answers(settings, model, epoch=epoch)
             points.append(Point(about, specs))
     return points
@@ -29,12 +29,12 @@ def grid(settings: EpochSettings) -> list[Point]:
 def table(settings: EpochSettings, store: Store) -> pd.DataFrame:
     """Return Fig 3's table: a row per (seed, epoch) of finetuning.
 
-    Columns: dataset, seed, epoch, n, n_problems, test_at_1 (greedy), test_at_n
-    (T = 0.7) and mean_accuracy (single samples), each with _low and _high; train_loss
-    and test_loss in nats per token, and loss_rise, of the test loss from its least
-    epoch to the last as a share of the least, with limits; and, paired by problem, rise
-    (of test@1 since the seed's epoch of least test loss) and fall (of test@n since its
-    peak), likewise.
+    Columns: dataset, model, n_train, seed, epoch, n, n_problems, test_at_1 (greedy),
+    test_at_n (T = 0.7) and mean_accuracy (single samples), each with _low and _high;
+    train_loss and test_loss in nats per token, and loss_rise, of the test loss from its
+    least epoch to the last as a share of the least, with limits; and, paired by
+    problem, rise (of test@1 since the seed's epoch of least test loss) and fall (of
+    test@n since its peak), likewise.
     """
     rows, right = [], {}
     names = ("test_at_1", "test_at_n", "mean_accuracy")

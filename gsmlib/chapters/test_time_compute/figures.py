@@ -28,7 +28,7 @@ METHODS = {
     "log-probability per token": ("log-probability per token", LOGPROB),
     "verification": ("best-scored", VERIFICATION),
 }
-WIDTHS = {"majority vote": 3.0}
+WIDTHS = {"majority vote": 2.0}
 
 
 @style.styled

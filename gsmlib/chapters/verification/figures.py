@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MultipleLocator
 
 from gsmlib.chapters import style
 from gsmlib.chapters.style import (
@@ -26,7 +27,7 @@ from gsmlib.paper import RELEASED_ACCURACY
 
 BOX = (108.0, 30.0)  # points
 ROW_HEIGHT = 42.0
-SHARE = "share (%)"
+SHARE = "share of picks (%)"
 STATED_WIDTH = 0.21  # of all panels together: room for what the paper states
 MOST_STATED = 64  # percent: room for what the paper states, and its value above it
 # Of boxes, by whose work they are: the generator's, the verifier's; the data are grey.
@@ -113,7 +114,7 @@ def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     _draw_stated(panels[-1].inset_axes((1.08, 0, width, 1), sharey=panels[-1]))
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    style.caption(panels[0], table)
+    style.caption(panels[0], table, "Both of verification and finetuning alone.")
     return panels
 
 
@@ -127,9 +128,11 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     most = 105 * table[["sampled_high", "likeliest_high", "chosen_high"]].max(axis=None)
     looks = {"sampled": style.UNVERIFIED["mean_accuracy"], "likeliest": style.LOGPROB}
     looks["chosen"] = VERIFICATION
-    words = {"sampled": "random pick", "likeliest": "likeliest"}
+    words = {"sampled": "random pick", "likeliest": "likeliest a token"}
     words["chosen"] = "best-scored"
-    kinds = list(dict.fromkeys(table["error"]))
+    sampled = table.groupby("error")["sampled"].mean()
+    right, *wrong = dict.fromkeys(table["error"])
+    kinds = [right, *sorted(wrong, key=sampled.get, reverse=True)]
     for panel, model in zip(panels, table["model"].unique(), strict=True):
         rows = table[(table["model"] == model)].groupby("error").mean(numeric_only=True)
         rows = rows.loc[kinds]
@@ -138,9 +141,10 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
             places = np.arange(len(kinds)) + shift
             panel.hlines(places, low, high, color=line.color, linewidth=0.8)
             look = line.marks | dict(label=words[name])
-            panel.plot(100 * rows[name], places, **look)
+            panel.plot(100 * rows[name], places, clip_on=False, **look)
         panel.set_yticks(range(len(kinds)), kinds, fontsize=6)
         panel.set(ylim=(len(kinds) - 0.5, -0.5), xlim=(0, most), xlabel=SHARE)
+        panel.xaxis.set_major_locator(MultipleLocator(20))
         panel.set_title(model, fontsize=7, loc="right", pad=2)
         panel.label_outer()
     handles, labels = panels[0].get_legend_handles_labels()

@@ -14,6 +14,7 @@ from gsmlib.chapters.style import (
 )
 
 LEGEND_LETTERS = 20  # longer names take a line each
+PAIR = "generator, verifier"
 
 
 @style.styled
@@ -53,7 +54,8 @@ def _over_training(
     axes.set_xlabel("epochs of verifier training")
     axes.set_ylabel(style.SOLVED)
     style.legend(axes, 2)
-    style.caption(axes, table)
+    learned = f"{table['per_problem'].max():.0f} completions a training problem"
+    style.caption(axes, table, f"Verifiers learn from {learned}.")
     return axes
 
 
@@ -61,19 +63,27 @@ def _over_training(
 def fig6c(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6c: small and large generators with small and large verifiers.
 
-    table: the rows of `grid.model_pairs`.
+    Over training-set sizes; with a single size, a row each. table: the rows of
+    `grid.model_pairs`.
     """
     sizes = ["generator_parameters", "verifier_parameters"]
     table = table.assign(pair=table["generator"] + ", " + table["verifier"])
     pairs = table.sort_values(sizes, ascending=False)["pair"].unique()
     looks = style.shades(VERMILLION, len(pairs))[::-1]  # the larger the darker
-    for place, (pair, line) in enumerate(zip(pairs, looks, strict=False)):
-        rows, factor = table[table["pair"] == pair], 1 + 0.03 * (place - 1.5)
-        style.points(axes, rows, "n_train", line, pair, factor=factor)
-    style.size_axis(axes, table["n_train"])
-    axes.set_ylabel(style.SOLVED)
-    axes.set_ylim(bottom=0)
-    style.legend(axes, 2 if max(map(len, pairs)) <= LEGEND_LETTERS else 1)
-    axes.get_legend().set_title("generator, verifier", prop={"size": 7})
+    if table["n_train"].nunique() == 1:
+        for place, (pair, line) in enumerate(zip(pairs, looks, strict=False)):
+            style.dot(axes, place, table[table["pair"] == pair], line)
+        axes.set_yticks(range(len(pairs)), pairs)
+        axes.set(ylim=(len(pairs) - 0.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
+        axes.set_ylabel(PAIR)
+    else:
+        for place, (pair, line) in enumerate(zip(pairs, looks, strict=False)):
+            rows, factor = table[table["pair"] == pair], 1 + 0.03 * (place - 1.5)
+            style.points(axes, rows, "n_train", line, pair, factor=factor)
+        style.size_axis(axes, table["n_train"])
+        axes.set_ylabel(style.SOLVED)
+        axes.set_ylim(bottom=0)
+        style.legend(axes, 2 if max(map(len, pairs)) <= LEGEND_LETTERS else 1)
+        axes.get_legend().set_title(PAIR, prop={"size": 7})
     style.caption(axes, table)
     return axes

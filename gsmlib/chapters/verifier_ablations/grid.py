@@ -48,7 +48,8 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
 
     Columns: dataset, model, n_train, seed, level ("token" or "solution"), objective
     ("joint" or "verification only"), checkpoint, epochs (of the verifier's training so
-    far), n, n_problems, accuracy (best of n) with low and high, within_auc, and of the
+    far), per_problem (the training problems' completions that it learns from), n,
+    n_problems, accuracy (best of n) with low and high, within_auc, and of the
     same completions mean_accuracy and test_at_n. Paired by problem, each with _low and
     _high: gain of the paper's verifier (token, joint) over this one at the checkpoint;
     and on the last checkpoint's rows slope (least squares, in accuracy per epoch, over
@@ -67,6 +68,7 @@ def training_curve(settings: VerifierAblationSettings, store: Store) -> pd.DataF
             other = None if usual is right else usual
             compared = _compared(right, other, place, settings.ablation_epochs)
             so_far = {"checkpoint": place + 1, "epochs": epochs}
+            so_far |= {"per_problem": settings.ablation_completions}
             rows.append(about | so_far | measures | compared)
     return tabulate(rows, ("level", "objective", "checkpoint"))
 

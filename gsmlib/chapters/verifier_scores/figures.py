@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from gsmlib.chapters import style, textpage
 from gsmlib.chapters.textpage import Lines, Span, break_lines, show_token, write_page
 from gsmlib.chapters.verifier_scores.grid import CASES, OUTCOMES
+from gsmlib.method.answers import INVALID, extract_answer
 
 GAP = 3  # characters between two solutions side by side
 HALF = (textpage.PAGE_COLUMNS - GAP) // 2
@@ -59,7 +60,7 @@ def _case_lines(kind: str, rows: pd.DataFrame) -> Lines:
     first, spans = rows.iloc[0], []
     for token, score in zip(rows["token"], rows["score"], strict=True):
         spans += [Span(piece, f"score {score_bin(score)}") for piece in _boxes(token)]
-    head = _head(describe_case(first), _end_of(first["question"]))
+    head = _head(describe_case(rows), _end_of(first["question"]))
     return head + break_lines(spans)
 
 
@@ -77,12 +78,17 @@ def _head(text: str, question: str = "") -> Lines:
     return break_lines([Span(text, "head")]) + break_lines([asked])
 
 
-def describe_case(row: pd.Series) -> str:
-    """Say what kind of case a row of Fig 13's table is, and whether its score fits."""
-    answer = row["reference"].removeprefix("#### ")
-    right = f"{answer} is right" if row["correct"] else f"wrong, {answer} is right"
-    text = f"{row['case'].capitalize()}: {right}, score {row['last']:.2f}"
-    return text if row["fits"] else f"{text} (none beyond 0.5: the nearest)"
+def describe_case(rows: pd.DataFrame) -> str:
+    """Say what kind of case a solution of Fig 13 is, and whether its score fits.
+
+    rows: the solution's of `grid.token_score_table`.
+    """
+    first, found = rows.iloc[0], extract_answer("".join(rows["token"]))
+    answer = first["reference"].removeprefix("#### ")
+    said = "no line ####" if found == INVALID else f"{found} is wrong"
+    said = f"{answer} is right" if first["correct"] else f"{said}, {answer} is right"
+    text = f"{first['case'].capitalize()}: {said}; score {first['last']:.2f}"
+    return text if first["fits"] else f"{text} (none beyond 0.5: the nearest)"
 
 
 def score_bin(score: float) -> int:
@@ -107,7 +113,7 @@ def token_score_html(table: pd.DataFrame) -> str:
         first = rows.iloc[0]
         tokens = map(_ruby, rows["token"], rows["score"])
         parts.append(
-            f"<p><b>{html.escape(describe_case(first))}</b><br>"
+            f"<p><b>{html.escape(describe_case(rows))}</b><br>"
             f"{html.escape(first['question'])}</p>\n"
             f'<p style="line-height: 2.2">{"".join(tokens)}</p>'
         )
@@ -184,7 +190,10 @@ def _pair_lines(row: pd.Series) -> Lines:
     greedy, chosen = (
         "right" if row[f"{method}_right"] else "wrong" for method in METHODS
     )
-    heads = f"finetuning, greedy: {greedy}", f"verifier: {chosen}, {row['score']:.2f}"
+    heads = (
+        f"finetuning, greedy: {greedy}",
+        f"chosen: {chosen}, score {row['score']:.2f}",
+    )
     pairs = zip_longest(*(wrap(row[method], HALF) for method in METHODS), fillvalue="")
     lines = [_beside(heads, "head"), *(_beside(pair, "plain") for pair in pairs)]
     return _head(head, row["question"]) + lines
