@@ -566,7 +566,7 @@ def test_a_caption_says_what_was_measured(tmp_path):
     assert page._measured(figure, tmp_path / "none.csv") == ""
     csv = tmp_path / "fig5_verification.csv"
     csv.write_text("dataset,n_problems,n_train,seed\nminigsm,9,5,0\nminigsm,9,6,0\n")
-    said = "MiniGSM, 9 test problems; 5 to 6 training problems; 1 seed"
+    said = "MiniGSM, 9 test problems; 5 to 6 training problems; seed 0"
     assert page._measured(figure, csv) == said
 
 
