@@ -285,8 +285,9 @@ def texts_of(name):
     ("text", "place", "said"),
     [
         ("3+4=7\n#### 12", 1, "True positive: 12 is right; score"),
-        ("3+4=7\n#### 7", 5, "False positive: 7 is wrong, 12 is right; score"),
-        ("3+4=12\nprice 12", 5, "False positive: no line ####, 12 is right; score"),
+        ("3+4=7\n#### 7\n", 5, "False positive: 7 is wrong, 12 is right; score"),
+        ("3+4=7\n#### $7\n", 5, "False positive: 7 is wrong, 12 is right; score"),
+        ("3+4=12\nprice 12", 5, "False positive: no answer line, 12 is right; score"),
     ],
 )
 def test_a_case_says_what_was_answered(text, place, said):

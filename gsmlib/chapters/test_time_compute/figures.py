@@ -58,7 +58,7 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         panel.set_ylabel(style.SOLVED)
         style.legend(panel, 2)
     style.label_below(axes, "completions per problem (n)")
-    style.caption(top, table)
+    style.caption(top, table, "Grey: where it is highest if problems are resampled.")
     return axes
 
 

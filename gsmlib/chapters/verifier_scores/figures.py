@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from gsmlib.chapters import style, textpage
 from gsmlib.chapters.textpage import Lines, Span, break_lines, show_token, write_page
 from gsmlib.chapters.verifier_scores.grid import CASES, OUTCOMES
-from gsmlib.method.answers import INVALID, extract_answer
+from gsmlib.method.answers import INVALID, final_number
 
 GAP = 3  # characters between two solutions side by side
 HALF = (textpage.PAGE_COLUMNS - GAP) // 2
@@ -83,12 +83,17 @@ def describe_case(rows: pd.DataFrame) -> str:
 
     rows: the solution's of `grid.token_score_table`.
     """
-    first, found = rows.iloc[0], extract_answer("".join(rows["token"]))
+    first, found = rows.iloc[0], final_number(_text(rows))
     answer = first["reference"].removeprefix("#### ")
-    said = "no line ####" if found == INVALID else f"{found} is wrong"
+    said = "no answer line" if found == INVALID else f"{found} is wrong"
     said = f"{answer} is right" if first["correct"] else f"{said}, {answer} is right"
     text = f"{first['case'].capitalize()}: {said}; score {first['last']:.2f}"
     return text if first["fits"] else f"{text} (none beyond 0.5: the nearest)"
+
+
+def _text(rows: pd.DataFrame) -> str:
+    """Return a solution's text, without what ends it."""
+    return "".join(rows["token"]).removesuffix("[end]")
 
 
 def score_bin(score: float) -> int:
