@@ -16,10 +16,11 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     table: see `grid.table`; axes: two, one above the other.
     """
     top, bottom = axes
+    shift = 0.0075 * table["epoch"].max()  # bars side by side
     curves = (
         (f"test@{table['n'].max():.0f}, T = 0.7", "test_at_n", style.CEILING, 0.0),
-        ("test@1, greedy", "test_at_1", style.FINETUNING, -0.15),
-        ("single samples", "mean_accuracy", style.SAMPLES, 0.15),
+        ("test@1, greedy", "test_at_1", style.FINETUNING, -shift),
+        ("single samples", "mean_accuracy", style.SAMPLES, shift),
     )
     for label, column, line, nudge in curves:
         style.points(top, table, "epoch", line, label, column, nudge=nudge)
@@ -38,6 +39,7 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     bottom.yaxis.set_minor_formatter(NullFormatter())
     style.label_below(axes, "epochs of finetuning")
     bottom.legend()
+    bottom.set_xlim(top.get_xlim())
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     style.caption(top, table)
