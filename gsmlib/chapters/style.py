@@ -128,7 +128,7 @@ class Line(NamedTuple):
 
     color: str
     marker: str
-    dashes: str
+    dashes: str | tuple
     filled: bool = True
 
     @property
@@ -160,7 +160,7 @@ CEILING = Line(BLACK, "D", "-.", filled=False)  # test@n: were every choice righ
 SAMPLES = Line(GREY, "v", ":")  # a completion at random: no choice
 PURPLE = "#CC79A7"  # of Okabe and Ito's, for what is the generator's own
 LOGPROB = Line(PURPLE, "X", "-.")  # the likeliest, per token
-LOGPROB_SUM = Line(shade(PURPLE, -0.45), "+", ":")
+LOGPROB_SUM = Line(shade(PURPLE, -0.45), "+", (0, (5, 1, 1, 1, 1, 1)))  # the sum
 UNVERIFIED = {  # the looks of selection.NO_VERIFIER, by column
     "mean_accuracy": SAMPLES,
     "majority_vote": VOTE,

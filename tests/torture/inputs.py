@@ -544,7 +544,7 @@ def run_inputs(
         place.mkdir()
         with _plain_environment(place):
             sentence, fault = commit(mistake, place)
-        shown = sentence.replace(str(place), "DIR")
+        shown = sentence.replace(str(place), "DIR").replace(str(Path.cwd()), "DIR")
         table.append([mistake.where, mistake.what, shown])
         faults += [f"{mistake.where}, {mistake.what}: {fault}"] if fault else []
     return {"bad_inputs": len(table), "table": table}, faults

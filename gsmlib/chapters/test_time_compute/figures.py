@@ -29,6 +29,7 @@ METHODS = {
     "verification": ("best-scored", VERIFICATION),
 }
 WIDTHS = {"majority vote": 2.0}
+BESIDE = 1.15  # the factor between large marks of one k
 
 
 @style.styled
@@ -76,16 +77,17 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
             look = dict(facecolor="#E3E3E3", edgecolor=PAPER.color, lw=0.6, zorder=0)
             axes.axvspan(low, high, **look)
             theirs.append(f"{few} of {n:,}")
-    lines = zip(style.shades(GREEN, len(counts)), counts, strict=True)
-    for place, (line, n) in enumerate(lines):
+    best_k = table.groupby("n")["peak"].first()
+    for line, n in zip(style.shades(GREEN, len(counts)), counts, strict=True):
         rows = table[table["n"] == n]
         style.plain(axes, rows, "k", line, f"{n:,}")
         best = rows[rows["k"] == rows["peak"]]
         value, low, high = 100 * best[list(column_names(""))].mean()
         bars = np.maximum([[value - low], [high - value]], 0)
         look = line.look | dict(markersize=7, markeredgecolor=BLACK, zorder=4)
-        look["elinewidth"] = 0.7 + 0.8 * (len(counts) - 1 - place)  # seen where k agree
-        axes.errorbar(best["k"].iloc[:1], [value], bars, **look)
+        same = list(best_k[best_k == best_k[n]].index)  # their bars stand side by side
+        at = best_k[n] * BESIDE ** (same.index(n) - (len(same) - 1) / 2)
+        axes.errorbar([at], [value], bars, elinewidth=0.7, **look)
     style.count_axis(axes, max(counts))
     axes.set(xlabel="voters: the top k by score", ylabel=style.SOLVED)
     style.legend(axes, 4)
@@ -93,7 +95,9 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     seeds = table["seed"].nunique()
     spread = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
     over = "problems" if seeds == 1 else "problems and seeds"
-    said = f"Large mark: the best k; bar: 95 % interval of its accuracy, over {over}."
+    beside = "" if best_k.is_unique else " (side by side where it is one)"
+    said = f"Large mark: the best k{beside}; bar: 95 % interval of its accuracy, "
+    said += f"over {over}."
     if theirs:
         said += f" Grey: the paper's best k, {', '.join(theirs)}."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")

@@ -27,7 +27,7 @@ CHAPTER = Chapter(
         Figure("fig4_pipeline", figures.fig4),
         Figure("fig12_mask", figures.fig12),
         Figure("fig5_verification", figures.fig5, (1, 2, 2.7), per="model"),
-        Figure("errors_chosen", figures.errors, (1, 2, 2.6), ERRORS, "model"),
+        Figure("errors_chosen", figures.errors, (1, 2, 3.8), ERRORS, "model"),
     ),
     claims=(
         Claim("C5", "fig5", verdicts.c5),

@@ -12,8 +12,8 @@ CHAPTER = Chapter(
     "05_verifier_ablations",
     VerifierAblationSettings,
     figures=(
-        Figure("fig6a_token_or_solution", figures.fig6a, (1, 1, 2.2)),
-        Figure("fig6b_joint_objective", figures.fig6b, (1, 1, 2.2)),
+        Figure("fig6a_token_or_solution", figures.fig6a, (1, 1, 2.9)),
+        Figure("fig6b_joint_objective", figures.fig6b, (1, 1, 2.9)),
         Figure("fig6c_generator_and_verifier_size", figures.fig6c, (1, 1, 2.5)),
     ),
     claims=(
