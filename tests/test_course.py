@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from gsmlib.chapters import export, pretraining, resolve
-from gsmlib.chapters.pretraining.grid import shipped_texts, steps_right
+from gsmlib.chapters.pretraining.grid import shipped_texts, single_steps
 from gsmlib.method.selection import NO_VERIFIER
 from gsmlib.study.pool import list_tasks
 from gsmlib.study.store import Store
@@ -29,6 +29,7 @@ def course_table(texts=TEXTS, seeds=2, steps=True):
         row |= {"seed": seed, "texts": count, "n": 40, "n_problems": 200}
         row |= with_limits("greedy", 0.1 + 0.1 * place)
         if steps:
+            row |= with_limits("quotes", 0.2 + 0.3 * place)
             row |= with_limits("steps", 0.3 + 0.3 * place)
         row |= {"accuracy": 0.1 + 0.2 * place, "low": 0.05, "high": 0.15 + 0.2 * place}
         row |= {name: 0.1 + 0.05 * place for name in NO_VERIFIER}
@@ -63,8 +64,9 @@ def test_the_steps_are_the_pretrained_models(made):
     few, many = (pretraining.load_started(spec, store) for spec in generators)
     weights = [lm.model.transformer.wte.weight for lm in (few, many)]
     assert not np.allclose(*(w.detach().numpy() for w in weights))
-    right = steps_right(generators[0], store)
-    assert set(right) <= {0, 1} and len(right) > 100
+    quoted, computed = single_steps(generators[0], store)
+    assert set(quoted) | set(computed) <= {0, 1}
+    assert len(quoted) == len(computed) > 100
 
 
 def test_points_differ_in_the_pretraining_alone():
@@ -100,6 +102,7 @@ def test_all_curves_are_drawn(steps):
     words = [text.get_text() for text in top.get_legend().get_texts()]
     assert words == [*NO_VERIFIER.values(), "best-scored", "finetuning"]
     below = [text.get_text() for text in bottom.get_legend().get_texts()]
-    assert ("single steps right" in below) == steps and len(below) == 2 + steps
+    assert {"single steps right", "quotes copied"} <= set(below) or not steps
+    assert len(below) == 2 + 2 * steps
     assert bottom.get_xlabel() == "texts of the pretraining" and not top.get_xlabel()
     plt.close(figure)

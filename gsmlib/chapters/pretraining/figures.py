@@ -7,6 +7,7 @@ from gsmlib.chapters import style
 from gsmlib.chapters.style import (
     BLACK,
     FINETUNING,
+    GREY,
     LOGPROB,
     UNVERIFIED,
     VERIFICATION,
@@ -14,13 +15,15 @@ from gsmlib.chapters.style import (
 )
 from gsmlib.method.selection import NO_VERIFIER
 
-STEPS = Line(BLACK, "D", "-", filled=False)  # the pretrained model's own
+# the pretrained model's own
+STEPS = Line(BLACK, "D", "-", filled=False)
+QUOTES = Line(GREY, "o", ":")
 CHANCE = 50  # percent: the AUC of a score that knows nothing
 
 
 @style.styled
 def course(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
-    """Above what is solved; below the steps right, and the AUCs of two scores.
+    """Above what is solved; below what the pretrained model can do, and AUCs.
 
     table: the rows of `grid.table`; axes: two, one above the other.
     """
@@ -30,14 +33,15 @@ def course(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
         style.plain(top, rows, "texts", line, NO_VERIFIER[name], zorder=1.5)
     style.points(top, table, "texts", VERIFICATION, "best-scored", factor=1.04)
     style.points(top, table, "texts", FINETUNING, "finetuning", "greedy", factor=0.96)
-    if "steps" in table:
-        style.points(bottom, table, "texts", STEPS, "single steps right", "steps")
     for name, line, words in (
+        ("quotes", QUOTES, "quotes copied"),  # of MiniGSM alone, as the steps
+        ("steps", STEPS, "single steps right"),
         ("within_auc", VERIFICATION, "AUC of the verifier"),
         ("logprob_auc", LOGPROB, "AUC of the log-probability"),
     ):
-        style.points(bottom, table, "texts", line, words, name)
-    bottom.axhline(CHANCE, color=style.GREY, linewidth=0.6, zorder=0)
+        if name in table:
+            style.points(bottom, table, "texts", line, words, name)
+    bottom.axhline(CHANCE, color=GREY, linewidth=0.6, zorder=0)
     for panel, words in ((top, style.SOLVED), (bottom, "share, AUC (%)")):
         style.size_axis(panel, table["texts"])
         panel.set(xlabel="", ylabel=words, ylim=(0, None))

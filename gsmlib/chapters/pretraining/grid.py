@@ -47,33 +47,35 @@ def table(settings: CourseSettings, store: Store) -> pd.DataFrame:
     """Return a row per (texts, seed): what a model reaches after so many.
 
     Columns: dataset, model, n_train, seed, texts; greedy (test@1 after finetuning) and,
-    of MiniGSM alone, steps (the share of single steps that the pretrained model gets
-    right before it is finetuned), each with _low and _high; gain of the best-scored
-    completion over greedy, paired by problem; and the columns of
-    `shared.verified_best`.
+    of MiniGSM alone, quotes and steps (the shares of quotes that the pretrained model
+    copies, and of single steps that it gets right, before it is finetuned), each with
+    _low and _high; gain of the best-scored completion over greedy, paired by problem;
+    and the columns of `shared.verified_best`.
     """
     rows = []
     for about, specs in shared.computed(grid(settings), store):
         greedy, scores = specs["greedy"], specs["scores"]
         right = shared.solved(greedy, store)
         best, columns = shared.verified_best(scores, store)
-        steps = {}
+        able = {}
         if family(settings.data) == "minigsm":
-            steps = share("steps", steps_right(greedy.generator, store))
+            quoted, computed = single_steps(greedy.generator, store)
+            able = share("quotes", quoted) | share("steps", computed)
         gain = difference("gain", best, right)
-        rows.append(about | share("greedy", right) | steps | columns | gain)
+        rows.append(about | share("greedy", right) | able | columns | gain)
     return tabulate(rows, ("texts",))
 
 
-def steps_right(spec: FinetuneSpec, store: Store) -> np.ndarray:
-    """Return (L,): 1 where a line's expression is right, given its quote, else 0.
+def single_steps(spec: FinetuneSpec, store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Return two arrays (L,): 1 where a line's quote, its expression is right, else 0.
 
-    Of the model that the finetuning starts from, on passages that it has not read.
+    Of the model that the finetuning starts from, on passages that it has not read; see
+    `competence.measure_steps`.
     """
     from gsmlib.method.competence import measure_steps  # here: it imports torch
 
     told = measure_steps(load_started(spec, store), PASSAGES)
-    return np.array([hit for row in told["computed"] for hit in row])
+    return np.concatenate(told["quoted"]), np.concatenate(told["computed"])
 
 
 def load_started(spec: FinetuneSpec, store: Store) -> "LanguageModel":

@@ -30,7 +30,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "mini": dict(
         model="mini-2m:random",
         epochs=6,
-        pretraining_texts=(8_000, 16_000, 32_000, 64_000, 128_000),
+        pretraining_texts=(16_000, 32_000, 64_000, 128_000, 256_000, 512_000),
         completions=2,
         test_problems=200,
         seeds=(0,),
