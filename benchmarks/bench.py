@@ -70,7 +70,7 @@ RATIOS = {
     "loop_vs_one_shape_2m": ("finetune mini-2m", "ours", "one shape"),
     "loop_vs_one_shape_4m": ("finetune mini-4m", "ours", "one shape"),
 }
-ONE_SHAPE = 16, 128  # rows and length: what a piece of ours holds
+ONE_SHAPE = 8, 256  # rows and length: what a piece of ours holds
 SHARES = {
     "decode_peak_share_mini": ("sample mini-2m", "ours, plain"),
     "decode_peak_share_smollm2": ("sample smollm2-135m", "ours, plain"),

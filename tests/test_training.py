@@ -453,29 +453,6 @@ def test_gradients_equal_the_plain_loops(
     torch.testing.assert_close(gradients(model), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("wide", [32, 33])
-def test_wide_models_have_pieces_of_their_own(byte_tokenizer, monkeypatch, wide):
-    """From a width on: the pieces are larger, the gradients the same."""
-    monkeypatch.setattr(training.losses, "CPU_TOKENS", 60)
-    monkeypatch.setattr(training.losses, "WIDE_TOKENS", 200)
-    monkeypatch.setattr(training.losses, "WIDE", wide)
-    model = make_verifier(byte_tokenizer)
-    assert model.language_model.get_input_embeddings().embedding_dim == 32
-    rows = make_completions(3, 6) + make_rows(3, seed=4)
-    most = 200 if wide == 32 else 60
-    pieces, by_most = (
-        [list(piece.rows) for piece in cut]
-        for cut in (training.losses.make_pieces(model, rows), cut_pieces(rows, most))
-    )
-    assert pieces == by_most and len(pieces) > 1
-    training.add_gradients(make_run(model, rows, settings()), rows)
-    in_pieces = gradients(model)
-    monkeypatch.setattr(training.losses, "CPU_TOKENS", 10_000)
-    monkeypatch.setattr(training.losses, "WIDE_TOKENS", 10_000)
-    training.add_gradients(make_run(model, rows, settings()), rows)
-    torch.testing.assert_close(gradients(model), in_pieces, rtol=1e-4, atol=1e-6)
-
-
 def count_tokens(model, rows) -> int:
     """How many token embeddings one batch's losses look up."""
     seen = []

@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "gsmlib_flat"
 TYPES = ("gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3")  # all are tested
-LENGTH_STEP, ROWS_STEP = 32, 8  # rows are padded to few shapes
+LENGTH_STEP, ROWS_STEP = 32, 2  # rows are padded to few shapes
 
 
 class Layout(NamedTuple):
@@ -180,8 +180,9 @@ def _attend(
     if keys.shape[1] < heads:
         share = heads // keys.shape[1]
         keys, values = (x.repeat_interleave(share, 1) for x in (keys, values))
-    if query.device.type == "cpu" and torch.is_grad_enabled():
-        # to train, plain products are faster: SmolLM2's verifiers 1.25 times in all
+    plain = torch.is_grad_enabled() or query.dtype == torch.bfloat16
+    if query.device.type == "cpu" and plain:
+        # to train and in bfloat16, plain products are faster: 1.25 and 1.3 times in all
         scores = (query * scaling) @ keys.mT + mask
         mixed = scores.softmax(-1).to(values.dtype) @ values
     else:

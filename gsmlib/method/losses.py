@@ -29,8 +29,7 @@ from gsmlib.method.batching import (
 )
 from gsmlib.method.models import LanguageModel, Verifier
 
-CPU_TOKENS, WIDE_TOKENS, GPU_TOKENS = 1536, 2048, 8192  # computed at once
-WIDE = 512  # from this width on a piece's casts of the weights cost most
+CPU_TOKENS, GPU_TOKENS = 2048, 8192  # computed at once
 LOGITS = 200_000_000  # values at once: 0.8 GB in float32
 TARGETS_STEP = 256  # logits are computed for multiples of so many positions
 
@@ -50,9 +49,7 @@ def make_pieces(
     More tokens at once than here take memory, and gain little speed.
     """
     embedding = language_model_of(model).get_input_embeddings()
-    most = WIDE_TOKENS if embedding.embedding_dim >= WIDE else CPU_TOKENS
-    if embedding.weight.device.type == "cuda":
-        most = GPU_TOKENS
+    most = GPU_TOKENS if embedding.weight.device.type == "cuda" else CPU_TOKENS
     most = min(most, LOGITS // embedding.num_embeddings)
     most = max(1, min(most, max_tokens or most))
     share = share and attention.can_flatten(language_model_of(model))
