@@ -6,11 +6,12 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from torture import expressions, inputs, page, texts
+from torture import expressions, inputs, kill, page, texts
 from torture.campaigns import CAMPAIGNS
 from torture.expressions import shunting_yard
 from torture.inputs import Mistake
@@ -123,6 +124,16 @@ def test_a_decoder_that_errs_is_found_out(byte_tokenizer):
 def test_a_mistake_without_its_sentence_is_found_out(make, fault, tmp_path):
     mistake = Mistake("here", "a mistake", make, ("epochs",))
     assert fault in inputs.commit(mistake, tmp_path)[1]
+
+
+def test_work_is_lost_to_the_kill_that_lost_it():
+    """By hand: b is lost to the first kill and done again only after the second."""
+    done = [(1.0, "a"), (2.0, "b"), (5.0, "b"), (6.0, "c"), (7.0, "c"), (9.0, "a")]
+    units = [kill.Unit(*each) for each in done]
+    whole = Counter(a=2, b=1, c=1)  # two completions are alike: a tells nothing
+    assert kill.lost_seconds(units, [2.5, 4.0], whole) == 0.5
+    assert kill.lost_seconds(units, [2.5, 4.0, 6.75], whole) == 0.75
+    assert kill.lost_seconds(units[:2] + units[3:4], [2.5], whole) == 0
 
 
 # ------------------------------------------------------------------- the two algorithms

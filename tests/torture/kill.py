@@ -135,15 +135,17 @@ def read_units(file: Path) -> list[Unit]:
 
 
 def lost_seconds(units: list[Unit], kills: list[float], whole: Counter) -> float:
-    """Return the most seconds of work before a kill that had to be done again."""
+    """Return the most seconds of work before a kill that had to be done again.
+
+    What an earlier kill lost and nothing has done since is that kill's alone.
+    """
     counts = Counter(unit.name for unit in units)
-    again = {name for name, n in counts.items() if n > whole[name]}
+    again = {name for name, n in counts.items() if n > whole[name] == 1}
     lost = 0.0
-    for moment in kills:
+    for before, moment in zip([0.0, *kills], kills, strict=False):
         later = {u.name for u in units if u.when > moment} & again
-        # a unit's last time before the kill: it may have been lost to an earlier one
-        before = {u.name: u.when for u in units if u.when <= moment}
-        lost = max([lost, *(moment - before[n] for n in later & set(before))])
+        between = [u for u in units if before < u.when <= moment and u.name in later]
+        lost = max([lost, *(moment - unit.when for unit in between)])
     return lost
 
 
