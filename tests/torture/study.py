@@ -85,17 +85,20 @@ def note_work(log: Path) -> None:
         os.write(out, f"{time.monotonic():.3f} {unit}\n".encode())
 
     def noted_step(run: training.Run) -> dict[str, float]:
-        name = f"{run.fingerprint[:8]}-{len(run.history)}"
+        name = f"{_short(run.fingerprint)}-{len(run.history)}"
         entry = step(run)
         note(f"step {name}")
         return entry
 
     def noted_label(completion: object, problem: object) -> dict:
-        text = f"{problem.question}{completion.tokens}"
-        note(f"completion {hashlib.sha256(text.encode()).hexdigest()[:8]}")
+        note(f"completion {_short(f'{problem.question}{completion.tokens}')}")
         return label(completion, problem)
 
     training.take_step, making._label = noted_step, noted_label
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def start(work: Callable[[], None], log: Path) -> int:
