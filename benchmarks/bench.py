@@ -9,7 +9,6 @@ the matrix-product peak, measured in the same run, also counts what is wasted.
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -41,12 +40,11 @@ from endurance import (
     bench_memory,
     bench_scaling,
     bench_steadiness,
-    lines_of,
     new_verifier,
     problems,
 )
 from gsmlib.data import load_problems
-from gsmlib.environment import best_precision, describe_setup
+from gsmlib.environment import best_precision, describe_setup, processor_name
 from gsmlib.files import write_file
 from gsmlib.method.batching import Row, encode
 from gsmlib.method.decoding import Rules, encode_prompt, sample_completions
@@ -54,6 +52,7 @@ from gsmlib.method.models import LanguageModel, load_language_model
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.training import new_run, take_step, train
 from gsmlib.method.verifier import make_rows, score_completions
+from gsmlib.study.pool import count_cores
 
 PROBLEMS = 3  # sampled together
 SMOLLM2_ROWS, SMOLLM2_TOKENS = 64, 48
@@ -64,6 +63,16 @@ RATIOS = {
     "sampling_vs_released": ("sample mini-2m", "ours", "released algorithm"),
     "sampling_vs_generate_mini": ("sample mini-2m", "ours, plain", "generate"),
     "sampling_vs_generate_smollm2": ("sample smollm2-135m", "ours, plain", "generate"),
+    "sampling_vs_generate_bf16_mini": (
+        "sample mini-2m",
+        "ours, plain",
+        "generate, bf16",
+    ),
+    "sampling_vs_generate_bf16_smollm2": (
+        "sample smollm2-135m",
+        "ours, plain",
+        "generate, bf16",
+    ),
     "verifier_training_vs_padded": ("verifier mini-2m", "ours, group 20", "padded"),
     "scoring_vs_padded": ("score mini-2m", "ours", "padded"),
     "finetuning_vs_padded": ("finetune mini-4m", "ours", "padded, shuffled"),
@@ -403,7 +412,7 @@ def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
     ratios = {
         name: known[task, ours]["rate"] / known[task, other]["rate"]
         for name, (task, ours, other) in RATIOS.items()
-        if (task, ours) in known
+        if {(task, ours), (task, other)} <= known.keys()
     }
     shares = {
         name: known[key]["peak_share"] for name, key in SHARES.items() if key in known
@@ -412,14 +421,9 @@ def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _machine() -> dict[str, Any]:
-    names = [
-        line.partition(":")[2].strip()
-        for line in lines_of(Path("/proc/cpuinfo"))
-        if line.startswith("model name")
-    ]
     return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": len(names) or None,
+        "processor": processor_name(),
+        "cores": count_cores(),
         "threads": torch.get_num_threads(),
         "setup": describe_setup(),
     }

@@ -266,7 +266,8 @@ def show_curves(
         differences = curves.differences(*read)
         print(curves.summary_of_differences(differences), end="\n\n")
     print(curves.summary_of_extraction(curves.extraction(*read)))
-    print(f"{len(curves.rows_that_differ(*read)):,} completions differ between rules.")
+    differ = len(curves.rows_that_differ(*read))
+    print(f"Completions right by one of the rules alone: {differ:,}.")
     if out is not None:
         files = curves.write(out, *read)
         print(f"Written: {len(files)} files in {files[0].parent}")

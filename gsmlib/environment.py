@@ -95,19 +95,29 @@ def describe_setup() -> str:
     """One line: versions of what matters to a result, and the device."""
     names = ("gsmlib", "torch", "transformers")
     versions = " · ".join(f"{name} {metadata.version(name)}" for name in names)
-    device = f"CPU, {os.cpu_count()} cores"
-    if has_gpu():
-        import torch
-
-        device = torch.cuda.get_device_name()
+    cores = "" if has_gpu() else f", {os.cpu_count()} cores"
+    device = f"{processor_name()}{cores}"
     return f"Python {platform.python_version()} · {versions} · {device}"
 
 
+def processor_name() -> str:
+    """The GPU that computes here, or the CPU: on others sums round differently."""
+    if has_gpu():
+        import torch
+
+        return torch.cuda.get_device_name()
+    about = Path("/proc/cpuinfo")  # Linux alone has it
+    lines = about.read_text().splitlines() if about.exists() else []
+    names = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def provenance(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what a result came from: the settings, the commit, the versions."""
+    """Return what a result came from: settings, commit, versions, the processor."""
     packages = ("gsmlib", "torch", "transformers", "numpy", "matplotlib")
     versions = {name: metadata.version(name) for name in packages}
-    return {"settings": settings, "commit": _commit(), "versions": versions}
+    found = {"settings": settings, "commit": _commit(), "versions": versions}
+    return found | {"processor": processor_name()}
 
 
 def _commit() -> str | None:

@@ -355,6 +355,7 @@ def _sentence(error: ValidationError) -> str:
     if not where:
         return f"{what}."  # begins with a setting's name, which has no capital
     if len(first["loc"]) > 1 and first["type"].endswith("_parsing"):
-        what = "an item is no number; give numbers with commas between, such as 1,3"
+        kind = "whole number" if first["type"].startswith("int") else "number"
+        what = f"an item is no {kind}; give numbers with commas between, such as 1,3"
     what = what[0].lower() + what[1:]
     return f"{where} = {first['input']!r} is refused: {what}."

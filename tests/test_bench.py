@@ -145,6 +145,11 @@ def test_ratios_and_shares_come_from_the_rows(tmp_path):
     assert set(ratios) == {*bench.RATIOS, *bench.SHARES}
     assert {ratios[name] for name in bench.RATIOS} == {3.0}
     assert {ratios[name] for name in bench.SHARES} == {0.25}
+    fp32 = [row for row in rows if "bf16" not in row["contender"]]  # an older processor
+    assert set(ratios) - set(bench._ratios(fp32)) == {
+        "sampling_vs_generate_bf16_mini",
+        "sampling_vs_generate_bf16_smollm2",
+    }
     table = bench.as_table({"rows": rows})
     assert table["times_slowest"].max() == 3.0
     file = tmp_path / "deep" / "results.json"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gsmlib import cli, environment
+from gsmlib import __main__, cli, environment
 from gsmlib.chapters import CHAPTERS, export
 from gsmlib.report import run as report
 
@@ -23,6 +23,8 @@ def run_cli(capsys, monkeypatch, *arguments):
     [
         (["report", "--scale", "huge"], ["'huge'", "smoke, quick"]),
         (["plan", "--scale", "qick"], ["'qick' (did you mean quick?)"]),
+        (["plan", "03", "-p", "dataset", "minigms"], ["(did you mean minigsm?)"]),
+        (["plan", "03", "-p", "sizes", "0.5"], ["an item is no whole number"]),
         (["plan", "verifcation"], ["(did you mean 03_verification?)"]),
         (["plan", "03", "-p", "models", "mini-2n"], ["(did you mean mini-2m?)"]),
         (["prepare", "03", "-p", "sizes", "99999999999"], ["-p sizes 1000000."]),
@@ -216,6 +218,20 @@ def run_elsewhere(*arguments, **changed):
     values = {k: v for k, v in (os.environ | changed).items() if v is not None}
     command = [sys.executable, "-c", COMMAND, *arguments]
     return subprocess.run(command, env=values, capture_output=True)
+
+
+def test_ctrl_c_while_importing_is_quiet(monkeypatch):
+    class Finder:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == "gsmlib.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "gsmlib.cli")
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 130
 
 
 def test_a_terminal_that_knows_ascii_alone_gets_question_marks():

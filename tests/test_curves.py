@@ -344,7 +344,11 @@ def test_a_csv_row_with_too_few_cells_is_named(tmp_path):
             ["curves", "mine.jsonl", "--scores", "scor"],
             ["'scor' (did you mean score?)"],
         ),
-        (["curves", "mine.jsonl", "--gold", "none.jsonl"], ["none.jsonl"]),
+        (
+            ["curves", "mine.jsonl", "--gold", "none.jsonl"],
+            ["none.jsonl; name one of golds, or gsm8k-test"],
+        ),
+        (["curves", "."], ["cannot be read", "name a file of samples"]),
         (["curves", "mine.jsonl", "mine.jsonl"], ["Two files are called mine.jsonl"]),
         (["curves", "mine.jsonl", "other.jsonl"], ["no problem in common"]),
         (["curves", "ovm.jsonl", "--scores", "x"], ["no score 'x'", "it has vscore"]),

@@ -190,7 +190,7 @@ def test_the_plan_is_printed_with_gpu_hours_for_gpus(capsys, monkeypatch, tmp_pa
     report.print_plan("smoke")
     small = capsys.readouterr().out
     assert "memory_gb" in small and "disk_gb" in small and "Left, estimated" in small
-    assert "core_minutes" not in small and "minutes on one core" in small
+    assert "core_minutes" not in small and " on one core" in small
     assert "gpu_hours" not in small
     report.print_plan("gpt2")
     large = capsys.readouterr().out
@@ -235,10 +235,13 @@ def test_the_table_counts_stages_and_what_is_left(prepared, store):
 def test_workers_may_be_set(monkeypatch):
     monkeypatch.setenv("GSMLIB_WORKERS", "5")
     assert count_workers() == 5
+    task = list_tasks(last_stages("02_test_at_n"), Store("nowhere"))[0]
     for wrong in ("none", "-1", "0", "1.5"):
         monkeypatch.setenv("GSMLIB_WORKERS", wrong)
         with pytest.raises(SettingsError, match="GSMLIB_WORKERS is"):
             count_workers()
+        with pytest.raises(SettingsError, match="GSMLIB_WORKERS is"):
+            pool.describe_work({task.spec: task._replace(seconds=1)})  # little work
     monkeypatch.delenv("GSMLIB_WORKERS")
     assert 1 <= count_workers() <= pool.count_cores()
 

@@ -77,7 +77,7 @@ def test_the_reported_runs_used_one_torch():
 
 
 def test_the_command_is_installed_with_the_package():
-    assert PROJECT["scripts"] == {"gsmlib": "gsmlib.cli:main"}
+    assert PROJECT["scripts"] == {"gsmlib": "gsmlib.__main__:main"}
     assert PROJECT["name"] == gsmlib.__name__
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator
 
 from gsmlib.data import NAMES, Problem, family, worlds
-from gsmlib.records import SettingsError
+from gsmlib.records import SettingsError, did_you_mean
 from gsmlib.settings import refuse_number
 
 PARTS = ("train", "test")
@@ -118,7 +118,8 @@ def _read_now(dataset: str) -> Own:
     except FileNotFoundError:
         known = " and ".join(NAMES)
         raise SettingsError(
-            f"no dataset has this name ({known} have one), and there is no file {path}."
+            f"no dataset has this name{did_you_mean(dataset, NAMES)} ({known} have "
+            f"one), and there is no file {path}."
         ) from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}).") from None

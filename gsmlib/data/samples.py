@@ -181,16 +181,17 @@ def _short(text: str) -> str:
 # -------------------------------------------------------------------------------- files
 
 
-def _rows_of(file: Path) -> list[Row]:
+def _rows_of(file: Path, what: str = "samples") -> list[Row]:
     """Return a file's rows; SettingsError where one is broken or there is none."""
     try:
         ending = file.suffix.lower()
         found = _csv_rows(file) if ending in (".csv", ".tsv") else read_rows(file)
         rows = [Row(file.name, name, values) for name, values in found]
     except FileNotFoundError:
-        raise SettingsError(f"There is no file {file}; name one of samples.") from None
+        raise SettingsError(f"There is no file {file}; name one of {what}.") from None
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read ({error.strerror}).") from None
+        why = f"{file} cannot be read ({error.strerror})"
+        raise SettingsError(f"{why}; name a file of {what}.") from None
     for row in rows:
         if not isinstance(row.values, dict):
             row = row._replace(values={})
@@ -427,7 +428,8 @@ def _golds(gold: str) -> tuple[dict[str, str], dict[str, str]]:
     if gold == GSM8K_TEST:
         problems = {str(i): each for i, each in enumerate(load_gsm8k("test"))}
     else:
-        problems = dict(map(_gold_row, _rows_of(Path(os.path.expanduser(gold)))))
+        file = Path(os.path.expanduser(gold))
+        problems = dict(map(_gold_row, _rows_of(file, f"golds, or {GSM8K_TEST}")))
     by_question = {one_line(p.question): p.solution for p in problems.values()}
     return by_question, {name: p.solution for name, p in problems.items()}
 

@@ -258,7 +258,7 @@ def print_plan(
     if not tasks:
         print("No stage is needed: there is nothing to train or to sample.")
         return
-    table = plan_table(tasks)
+    table, left = plan_table(tasks), describe_work(needed_tasks(tasks))
     hidden = [] if scale in FOR_A_GPU else ["gpu_hours"]
     shown = table.drop(columns=["core_minutes", *hidden]).round(2)
     shown.insert(4, "one core", [in_words(60 * n) for n in table["core_minutes"]])
@@ -266,8 +266,8 @@ def print_plan(
     alone = in_words(60 * table["core_minutes"].sum())
     memory, disk = table["memory_gb"].max(), table["disk_gb"].sum()
     print(
-        f"Left, estimated: {describe_work(needed_tasks(tasks))} here, of up to "
-        f"{memory:.1f} GB memory each; {alone} on one core; {disk:.1f} GB of disk."
+        f"Left, estimated: {left} here, of up to {memory:.1f} GB memory each; {alone} "
+        f"on one core; {disk:.1f} GB of disk."
     )
     if scale in FOR_A_GPU:
         print(

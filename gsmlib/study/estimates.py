@@ -38,9 +38,8 @@ class Work(NamedTuple):
 class Cost(NamedTuple):
     """A kind of work: seconds on one core, operations, bytes on disk.
 
-    The seconds of a token are those of mini-0.5m and mini-2m with both cores busy, on
-    the machine that the reports were made on; what a million parameters add is from
-    SmolLM2 beside smaller models than these.
+    The seconds of a token are those of mini-0.5m and mini-2m with both cores of an AMD
+    EPYC busy; what a million parameters add is from SmolLM2 on an Intel Xeon.
     """
 
     seconds: float
@@ -50,9 +49,9 @@ class Cost(NamedTuple):
 
 
 COSTS = {
-    "train": Cost(125e-6, 27e-6, flops=6, disk=0),
-    "sample": Cost(150e-6, 21e-6, flops=2, disk=2.5),
-    "score": Cost(40e-6, 9e-6, flops=2, disk=7),  # no gradients
+    "train": Cost(45e-6, 27e-6, flops=6, disk=0),
+    "sample": Cost(85e-6, 21e-6, flops=2, disk=2.5),
+    "score": Cost(35e-6, 9e-6, flops=2, disk=7),  # no gradients
 }
 
 

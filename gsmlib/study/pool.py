@@ -154,8 +154,9 @@ def count_cores() -> int:
 
 def _count_workers_for(needed: dict[Spec, Task]) -> int:
     """Return how many processes compute these stages; little work is not shared out."""
+    workers = count_workers()  # also where it is not used: GSMLIB_WORKERS is checked
     little = sum(task.seconds for task in needed.values()) < FEW_SECONDS
-    return 1 if little else min(count_workers(), len(needed))
+    return 1 if little else min(workers, len(needed))
 
 
 def describe_work(needed: dict[Spec, Task]) -> str:
@@ -195,7 +196,8 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
         _work_off_here(needed, store)
     else:
         _work_off_in_processes(needed, store, workers)
-    progress.say(f"Computed in {in_words(time.monotonic() - began)}.")
+    verb = "Stopped after" if clock.is_over() else "Computed in"
+    progress.say(f"{verb} {in_words(time.monotonic() - began)}.")
 
 
 def _announce(tasks: Sequence[Task], needed: dict[Spec, Task], store: Store) -> str:

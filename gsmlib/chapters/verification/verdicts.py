@@ -33,8 +33,8 @@ def c5(table: pd.DataFrame) -> rules.Finding:
     gain, sentence = _largest_gain(asked or gains, small)
     if not asked:
         why = (
-            f"no model solves {rules.LEAST_ACCURACY} there and gains by verification "
-            f"there or at {most:,}, so this says nothing of small sets"
+            f"no model solves {rules.LEAST_ACCURACY} there and surely gains by "
+            f"verification there or at {most:,}, so this says nothing of small sets"
         )
         raise rules.NotTestable(f"{sentence}; {why}{left_out}", gain)
     if len(asked) < len(gains):
