@@ -95,8 +95,9 @@ def describe_setup() -> str:
     """One line: versions of what matters to a result, and the device."""
     names = ("gsmlib", "torch", "transformers")
     versions = " · ".join(f"{name} {metadata.version(name)}" for name in names)
-    cores = "" if has_gpu() else f", {os.cpu_count()} cores"
-    device = f"{processor_name()}{cores}"
+    device = processor_name()
+    if not has_gpu():
+        device = f"CPU {device}, {os.cpu_count()} cores"
     return f"Python {platform.python_version()} · {versions} · {device}"
 
 

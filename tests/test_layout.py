@@ -36,6 +36,7 @@ ORDER = """
     chapters.ledger curves
     report report.page report.execute report.explorer report.run report.publish
     cli
+    __main__
 """.split()
 ROOT = project_root()
 MODULES = sorted((ROOT / "gsmlib").rglob("*.py"))
