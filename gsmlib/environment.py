@@ -114,11 +114,10 @@ def processor_name() -> str:
 
 
 def provenance(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what a result came from: settings, commit, versions, the processor."""
+    """Return what a result came from: the settings, the commit, the versions."""
     packages = ("gsmlib", "torch", "transformers", "numpy", "matplotlib")
     versions = {name: metadata.version(name) for name in packages}
-    found = {"settings": settings, "commit": _commit(), "versions": versions}
-    return found | {"processor": processor_name()}
+    return {"settings": settings, "commit": _commit(), "versions": versions}
 
 
 def _commit() -> str | None:

@@ -190,7 +190,7 @@ def test_the_plan_is_printed_with_gpu_hours_for_gpus(capsys, monkeypatch, tmp_pa
     report.print_plan("smoke")
     small = capsys.readouterr().out
     assert "memory_gb" in small and "disk_gb" in small and "Left, estimated" in small
-    assert "core_minutes" not in small and " on one core" in small
+    assert "core_minutes" not in small and "seconds on one core" in small
     assert "gpu_hours" not in small
     report.print_plan("gpt2")
     large = capsys.readouterr().out

@@ -412,6 +412,7 @@ def test_settings_prints_versions_and_every_value(capsys):
     find("02_test_at_n").settings(scale="smoke")
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("torch", "CPU", "epochs 2", "scale smoke"))
+    assert environment.processor_name() in printed
 
 
 def test_a_value_that_a_scale_lacks_is_named():

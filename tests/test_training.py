@@ -453,6 +453,23 @@ def test_gradients_equal_the_plain_loops(
     torch.testing.assert_close(gradients(model), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_pieces_hold_as_many_tokens_as_is_said(byte_tokenizer, monkeypatch):
+    """And the gradients do not depend on it."""
+    monkeypatch.setattr(training.losses, "CPU_TOKENS", 60)
+    model = make_verifier(byte_tokenizer)
+    rows = make_completions(3, 6) + make_rows(3, seed=4)
+    pieces, by_most = (
+        [list(piece.rows) for piece in cut]
+        for cut in (training.losses.make_pieces(model, rows), cut_pieces(rows, 60))
+    )
+    assert pieces == by_most and len(pieces) > 1
+    training.add_gradients(make_run(model, rows, settings()), rows)
+    in_pieces = gradients(model)
+    monkeypatch.setattr(training.losses, "CPU_TOKENS", 10_000)
+    training.add_gradients(make_run(model, rows, settings()), rows)
+    torch.testing.assert_close(gradients(model), in_pieces, rtol=1e-4, atol=1e-6)
+
+
 def count_tokens(model, rows) -> int:
     """How many token embeddings one batch's losses look up."""
     seen = []
