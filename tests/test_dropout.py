@@ -28,7 +28,7 @@ from gsmlib.study.store import Store
 CHAPTER = dropout.CHAPTER
 SIZES = (250, 1000, 4000)
 ARMS = {
-    "fig8a": ("without", "dropout", "more pretraining"),
+    "fig8a": ("without", "dropout", "more pretraining", "the paper's rate"),
     "fig8b": ("solution", "solution, dropout", "token"),
     "fig8c": ("token", "token, dropout"),
 }
@@ -56,6 +56,7 @@ def arms_table(
                 value = accuracy * np.log10(n_train) / np.log10(max(SIZES))
                 about = {"dataset": "minigsm", "model": "mini-2m", "n_train": n_train}
                 about |= {"seed": seed, "n_problems": problems, "arm": arm}
+                about |= {"dropout": 0.05 if "dropout" in arm else 0.0}
                 for name in COMPARED.get(arm, {}):
                     gap = gaps.get(name, 0.0) if n_train == max(SIZES) else 0.0
                     about |= with_limits(name, gap, half)
@@ -95,8 +96,8 @@ def changed(before, after):
 
 def test_finetuning_arms_differ_in_dropout_and_pretraining_alone(settings):
     arms = finetuning_arms(settings, base_of(settings))
-    names = ["without", "dropout", "more pretraining"]
-    plain, dropped, control = (arms[name].generator for name in names)
+    names = ["without", "dropout", "more pretraining", "the paper's rate"]
+    plain, dropped, control, papers = (arms[name].generator for name in names)
     assert changed(plain, dropped) == ["training.dropout", "pretraining"]
     assert changed(plain, control) == ["pretraining"]
     assert changed(control, dropped) == [
@@ -105,7 +106,11 @@ def test_finetuning_arms_differ_in_dropout_and_pretraining_alone(settings):
     ]
     assert dropped.pretraining.training.dropout == settings.dropout_rate
     assert dropped.pretraining.n_texts == 20
+    assert changed(dropped, papers) == changed(control, dropped)
+    assert (dropped.training.dropout, papers.training.dropout) == (0.01, 0.2)
     assert all(spec.temperature == 0 for spec in arms.values())
+    same = finetuning_arms(settings.replace(dropout_rate=0.2), base_of(settings))
+    assert "the paper's rate" not in same and same["dropout"].generator == papers
 
 
 def test_one_pretraining_serves_all_seeds_and_sizes():
@@ -115,7 +120,7 @@ def test_one_pretraining_serves_all_seeds_and_sizes():
         for base in each_seed(mini, mini.sizes)
         for spec in finetuning_arms(mini, base).values()
     }
-    assert len(found - {None}) == 2
+    assert len(found - {None}) == 3
 
 
 def test_verifiers_differ_in_dropout_and_see_the_same_completions(settings):
@@ -227,6 +232,8 @@ def test_c13(settings, verdict):
 def test_c13_prints_the_control_beside_it():
     table = arms_table("fig8a", gain=0.08, over_control=0.031)
     (found,) = CHAPTER.judge("fig8a", table)
+    assert found.sentence.startswith("dropout of 0.05 changes finetuning by +8.0")
+    assert "; dropout of 0.2, by +8.0 points" in found.sentence
     assert "+8.0 points" in found.sentence and "+3.1 points" in found.sentence
     assert "at 4,000 training problems" in found.sentence
     assert found.value == pytest.approx(0.08)

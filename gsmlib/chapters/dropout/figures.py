@@ -3,10 +3,12 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
+from gsmlib import paper
 from gsmlib.chapters import style
 from gsmlib.chapters.style import (
     BLUE,
     FINETUNING,
+    GREY,
     SOLUTION_LEVEL,
     UNVERIFIED,
     VERIFICATION,
@@ -24,6 +26,10 @@ LOOKS = {
         Line(shade(BLUE, 0.4), "D", "-."),
     ),
     "dropout": ("with dropout", Line(shade(BLUE, -0.55), "s", "--", filled=False)),
+    "the paper's rate": (
+        f"dropout of {paper.DROPOUT:g}, the paper's",
+        Line(GREY, "v", ":"),
+    ),
     **{words: (words, UNVERIFIED[name]) for name, words in NO_VERIFIER.items()},
     "solution": ("solution-level", SOLUTION_LEVEL),
     "solution, dropout": (
@@ -36,6 +42,8 @@ LOOKS = {
         Line(shade(VERMILLION, 0.35), "o", "-"),
     ),
 }
+
+WITH_DROPOUT = ("dropout", "solution, dropout", "token, dropout")  # settings' rate
 
 
 @style.styled
@@ -56,5 +64,6 @@ def fig8(table: pd.DataFrame, axes: Axes) -> Axes:
     style.size_axis(axes, table["n_train"])
     axes.set(ylim=(0, 100 * table["high"].max() + 2), ylabel=style.SOLVED)
     style.legend(axes, 2)
-    style.caption(axes, table)
+    rate = table.loc[table["arm"].isin(WITH_DROPOUT), "dropout"].max()
+    style.caption(axes, table, f"Dropout: {rate:g}.")
     return axes

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gsmlib import paper
 from gsmlib.chapters import shared
 from gsmlib.chapters.dropout.settings import DropoutSettings
 from gsmlib.chapters.record import Point
@@ -27,6 +28,7 @@ PRETRAINING_SEED = 0  # one additional pretraining serves all seeds
 COMPARED: dict[str, dict[str, str]] = {
     "dropout": {"gain": "without", "over_control": "more pretraining"},
     "more pretraining": {"gain": "without"},
+    "the paper's rate": {"gain": "without"},
     "solution, dropout": {"gain": "solution", "over_token": "token"},
     "token, dropout": {"gain": "token"},
 }
@@ -48,15 +50,17 @@ def panel_points(settings: DropoutSettings, panel: str) -> list[Point]:
 def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
     """Return the table of Fig 8a, 8b or 8c: a row per (n_train, seed, arm).
 
-    Columns: dataset, model, n_train, seed, n_problems, arm, accuracy, low, high, and
-    paired by problem, with _low and _high, gain over the arm without dropout; of
-    verifiers those of `shared.verified_best`. Further arms are the choices of
+    Columns: dataset, model, n_train, seed, n_problems, arm, dropout (its rate),
+    accuracy, low, high, and paired by problem, with _low and _high, gain over the arm
+    without dropout; of verifiers those of `shared.verified_best`. Further arms are the
+    choices of
     selection.NO_VERIFIER among the same completions. The arms:
 
     a, greedy test@1: "without" dropout; with "dropout" in additional pretraining and
     finetuning, which also has over_control, over the third; "more pretraining", the
-    same with no dropout, which the paper does not have. loss_rise is that of the test
-    loss since its least epoch, as a share of the least, with limits.
+    same with no dropout, which the paper does not have; "the paper's rate", dropout of
+    0.2 where settings.dropout_rate is another. loss_rise is that of the test loss since
+    its least epoch, as a share of the least, with limits.
     b, verifiers: "solution" level; "solution, dropout", which also has over_token, over
     the third; "token" level.
     c, verifiers that learn from more completions in larger batches: "token"; "token,
@@ -81,10 +85,12 @@ def table(settings: DropoutSettings, store: Store, panel: str) -> pd.DataFrame:
 def _measure(spec: specs.Spec, store: Store) -> tuple[np.ndarray, dict[str, Any]]:
     """Return (P,): is the greedy solution, or the best-scored, right; and columns."""
     if isinstance(spec, ScoreSpec):
-        return shared.verified_best(spec, store)
+        rate = {"dropout": spec.verifier.training.dropout}
+        values, columns = shared.verified_best(spec, store)
+        return values, rate | columns
     right, rise = shared.solved(spec, store), loss_rise(spec.generator, store)
-    columns = share("", right) | {"loss_rise": Measure(rise, share=False)}
-    return right, {"n_problems": len(right)} | columns
+    about = {"dropout": spec.generator.training.dropout, "n_problems": len(right)}
+    return right, about | share("", right) | {"loss_rise": Measure(rise, share=False)}
 
 
 # ----------------------------------------------------------------------------- the arms
@@ -98,6 +104,8 @@ def finetuning_arms(settings: DropoutSettings, base: Base) -> dict[str, SampleSp
         "dropout": _pretrained_further(settings, plain, settings.dropout_rate),
         "more pretraining": _pretrained_further(settings, plain, settings.dropout),
     }
+    if settings.dropout_rate != paper.DROPOUT:
+        models["the paper's rate"] = _pretrained_further(settings, plain, paper.DROPOUT)
     return {arm: shared.answers(settings, model) for arm, model in models.items()}
 
 

@@ -5,6 +5,7 @@ All are judged at the largest training set, as with minus without, paired by pro
 
 import pandas as pd
 
+from gsmlib import paper
 from gsmlib.chapters import rules
 from gsmlib.chapters.rules import AT_LEAST, NEGLIGIBLE, STRONG, in_points
 from gsmlib.method.intervals import Interval
@@ -24,10 +25,13 @@ def c13(table: pd.DataFrame) -> rules.Finding:
     control = _over_seeds(rows, "more pretraining", "gain")
     against = _over_seeds(rows, "dropout", "over_control")
     sentence = (
-        f"dropout changes finetuning by {in_points(gain)} {where}; the same "
-        f"additional pretraining without dropout by {in_points(control)}; dropout "
-        f"against that control: {in_points(against)}"
+        f"{_dropout(rows, 'dropout')} changes finetuning by {in_points(gain)} {where}; "
+        f"the same additional pretraining without dropout by {in_points(control)}; "
+        f"dropout against that control: {in_points(against)}"
     )
+    if "the paper's rate" in set(rows["arm"]):
+        papers = _over_seeds(rows, "the paper's rate", "gain")
+        sentence += f"; dropout of {paper.DROPOUT:g}, by {in_points(papers)}"
     return rules.Finding(rules.better(gain), gain, sentence)
 
 
@@ -49,9 +53,9 @@ def c14(table: pd.DataFrame) -> rules.Finding:
     short = useless or over_token.high < -NEGLIGIBLE
     lifted = gain.low > 0 and over_token.low > -STRONG
     sentence = (
-        f"dropout changes the solution-level verifier by {in_points(gain)} "
-        f"{where}; it then differs from the token-level one without dropout by "
-        f"{in_points(over_token)}"
+        f"{_dropout(rows, 'solution, dropout')} changes the solution-level verifier by "
+        f"{in_points(gain)} {where}; it then differs from the token-level one without "
+        f"dropout by {in_points(over_token)}"
     )
     word = rules.decide(lifted and not short, short, gain.high < 0)
     excluded = f"a gain of {AT_LEAST}" if useless else "token-level performance"
@@ -72,8 +76,9 @@ def c15(table: pd.DataFrame) -> rules.Finding:
     slight = gain.low > -NEGLIGIBLE and 0 <= gain.high < STRONG
     word = rules.decide(slight, gain.low >= STRONG, gain.high < 0)
     sentence = (
-        f"dropout changes the token-level verifier by {in_points(gain)} {where}; a "
-        f"gain below {100 * STRONG:.0f} points, and no loss of {AT_LEAST}, is slight"
+        f"{_dropout(rows, 'token, dropout')} changes the token-level verifier by "
+        f"{in_points(gain)} {where}; a gain below {100 * STRONG:.0f} points, and no "
+        f"loss of {AT_LEAST}, is slight"
     )
     excluded = f"a gain below {100 * STRONG:.0f} points"
     return rules.Finding(word, gain, sentence, excluded)
@@ -85,6 +90,10 @@ def _largest(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     rows = table[table["n_train"] == size]
     rules.require_learning(rows, rows.groupby("arm")["accuracy"].mean().max())
     return rows, f"at {size:,} training problems"
+
+
+def _dropout(rows: pd.DataFrame, arm: str) -> str:
+    return f"dropout of {rows.loc[rows['arm'] == arm, 'dropout'].max():g}"
 
 
 def _over_seeds(rows: pd.DataFrame, arm: str, name: str) -> Interval:
