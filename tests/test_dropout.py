@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from gsmlib import paper
 from gsmlib.chapters import dropout, resolve, verification
 from gsmlib.chapters.dropout.grid import (
     COMPARED,
@@ -32,6 +33,7 @@ ARMS = {
     "fig8b": ("solution", "solution, dropout", "token"),
     "fig8c": ("token", "token, dropout"),
 }
+RATES = {"the paper's rate": paper.DROPOUT}
 
 
 def with_limits(name, value, half):
@@ -56,7 +58,7 @@ def arms_table(
                 value = accuracy * np.log10(n_train) / np.log10(max(SIZES))
                 about = {"dataset": "minigsm", "model": "mini-2m", "n_train": n_train}
                 about |= {"seed": seed, "n_problems": problems, "arm": arm}
-                about |= {"dropout": 0.05 if "dropout" in arm else 0.0}
+                about |= {"dropout": RATES.get(arm, 0.05 if "dropout" in arm else 0.0)}
                 for name in COMPARED.get(arm, {}):
                     gap = gaps.get(name, 0.0) if n_train == max(SIZES) else 0.0
                     about |= with_limits(name, gap, half)
@@ -190,6 +192,12 @@ def test_tables_have_a_row_per_size_seed_and_arm(figure, settings, store, monkey
     assert set(table["arm"]) == set(ARMS[figure]) | choices
     assert len(table) == len(ARMS[figure]) + len(choices)
     by_arm = table.set_index("arm")
+    rates = {
+        arm: settings.dropout_rate if "dropout" in arm else 0.0 for arm in by_arm.index
+    }
+    rates |= dict.fromkeys(choices, np.nan) | RATES
+    for arm, rate in by_arm["dropout"].items():
+        assert rate == pytest.approx(rates[arm], nan_ok=True)
     assert (table["low"] <= table["accuracy"]).all()
     for arm in ARMS[figure]:
         for name, other in COMPARED.get(arm, {}).items():
@@ -308,4 +316,5 @@ def test_every_arm_is_drawn(name):
     assert heights[lifted] == pytest.approx(40)
     assert min(last) == pytest.approx(30)
     assert [t.get_text() for t in axes.get_xticklabels()] == ["250", "1K", "4K"]
+    assert "Dropout: 0.05." in drawing.texts[-1].get_text().replace("\n", " ")
     plt.close(drawing)
