@@ -141,6 +141,18 @@ def test_finetuning_is_masked_in_one_setting(settings):
     assert own["training.loss_on_question"] is False
 
 
+def test_the_mask_is_a_setting_of_everything_finetuned(settings):
+    masked = settings.replace(loss_on_question=False)
+    ours = specs_of(masked, "greedy")
+    assert list(ours) == [(0, "finetuning"), (4, "finetuning: on question")]
+    masks = [s.generator.training.loss_on_question for s in ours.values()]
+    assert masks == [False, None]
+    usual, own = (specs_of(s, "scores")[0, "base"] for s in (settings, masked))
+    assert own.completions.generator.training.loss_on_question is False
+    assert own.verifier.completions.generator.training.loss_on_question is False
+    assert own.verifier.training == usual.verifier.training
+
+
 # ---------------------------------------------------------------------- at scale smoke
 
 

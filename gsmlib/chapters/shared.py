@@ -93,6 +93,7 @@ def finetuned(
             batch_tokens=settings.batch_tokens,
             dropout=settings.dropout,
             precision=settings.precision,
+            loss_on_question=None if settings.loss_on_question else False,
             seed=base.seed,
         ),
         keep_epochs=tuple(range(1, epochs + 1)) if keep_all else (epochs,),

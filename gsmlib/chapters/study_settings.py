@@ -86,6 +86,8 @@ class StudySettings(WorldSettings):
     """of finetuning"""
     batch_tokens: Count
     """tokens of a batch of finetuning"""
+    loss_on_question: bool = True
+    """whether finetuning's loss is on questions too, as the paper's, or on solutions"""
     dropout: float = Field(ge=0, lt=1)
     """rate of residual dropout in training"""
     test_problems: Count

@@ -72,6 +72,7 @@ def _variants(settings: OpenPointSettings, base: Base) -> dict[tuple[int, str], 
     """Return all variants of one seed by their open point and name."""
     usual, paper = _base_scores(settings, base), shared.greedily(settings, base)
     own = usual.completions.replace(sampler=usual.verifier)  # of its language model
+    mask = "masked" if settings.loss_on_question else "on question"
     warm = f"temperature {settings.other_temperature:g}"
     return {
         (BASE, "base"): usual,
@@ -80,7 +81,7 @@ def _variants(settings: OpenPointSettings, base: Base) -> dict[tuple[int, str], 
         (2, "cross-entropy"): _training(usual, loss="bce"),
         (3, "from pretrained"): _verifier(usual, init="pretrained"),
         (4, "verifier: on question"): _training(usual, loss_on_question=True),
-        (4, "finetuning: masked"): _masked(paper),
+        (4, f"finetuning: {mask}"): _remasked(paper),
         (5, warm): _warmer(usual, settings),
         (6, "LM on samples"): _verifier(usual, language_rows="samples"),
         (7, "no duplicates"): _verifier(usual, deduplicate=True),
@@ -100,13 +101,14 @@ def _base_scores(settings: OpenPointSettings, base: Base) -> ScoreSpec:
     return _verifier(scores, per_problem=settings.ablation_completions)
 
 
-def _masked(paper: SampleSpec) -> SampleSpec:
-    """The same of a model finetuned with point 4's mask, which leaves questions out.
+def _remasked(paper: SampleSpec) -> SampleSpec:
+    """The same of a model finetuned with point 4's mask, or without where it has one.
 
-    The paper's loss is on all training tokens.
+    The mask leaves questions out of the loss; the paper's is on all training tokens.
     """
     generator = paper.generator
-    training = generator.training.replace(loss_on_question=False)
+    mask = False if generator.training.loss_on_question is None else None
+    training = generator.training.replace(loss_on_question=mask)
     masked = generator.replace(training=training, keep_epochs=(paper.epoch,))
     return paper.replace(generator=masked)
 
