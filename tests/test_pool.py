@@ -506,6 +506,36 @@ def test_workers_of_a_killed_process_end_too(tmp_path):
     assert len(touched) < 20
 
 
+SCRIPT = """
+from gsmlib.chapters import test_at_n
+from gsmlib.study import pool
+from gsmlib.study.store import Store
+
+print("script")
+pool.FEW_SECONDS = 0
+table = test_at_n.table(test_at_n.CHAPTER.settings(scale="smoke"), Store())
+print(len(table), "rows")
+"""
+
+
+def test_a_script_needs_no_guard_for_the_processes_that_it_starts(tmp_path):
+    """They neither run it again nor die of Python's rule for those that would."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    where = {"GSMLIB_CACHE": str(tmp_path / "store"), "GSMLIB_WORKERS": "2"}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | where,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert said.count("script\n") == 1 and " rows\n" in done.stdout
+    assert "by 2 processes" in said
+    assert "Traceback" not in said and "died" not in said
+
+
 def test_a_stage_that_outlasts_its_estimate_still_shows_the_time(capsys):
     task = list_tasks(last_stages("03_verification"), Store("nowhere"))[0]
     needed = {"long": task._replace(seconds=1e-6)}

@@ -19,6 +19,7 @@ from functools import partial
 from graphlib import TopologicalSorter
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pandas as pd
@@ -239,7 +240,8 @@ def _work_off_in_processes(
 
         def submit(spec: Spec, alone: bool) -> Future[str]:
             threads = count_cores() // (1 if alone else workers)
-            return pool.submit(compute_quietly, spec, store.root, max(1, threads))
+            with _script_left_alone():
+                return pool.submit(compute_quietly, spec, store.root, max(1, threads))
 
         work_off(needed, submit, told)
 
@@ -378,6 +380,20 @@ def _inherited(variables: dict[str, str]) -> Iterator[None]:
         for name in variables:
             os.environ.pop(name, None)
         os.environ |= before
+
+
+@contextmanager
+def _script_left_alone() -> Iterator[None]:
+    """Let processes that are started within not run the user's script once more.
+
+    Python's spawned processes do, unless it is below `if __name__ == "__main__"`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _begin_worker(told: SimpleQueue | None) -> None:
