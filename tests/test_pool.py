@@ -290,6 +290,13 @@ def test_little_work_and_one_worker_start_no_processes(store, monkeypatch):
     assert all(store.has(locate(spec)) for spec in last_stages())
 
 
+def test_what_the_store_has_is_said_once(prepared, capsys, monkeypatch):
+    monkeypatch.setattr(pool, "_announced", set())
+    for asked, said in ((1, 1), (1, 0), (2, 1), (2, 0), (1, 0)):
+        prepare(last_stages("03_verification")[:asked], prepared)
+        assert capsys.readouterr().out.count("from the store") == said
+
+
 def test_a_stage_that_fails_here_stops_what_rests_on_it_alone(
     store, monkeypatch, capsys
 ):

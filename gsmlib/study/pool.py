@@ -44,6 +44,7 @@ WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
 SAY_EVERY = 1.0  # seconds: a worker says how far its stage is
 _told: SimpleQueue | None = None  # a worker's way to say that to its parent
+_announced: set[tuple[Path, str]] = set()  # stores and keys that `prepare` has told of
 
 
 class Task(NamedTuple):
@@ -189,7 +190,10 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
         store.check_writable()
     if is_launched():
         return  # its processes compute each stage together, where it is asked for
-    progress.say(_announce(tasks, needed, store))
+    stages = {(store.root, task.place.key) for task in tasks}
+    if needed or not stages <= _announced:  # once: a notebook asks again and again
+        progress.say(_announce(tasks, needed, store))
+    _announced.update(stages)
     if not needed:
         return
     began, workers = time.monotonic(), _count_workers_for(needed)
