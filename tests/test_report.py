@@ -149,6 +149,25 @@ def test_a_trial_is_executed_into_a_folder_of_its_own(project, capfd, monkeypatc
     assert (project / "runs" / "smoke" / "00_dataset.html").is_file()
 
 
+def test_what_its_stages_took_is_written_beside_a_notebooks_figures(
+    project, monkeypatch
+):
+    monkeypatch.setattr(report, "prepare", lambda specs, store: None)
+    took = pd.DataFrame([{"stage": "sample", "processor": "Z80", "minutes": 61.254}])
+    monkeypatch.setattr(report, "cost_table", lambda tasks, store: took)
+    report.run_notebook("00", "smoke", {})
+    report.run_notebook("00", "smoke", {"n_train": "12"})
+    for changed in ({}, {"n_train": 12}):
+        folder = report.figures_folder("smoke", changed) / report.COSTS
+        (path,) = folder.iterdir()
+        assert path.name == "00_dataset.csv"
+        assert path.read_text() == "stage,processor,minutes\nsample,Z80,61.25\n"
+    path.unlink()
+    monkeypatch.setattr(report, "cost_table", lambda tasks, store: took[:0])
+    report.run_notebook("00", "smoke", {"n_train": "12"})
+    assert not path.exists()  # one without stages
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -401,16 +420,18 @@ def test_the_cost_is_what_the_store_noted(tmp_path):
 
     none = report.cost_table([], Store(tmp_path))
     assert none.empty and "No stage" in page_of(none, none)
-    row = {"stage": "sample", "model": "mini-2m", "stages": 2, "minutes": 61.25}
-    some = pd.DataFrame([row, row | {"model": "mini-4m", "minutes": 2000.0}])
+    row = {"stage": "sample", "model": "mini-2m", "processor": "Z80"}
+    row |= {"stages": 2, "minutes": 61.25}
+    other = {"model": "mini-4m", "processor": "", "minutes": 2000.0}
+    some = pd.DataFrame([row, row | other])
     shown = page_of(none, some).partition("<h2>Costs by")[2].replace("<wbr>", "")
     cells = re.sub(r"<[^>]+>", " ", shown).split()
     for notebook, *expected in (
         ("02_a", "1.5", "0", "0.0"),
         ("03_b", "1.5", "4", "2,061.2"),
         ("all", "3.0", "4", "2,061.2"),
-        ("mini-2m", "2", "61.2"),
-        ("mini-4m", "2", "2,000.0"),
+        ("mini-2m", "Z80", "2", "61.2"),
+        ("mini-4m", "not", "noted", "2", "2,000.0"),
     ):
         place = cells.index(notebook) + 1
         assert cells[place : place + len(expected)] == expected
@@ -421,7 +442,7 @@ def test_a_stage_is_counted_for_the_first_notebook_that_needs_it(tmp_path):
     store = Store(tmp_path)
     costs = report._costs_by_notebook("smoke", chapters, store)
     assert [len(table) for table in costs.values()] == [0, 0, 0]
-    store.has, store.seconds = lambda place: True, lambda place: 60.0
+    store.has, store.spent = lambda place: True, lambda place: {"Z80": 60.0}
     costs = report._costs_by_notebook("smoke", chapters, store)
     stages = {name: int(table["stages"].sum()) for name, table in costs.items()}
     alone = {c.name: report._report_stages("smoke", [c]) for c in chapters}
@@ -466,7 +487,8 @@ def folder(tmp_path_factory):
     for name in ("03_verification", "06_test_time_compute", "11_claims"):
         write_executed(run / f"{name}.ipynb", images[0])
         execute.write_notebook(run / f"{name}.ipynb", name)
-    row = {"stage": "sample", "model": "mini-2m", "stages": 222, "minutes": 22061.25}
+    row = {"stage": "sample", "model": "mini-2m", "processor": "Z80"}
+    row |= {"stages": 222, "minutes": 22061.25}
     costs = {outcome.notebook: pd.DataFrame([row]) for outcome in outcomes}
     page.write_index(run, "quick", sections, outcomes, costs, source)
     return run

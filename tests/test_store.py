@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import os
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from gsmlib.files import check_folder, file_sha256, in_words, write_file
 from gsmlib.study import store as store_module
-from gsmlib.study.store import MANIFEST, RESUME, Place, Store, StoreError, key_of
+from gsmlib.study.store import MANIFEST, RESUME, SPENT, Place, Store, StoreError, key_of
 
 IDENTITY = {"n": 3, "parent": {"version": 1}}
 
@@ -77,6 +78,55 @@ def test_an_interrupted_build_is_resumed(store):
     assert (folder / "whole").read_text() == "so far, all"
     assert not (folder / RESUME).exists()
     assert not folder.with_suffix(".work").exists()
+
+
+def test_what_a_resumed_build_took_is_noted_by_processor(store, monkeypatch):
+    place = Place("stage", IDENTITY)
+    work = store.folder(place).with_suffix(".work")
+
+    def killed(work):  # ten seconds after it began, four after its last checkpoint
+        (work / RESUME).mkdir(exist_ok=True)
+        (work / RESUME / "half").write_text("so far")
+        now = time.time()
+        os.utime(work / SPENT, (now - 10, now - 10))
+        os.utime(work / RESUME / "half", (now - 4, now - 4))
+        os.utime(work / RESUME, (now - 4, now - 4))
+        os.utime(work, (now - 4, now - 4))
+        raise KeyboardInterrupt
+
+    for name in ("first", "second", "first"):
+        monkeypatch.setattr(store_module, "processor_name", lambda name=name: name)
+        with pytest.raises(KeyboardInterrupt):
+            store.get(place, killed)
+    monkeypatch.setattr(store_module, "processor_name", lambda: "third")
+    folder = store.get(place, Maker()).folder
+    assert not (folder / SPENT).exists() and not work.exists()
+    spent = store.spent(place)
+    assert list(spent) == ["first", "second", "third"] and spent["third"] < 3
+    assert abs(spent["first"] - 12) < 1 and abs(spent["second"] - 6) < 1
+    assert store.seconds(place) == pytest.approx(sum(spent.values()))
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"spent": 3, "processor": "Z80"}'])
+def test_a_note_that_cannot_be_read_counts_for_nothing(store, note):
+    def killed(work):
+        (work / SPENT).write_text(note)
+        raise KeyboardInterrupt
+
+    place = Place("stage", IDENTITY)
+    with pytest.raises(KeyboardInterrupt):
+        store.get(place, killed)
+    store.get(place, Maker())
+    assert list(store.spent(place)) == [store_module.processor_name()]
+
+
+def test_what_was_built_before_processors_were_noted_is_whole(store):
+    place = Place("stage", IDENTITY)
+    manifest = store.get(place, Maker()).folder / MANIFEST
+    values = json.loads(manifest.read_text()) | {"seconds": 90.0}
+    del values["spent"], values["sha256"]
+    manifest.write_text(store_module.manifest_text(values))
+    assert Store(store.root).has(place) and store.spent(place) == {"": 90.0}
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "manifest", "no manifest"])

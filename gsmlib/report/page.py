@@ -189,11 +189,12 @@ def _notebook(
 
 
 def _by_stage(costs: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """Return the costs of all notebooks together, by stage and model."""
+    """Return the costs of all notebooks together, by stage, model and processor."""
     spent = [table for table in costs.values() if len(table)]
     if not spent:
         return []
-    by_stage = pd.concat(spent).groupby(["stage", "model"], sort=False).sum()
+    by = ["stage", "model", "processor"]
+    by_stage = pd.concat(spent).groupby(by, sort=False).sum()
     return by_stage.reset_index().to_dict("records")
 
 

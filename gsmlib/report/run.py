@@ -22,7 +22,7 @@ from gsmlib.chapters.export import figures_folder, run_folder
 from gsmlib.chapters.ledger import by_origin
 from gsmlib.chapters.record import Chapter
 from gsmlib.environment import project_root
-from gsmlib.files import check_folder
+from gsmlib.files import check_folder, write_file
 from gsmlib.records import Record, SettingsError
 from gsmlib.report.execute import execute, read_notebook, shown_parameters
 from gsmlib.report.explorer import write_explorer
@@ -43,6 +43,7 @@ from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
 from gsmlib.study.store import Store
 
+COSTS = "costs"  # in a folder of figures: what the stages behind them took
 FOR_A_GPU = ("smollm2-full", "gpt2")  # scales whose plan tells GPU hours
 MANY_TIMES = 100  # a run of so many times its scale's cost is asked about first
 NEW_PROCESS = "fork" if sys.platform == "linux" else "spawn"
@@ -98,13 +99,26 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     chapter = find(notebook)
     parameters = notebook_parameters(chapter.name, scale, given)
     settings = resolve_as_run(chapter.name, scale, given)
-    folder = _check_places(scale, chapter.changed(settings))
-    prepare(chapter.stages(settings), Store())
+    changed, store = chapter.changed(settings), Store()
+    folder = _check_places(scale, changed)
+    prepare(chapter.stages(settings), store)
     outcome = _execute_aloud(chapter.name, scale, parameters, folder)
+    took = cost_table(list_tasks(chapter.stages(settings), store), store)
+    _write_costs(chapter.name, took, figures_folder(scale, changed))
     page = folder / f"{chapter.name}.html"
     if page.is_file():
         print(page.resolve().as_uri())
     return outcome
+
+
+def _write_costs(notebook: str, took: pd.DataFrame, figures: Path) -> None:
+    """Write what all of a notebook's stages took, beside its figures.
+
+    `costs/<notebook>.csv` has the rows of `pool.cost_table`; without stages, no file.
+    """
+    if len(took):
+        csv = took.round(2).to_csv(index=False, lineterminator="\n")
+        write_file(figures / COSTS / f"{notebook}.csv", csv, "GSMLIB_FIGURES")
 
 
 def warn_of_cost(notebook: str, scale: str, given: dict[str, str]) -> str:
@@ -315,6 +329,9 @@ def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path
     """
     figures = figures_folder(scale)
     ran = [find(outcome.notebook) for outcome in outcomes]
+    for chapter in ran:
+        took = cost_table(list_tasks(_report_stages(scale, [chapter]), store), store)
+        _write_costs(chapter.name, took, figures)
     sections = [Section(chapter, read_title(chapter.name)) for chapter in ran]
     costs = _costs_by_notebook(scale, ran, store)
     write_explorer(run_folder(scale), scale, outcomes, store)

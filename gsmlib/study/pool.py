@@ -118,15 +118,18 @@ def plan_table(tasks: Sequence[Task]) -> pd.DataFrame:
 def cost_table(tasks: Sequence[Task], store: Store) -> pd.DataFrame:
     """Return what finished stages took, as the store noted it.
 
-    Columns: stage, model, stages, minutes (of a stage that was resumed: its last run).
+    Columns: stage, model, processor ("" where none was noted), stages, minutes (of one
+    process, all of a stage's runs together).
     """
-    rows = [
-        (task.place.stage, task.work.model, 1, store.seconds(task.place) / 60)
-        for task in tasks
-        if task.done
-    ]
-    table = pd.DataFrame(rows, columns=["stage", "model", "stages", "minutes"])
-    return table.groupby(["stage", "model"], sort=False).sum().reset_index()
+    rows = []
+    for task in tasks:
+        spent = store.spent(task.place) if task.done else {}
+        about, processors = (task.place.stage, task.work.model), " and ".join(spent)
+        if task.done:
+            rows.append((*about, processors, 1, sum(spent.values()) / 60))
+    by = ["stage", "model", "processor"]
+    table = pd.DataFrame(rows, columns=[*by, "stages", "minutes"])
+    return table.groupby(by, sort=False).sum().reset_index()
 
 
 # --------------------------------------------------------------------------- doing it

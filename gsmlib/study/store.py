@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -22,13 +22,15 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from gsmlib.environment import cache_folder
+from gsmlib.environment import cache_folder, processor_name
 from gsmlib.files import FULL, READ_ONLY, file_sha256, write_file
 
 MANIFEST = "manifest.json"
 RESUME = "resume"  # a work folder's checkpoints; dropped when the artifact is done
+SPENT = ".spent"  # in a work folder: what earlier runs took, written as one begins
 FULL_WORDS = ("No space left", "File too large", "quota exceeded")  # of Rust's errors
 ENTRIES = ["identity", "files", "seconds", "created"]  # of a manifest, then sha256
+SINCE = [*ENTRIES, "spent"]  # of one that says on which processor, too
 
 
 class StoreError(RuntimeError):
@@ -116,26 +118,40 @@ class Store:
 
     def seconds(self, place: Place) -> float:
         """Return what making an artifact took, as its manifest says."""
-        manifest = self.folder(place) / MANIFEST
-        return json.loads(manifest.read_text())["seconds"]
+        return sum(self.spent(place).values())
+
+    def spent(self, place: Place) -> dict[str, float]:
+        """Return what making an artifact took, in seconds by processor.
+
+        All of its runs count, one that was killed up to its last checkpoint. The
+        processor of an artifact from before it was noted is "".
+        """
+        manifest = json.loads((self.folder(place) / MANIFEST).read_text())
+        return manifest.get("spent") or {"": manifest["seconds"]}
 
     def _build(
         self, folder: Path, identity: dict[str, Any], make: Callable[[Path], None]
     ) -> None:
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), processor_name()
         work = folder.with_suffix(".work")
         work.mkdir(exist_ok=True)
+        spent = _begin(work, processor)
         if find_fault(work) is not None:  # else it was ended just before its renaming
             (work / MANIFEST).unlink(missing_ok=True)
             make(work)
+            files = {name: file_sha256(work / name) for name in list_files(work)}
+            last = time.perf_counter() - start
+            spent[processor] = round(spent.get(processor, 0) + last, 1)
             manifest = {
                 "identity": identity,
-                "files": {name: file_sha256(work / name) for name in list_files(work)},
-                "seconds": round(time.perf_counter() - start, 1),
+                "files": files,
+                "seconds": round(sum(spent.values()), 1),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "spent": spent,
             }
             write_file(work / MANIFEST, manifest_text(manifest))
         shutil.rmtree(work / RESUME, ignore_errors=True)
+        (work / SPENT).unlink(missing_ok=True)
         os.replace(work, folder)
         self._checked.add(folder)
 
@@ -183,6 +199,23 @@ class Store:
             if sentence is None:
                 raise
             raise StoreError(sentence) from error
+
+
+def _begin(work: Path, processor: str) -> dict[str, float]:
+    """Return what earlier runs took, in seconds by processor; note that one begins.
+
+    An earlier run took from the writing of its note to that of its last checkpoint. A
+    note that cannot be read counts for nothing.
+    """
+    note, spent = work / SPENT, {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        before = json.loads(note.read_text())
+        written = [path.stat().st_mtime for path in work.rglob("*")]
+        last = max(written) - note.stat().st_mtime
+        earlier, name = dict(before["spent"]), before["processor"]
+        spent = earlier | {name: round(earlier.get(name, 0) + last, 1)}
+    write_file(note, json.dumps({"processor": processor, "spent": spent}))
+    return spent
 
 
 def explain(error: Exception, folder: Path) -> str | None:
@@ -259,7 +292,7 @@ def manifest_text(manifest: dict[str, Any]) -> str:
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """Return a manifest that is what was written, letter for letter, else None.
 
-    One from before manifests had a checksum has the four other entries alone.
+    Earlier ones lack the processor, the first ones their checksum too.
     """
     try:
         text = path.read_text()
@@ -269,7 +302,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         if text != (written or manifest_text(manifest)):
             return None
         canonical_json(manifest["identity"]), dict(manifest["files"])
-        return manifest if list(manifest) == ENTRIES else None
+        return manifest if list(manifest) in (ENTRIES, SINCE) else None
     except PermissionError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
