@@ -40,6 +40,8 @@ from gsmlib.chapters import (
     verification,
 )
 from gsmlib.chapters.dataset.figures import _annotated
+from gsmlib.chapters.released_solutions.grid import ARMS, RANKINGS
+from gsmlib.data.gsm8k import SYSTEMS
 from gsmlib.method import intervals
 from gsmlib.method.selection import NO_VERIFIER
 
@@ -171,13 +173,19 @@ def ledger_table():
 
 
 def among_table():
-    rows = [
-        ("system", "175B verification", 0.56, np.nan),
-        ("choice", "shortest", 0.4, 0.5),
-        ("ceiling", "any of the four", 0.7, np.nan),
-        ("verifier", "token-level, joint", 0.58, 0.7),
-    ]
+    systems = [name.replace("b_", "B ") for name in SYSTEMS]
+    rows = [("system", name, 0.56, np.nan) for name in systems]
+    rows += [("choice", name, 0.4, np.nan) for name in ("random pick", "majority vote")]
+    rows += [("choice", name, 0.4, 0.55) for name in RANKINGS]
+    rows += [("ceiling", "any of the four", 0.7, np.nan)]
+    for level, objective in ARMS:
+        arm = f"{level}-level, {objective}"
+        rows += [("verifier", arm, 0.48, 0.7)]
+        if level == "token":
+            rows += [("variant", f"{arm}: mean score", 0.5, 0.72)]
+    rows += [("variant", "token-level, joint: weighted vote", 0.52, np.nan)]
     table = pd.DataFrame(rows, columns=["kind", "choice", "accuracy", "within_auc"])
+    table["adjusted_auc"] = table["within_auc"] - 0.05
     for name, low, high in (intervals.column_names(n) for n in table.columns[2:]):
         table = table.assign(**{low: table[name] - 0.03, high: table[name] + 0.03})
     about = {"dataset": "gsm8k", "model": "smollm2-135m", "n_train": 2000, "seed": 0}

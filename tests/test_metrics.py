@@ -184,3 +184,37 @@ def test_a_vote_wants_voters():
     for n, top_k in ((8, [1]), (3, [4]), (3, [0]), (3, [2, 1])):
         with pytest.raises(ValueError, match="must"):
             metrics.vote_at_n(numbers, CORRECT, n, top_k, SCORES)
+
+
+def adjusted_by_hand(scores, correct):
+    """The mean over all comparisons of one pair's two kinds of problems."""
+    wins = []
+    for a in range(scores.shape[1]):
+        for b in range(a):
+            gap = scores[:, a] - scores[:, b]
+            only_a = [g for g, c in zip(gap, correct, strict=True) if c[a] > c[b]]
+            only_b = [g for g, c in zip(gap, correct, strict=True) if c[b] > c[a]]
+            wins += [(x > y) + (x == y) / 2 for x in only_a for y in only_b]
+    return np.mean(wins) if wins else np.nan
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_adjusted_auc_is_the_mean_over_comparisons(seed):
+    rng = np.random.default_rng(seed)
+    correct = rng.random((30, 4)) < [0.2, 0.4, 0.35, 0.6]
+    scores = rng.integers(0, 5, (30, 4)) + correct * rng.random((30, 1))
+    measured = metrics.adjusted_auc(scores, correct)
+    assert measured == pytest.approx(adjusted_by_hand(scores, correct))
+
+
+def test_the_adjusted_auc_sees_through_who_wrote_a_sample():
+    rng = np.random.default_rng(0)
+    accuracy = np.array([0.2, 0.4, 0.35, 0.6])
+    correct = rng.random((4000, 4)) < accuracy
+    by_source = np.tile(accuracy, (4000, 1))
+    assert np.nanmean(metrics.within_problem_auc(by_source, correct)) > 0.6
+    assert metrics.adjusted_auc(by_source, correct) == 0.5
+    assert metrics.adjusted_auc(by_source + 2 * correct, correct) == 1.0
+    noisy = by_source + 0.1 * rng.random((4000, 4))
+    assert metrics.adjusted_auc(noisy, correct) == pytest.approx(0.5, abs=0.03)
+    assert np.isnan(metrics.adjusted_auc(by_source, np.ones((4000, 4))))

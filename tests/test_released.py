@@ -70,7 +70,8 @@ def settings(folder):
         n_train=20,
         released_problems=PROBLEMS,
         more="precision=fp32 verifier_epochs=12 verifier_learning_rate=0.01 "
-        "learning_rate=0.001 max_length=60 verifier_batch_tokens=1500 epochs=1",
+        "learning_rate=0.001 max_length=60 released_length=60 "
+        "verifier_batch_tokens=1500 epochs=1",
     )
 
 
@@ -144,7 +145,8 @@ def test_a_planted_effect_is_seen(table):
     ceiling = by_choice.loc["any of the four", "accuracy"]
     assert (verifiers["accuracy"] > ceiling - 0.05).all()
     assert (verifiers["within_auc"] > 0.9).all()
-    assert (verifiers["over_best_low"] > 0).all()
+    assert (verifiers["adjusted_auc"] > 0.9).all()
+    assert (verifiers["over_175b_verification_low"] > 0).all()
 
 
 def test_choices_are_the_metrics_of_both_halves(settings, store, table):
@@ -165,6 +167,49 @@ def test_choices_are_the_metrics_of_both_halves(settings, store, table):
         alone = rows.loc[system.replace("b_", "B "), "accuracy"]
         assert alone == pytest.approx(correct[:, place].mean())
     assert (table["n_problems"] == PROBLEMS).all()
+
+
+def test_choices_without_a_verifier_are_what_they_are_called(settings, store, table):
+    """Against loops over problems; which system is better comes from the other half."""
+    specs = released_solutions.grid(settings)[0].specs
+    read = {
+        half: results.sample(spec.completions, store) for half, spec in specs.items()
+    }
+    solved = {"the better system": [], "majority, ties to the better system": []}
+    for half, rows in read.items():
+        other = read[HALVES[half]].groupby("sample")["correct"].mean()
+        for _, four in rows.groupby("problem"):
+            four = four.set_index("sample")
+            agree = {s: (four["answer"] == a).sum() for s, a in four["answer"].items()}
+            best = max(agree, key=lambda s: (agree[s], other[s]))
+            solved["majority, ties to the better system"].append(four["correct"][best])
+            solved["the better system"].append(four["correct"][other.idxmax()])
+    rows = table.set_index("choice")
+    for choice, of in solved.items():
+        assert rows.loc[choice, "accuracy"] == pytest.approx(np.mean(of))
+    vote = rows.loc["majority, ties to the better system"]
+    assert vote["over_vote"] == 0 and 0 < vote["within_auc"] < 1
+    assert rows.loc["the better system", "adjusted_auc"] == pytest.approx(0.5, abs=0.1)
+    gained = rows["accuracy"] - vote["accuracy"]
+    np.testing.assert_allclose(rows["over_vote"], gained, atol=1e-9)
+    for place, system in enumerate(SYSTEMS):
+        of = [rows["correct"][rows["sample"] == place] for rows in read.values()]
+        alone = np.concatenate(of).mean()
+        np.testing.assert_allclose(rows[f"over_{system}"], rows["accuracy"] - alone)
+
+
+def test_a_token_level_verifier_is_also_asked_for_its_mean(settings, store, table):
+    rows = table.set_index("choice")
+    variants = set(table.loc[table["kind"] == "variant", "choice"])
+    arms = {f"{level}-level, {objective}" for level, objective in ARMS}
+    means = {f"{arm}: mean score" for arm in arms if arm.startswith("token")}
+    assert variants == means | {"token-level, joint: weighted vote"}
+    specs = released_solutions.grid(settings)[0].specs
+    runs = [shared.scores_and_labels(spec, store, "mean") for spec in specs.values()]
+    scores, correct = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    auc = np.nanmean(metrics.within_problem_auc(scores, correct))
+    row = rows.loc["token-level, joint: mean score"]
+    assert row["within_auc"] == pytest.approx(auc)
 
 
 def test_arms_differ_in_level_and_objective_alone(settings):
@@ -210,7 +255,9 @@ def test_the_figure_draws_every_choice(table):
     drawing = CHAPTER.draw("among", table)
     top, bottom = drawing.axes
     labels = [text.get_text() for text in top.get_yticklabels()]
-    assert set(labels) == set(table["choice"]) and labels[-1] == "any of the four"
+    assert len(labels) == table["choice"].nunique() and labels[-1] == "any of the four"
+    arms = ["token-level, joint", "its mean score", "its weighted vote"]
+    assert labels[labels.index(arms[0]) :][:3] == arms
     ranked = table[table["within_auc"].notna()]
     assert len(bottom.get_yticklabels()) == len(ranked)
     plt.close(drawing)

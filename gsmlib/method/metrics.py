@@ -6,6 +6,7 @@ mean over many such subsets. `intervals` says how sure they are.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -173,6 +174,32 @@ def pooled_auc(scores: np.ndarray, correct: np.ndarray) -> float:
     """Return the AUC over all samples of all problems together; ties count 1/2."""
     flat_scores = np.asarray(scores, dtype=float).reshape(1, -1)
     return float(within_problem_auc(flat_scores, np.reshape(correct, (1, -1)))[0])
+
+
+def adjusted_auc(scores: np.ndarray, correct: np.ndarray) -> float:
+    """Return how well scores tell right from wrong beyond knowing who was asked.
+
+    scores, correct: (P, m), a column per source, such as a system. Sources differ in
+    how often they are right, and a score that knows only who wrote a sample orders
+    those of a problem by it. So for each two sources the difference of their scores is
+    compared between the problems that only the one solves and those that only the
+    other does: an AUC of 1/2 where scores follow the source alone, whatever its
+    accuracy. The mean over pairs, weighted by their comparisons (adjusting for a
+    covariate: Janes and Pepe 2009); nan where there are none.
+    """
+    scores = matrix(scores, "scores").astype(float)
+    correct = matrix(correct, "correct").astype(bool)
+    _check_scores(scores, correct)
+    total = comparisons = 0.0
+    for a, b in combinations(range(scores.shape[1]), 2):
+        one = correct[:, a] != correct[:, b]
+        only_a = correct[one, a]
+        number = int(only_a.sum()) * int((~only_a).sum())
+        if number:
+            gap = scores[one, a] - scores[one, b]
+            total += number * pooled_auc(gap, only_a)
+            comparisons += number
+    return total / comparisons if comparisons else np.nan
 
 
 def ratio_by_problem(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

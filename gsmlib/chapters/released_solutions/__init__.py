@@ -13,7 +13,7 @@ WORDS = "a small verifier among the paper's own solutions"
 CHAPTER = Chapter(
     "12_released_solutions",
     ReleasedSettings,
-    figures=(Figure("among_released", figures.among_released, (2, 1, 4.9), WORDS),),
+    figures=(Figure("among_released", figures.among_released, (2, 1, 6.4), WORDS),),
     grid=grid,
     scales=SCALES,
 )

@@ -19,6 +19,7 @@ LOOKS = {
     "system": FINETUNING,
     "choice": SAMPLES,
     "verifier": VERIFICATION,
+    "variant": VERIFICATION,
     "ceiling": CEILING,
 }
 LABELS = {
@@ -27,41 +28,87 @@ LABELS = {
     "verifier": "a verifier's choice",
     "ceiling": "were every choice right",
 }
+BEST = "175B verification"
+LABEL_SIZE = 6.0  # points, of a row's label where the rows have room for it
+PANELS = 0.6  # of the figure's height is for all rows of panels together, about
+SHORTER = {  # what the labels of rows leave out
+    "verification only": "alone",
+    "log-probability per token": "likeliest, a token",
+    "log-probability": "likeliest",
+    "majority, ties to the better system": "majority, then system",
+}
 
 
 @style.styled
 def among_released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
-    """Above: problems solved by each choice; below: the within-problem AUC of rankings.
+    """Above: problems solved by each choice; below: how well rankings tell them apart.
 
     table: the rows of `grid.table`; axes: two, one above the other.
     """
     top, bottom = axes
-    _dots(top, table, "accuracy", 100)
-    best = table[table["choice"] == "175B verification"]["accuracy"].mean()
+    places = _dots(top, table, "accuracy", 100, LABELS)
+    best = table[table["choice"] == BEST]["accuracy"].mean()
     top.axvline(100 * best, color=GREY, linestyle=":", linewidth=0.8, zorder=0)
     top.set_xlabel(style.SOLVED)
     ranked = table[table["within_auc"].notna()]
-    _dots(bottom, ranked, "within_auc", 1)
+    places = _dots(bottom, ranked, "within_auc", 1, {})
+    _beyond(bottom, ranked, places)
     bottom.axvline(0.5, color=BLACK, linewidth=0.8, zorder=0)
     bottom.set_xlabel("within-problem AUC")
     style.legend(top, 1)
+    style.legend(bottom, 1)
     style.caption(bottom, table)
     return axes
 
 
-def _dots(axes: Axes, table: pd.DataFrame, name: str, factor: float) -> None:
-    """Draw a row per choice: the mean over seeds with the limits of all."""
+def _dots(
+    axes: Axes, table: pd.DataFrame, name: str, factor: float, labels: dict[str, str]
+) -> dict[str, int]:
+    """Draw a row per choice: the mean over seeds with the limits of all; return rows.
+
+    What a verifier's scores do beside choosing, its variants, stands below it.
+    """
     columns = list(column_names(name))
-    order = table["kind"].map(list(LOOKS).index)
+    order = table["kind"].replace("variant", "verifier").map(list(LOOKS).index)
     choices = table.iloc[order.argsort(kind="stable")]["choice"].unique()
-    seen: set[str] = set()
+    seen = set(LOOKS) - set(labels)
     for y, choice in enumerate(choices):
         rows = table[table["choice"] == choice]
         kind = rows["kind"].iloc[0]
         value, low, high = factor * rows[columns].mean()
-        label = None if kind in seen else LABELS[kind]
+        label = None if kind in seen else labels[kind]
         seen.add(kind)
         bars = np.maximum([[value - low], [high - value]], 0)
         axes.errorbar([value], [y], xerr=bars, **LOOKS[kind].marks, label=label)
-    axes.set_yticks(range(len(choices)), choices)
+    rows = axes.get_subplotspec().get_gridspec().nrows
+    pitch = 72 * axes.figure.get_figheight() * PANELS / rows / len(choices)
+    size = min(LABEL_SIZE, 0.85 * pitch)
+    axes.set_yticks(range(len(choices)), map(_shorter, choices), fontsize=size)
     axes.set_ylim(len(choices) - 0.5, -0.5)
+    return {choice: y for y, choice in enumerate(choices)}
+
+
+def _shorter(choice: str) -> str:
+    """Return a choice's label: a verifier's variant stands below it, by itself."""
+    verifier, of, variant = choice.partition(": ")
+    for words, fewer in SHORTER.items():
+        verifier = verifier.replace(words, fewer)
+    return f"its {variant}" if of else verifier
+
+
+def _beyond(axes: Axes, ranked: pd.DataFrame, places: dict[str, int]) -> None:
+    """Add what each ranking knows beyond who wrote a solution."""
+    columns = list(column_names("adjusted_auc"))
+    means = ranked.groupby("choice", sort=False)[columns].mean()
+    x = means["adjusted_auc"]
+    bars = np.maximum([x - means[columns[1]], means[columns[2]] - x], 0)
+    y = np.array([places[choice] for choice in means.index]) + 0.3
+    axes.errorbar(
+        x,
+        y,
+        xerr=bars,
+        fmt="d",
+        color=BLACK,
+        markersize=3,
+        label="adjusted for system",
+    )

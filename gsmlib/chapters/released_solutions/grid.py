@@ -5,7 +5,7 @@ verifier learns from half of the problems and chooses among the four of the othe
 then the halves change places: all problems are judged, none by who saw it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from gsmlib.chapters.released_solutions.settings import ReleasedSettings
 from gsmlib.data import family
 from gsmlib.data.gsm8k import SYSTEMS
 from gsmlib.method import metrics, selection
-from gsmlib.method.intervals import difference, share, tabulate
+from gsmlib.method.intervals import Measure, difference, pseudo_values, share, tabulate
 from gsmlib.study.specs import FinetuneSpec, ReleasedSpec, ScoreSpec
 from gsmlib.study.store import Store
 
@@ -25,6 +25,16 @@ HALVES = {"even": "odd", "odd": "even"}  # the half that is judged -> that is le
 OBJECTIVES = ("joint", "verification only")
 ARMS = [(level, of) for level in ("token", "solution") for of in OBJECTIVES]
 BEST_SYSTEM = "175b_verification"
+# What ranks the four without a verifier: the choice's name, and the column it ranks by.
+RANKINGS = {
+    "the better system": "system",
+    "shortest": "shortness",
+    "log-probability": "logprob",
+    "log-probability per token": "per_token",
+    "majority, ties to the better system": "agreeing",
+}
+# What choices are compared with, beside a random one of the four and each system alone.
+OVER = {"shortest": "shortness", "likeliest": "per_token", "vote": "agreeing"}
 
 
 def grid(settings: ReleasedSettings) -> list[Point]:
@@ -76,7 +86,7 @@ def released(
         generator=generator,
         half=half,
         n_problems=(problems + 1) // 2 if half == "even" else problems // 2,
-        max_length=settings.max_length,
+        max_length=settings.released_length,
         precision=settings.precision,
     )
 
@@ -86,36 +96,55 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, model, n_train, seed, kind (system, choice, verifier or ceiling),
     choice, n (4), n_problems; accuracy with low and high; paired by problem, each with
-    _low and _high: over_random, over a random one of the four, and over_best, over the
-    best system alone; within_auc of what ranks them and best_picked, the share of
-    problems where the choice is the best system's, with limits both. model and n_train
-    are of the verifier, and of the model whose log-probability chooses. Empty at scales
+    _low and _high, what it solves more than those of OVER: over_random and so on. Of
+    what ranks them, with limits too: within_auc, its adjusted_auc
+    (`metrics.adjusted_auc`: what it knows beyond who wrote them) and best_picked, the
+    share of problems where the choice is the best system's. model and n_train are of
+    the verifier, and of the model whose log-probability chooses. Empty at scales
     without GSM8K.
     """
     rows: list[dict[str, Any]] = []
     for place, (about, specs) in enumerate(shared.computed(grid(settings), store)):
         level, objective = about.pop("level"), about.pop("objective")
-        runs = [_read(spec, store) for spec in specs.values()]
-        run = {name: np.concatenate([of[name] for of in runs]) for name in runs[0]}
+        run = _read(specs, store)
         about |= {"n": len(SYSTEMS), "n_problems": len(run["correct"])}
         if place % len(ARMS) == 0:  # what needs no verifier, once a seed
             rows += [about | row for row in _without_verifier(run)]
-        choice = f"{level}-level, {objective}"
-        rows.append(about | _ranked("verifier", choice, run["score"], run))
+        rows += [about | row for row in _by_verifier(run, level, objective)]
     return tabulate(rows, ("choice",))
 
 
-def _read(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
-    """Return what ranks one half's solutions, and their labels: (P, 4) arrays."""
+def _read(specs: Mapping[str, ScoreSpec], store: Store) -> dict[str, np.ndarray]:
+    """Return what ranks the solutions of both halves, and their labels: (P, 4) arrays.
+
+    `system` is how often each system is right in the half that the verifier learnt;
+    `agreeing` how many of the four give the same answer, among equals the better
+    system's the larger by less than one.
+    """
+    halves = {half: _read_half(spec, store) for half, spec in specs.items()}
+    for half, run in halves.items():
+        learnt = halves[HALVES[half]]["correct"].mean(axis=0)
+        run["system"] = np.tile(learnt, (len(run["correct"]), 1))
+        same = run["answer"][:, :, None] == run["answer"][:, None, :]
+        agreeing = np.where(run["answer"] >= 0, same.sum(axis=2), 0)
+        run["agreeing"] = agreeing + run["system"]
+    return {
+        name: np.concatenate([run[name] for run in halves.values()])
+        for name in halves["even"]
+    }
+
+
+def _read_half(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
     completions = shared.completions(spec.completions, store)
     scores, correct = shared.scores_and_labels(spec, store)
     return {
         "score": scores,
+        "mean": shared.scores_and_labels(spec, store, "mean")[0],
         "correct": correct.astype(float),
         "answer": selection.answer_numbers(shared.matrix(completions, "answer")),
         "logprob": shared.matrix(completions, "logprob").astype(float),
         "per_token": shared.matrix(completions, "per_token").astype(float),
-        "tokens": shared.lengths(completions),
+        "shortness": -shared.lengths(completions).astype(float),
     }
 
 
@@ -124,14 +153,34 @@ def _without_verifier(run: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
     for place, system in enumerate(SYSTEMS):
         name = system.replace("b_", "B ")
         yield _solved("system", name, correct[:, place], run)
-    random, n = correct.mean(axis=1), len(SYSTEMS)
-    yield _solved("choice", "random pick", random, run)
-    yield _ranked("choice", "shortest", -run["tokens"].astype(float), run)
-    yield _ranked("choice", "log-probability", run["logprob"], run)
-    yield _ranked("choice", "log-probability per token", run["per_token"], run)
-    vote = metrics.vote_at_n(run["answer"], correct, n, [n])[0]
-    yield _solved("choice", "majority vote", vote, run)
+    yield _solved("choice", "random pick", correct.mean(axis=1), run)
+    for choice, ranking in RANKINGS.items():
+        yield _ranked("choice", choice, run[ranking], run)
+    yield _solved("choice", "majority vote", _vote(run), run)
     yield _solved("ceiling", "any of the four", correct.max(axis=1), run)
+
+
+def _by_verifier(
+    run: dict[str, np.ndarray], level: str, objective: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of a verifier's choice, and what else its scores could do.
+
+    A score of every token also has their mean; the paper's is the last one's. A vote
+    that adds up the scores of equal answers is held with the paper's kind of verifier.
+    """
+    choice = f"{level}-level, {objective}"
+    yield _ranked("verifier", choice, run["score"], run)
+    if level == "token":
+        yield _ranked("variant", f"{choice}: mean score", run["mean"], run)
+    if (level, objective) == ARMS[0]:
+        vote = _vote(run, scores=run["score"], weighted=True)
+        yield _solved("variant", f"{choice}: weighted vote", vote, run)
+
+
+def _vote(run: dict[str, np.ndarray], **weights: Any) -> np.ndarray:
+    """Return (P,): is the vote of all four right, a random one where they tie."""
+    n = len(SYSTEMS)
+    return metrics.vote_at_n(run["answer"], run["correct"], n, [n], **weights)[0]
 
 
 def _ranked(
@@ -139,25 +188,33 @@ def _ranked(
 ) -> dict[str, Any]:
     """Return the row of the best-scored of the four."""
     correct = run["correct"]
-    best = metrics.verified_at_n(scores, correct, len(SYSTEMS))
     theirs = np.zeros_like(correct)
     theirs[:, SYSTEMS.index(BEST_SYSTEM)] = 1.0
-    picked = metrics.verified_at_n(scores, theirs, len(SYSTEMS))
+
+    def adjusted(there: np.ndarray) -> list[float]:
+        return [metrics.adjusted_auc(scores[there], correct[there])]
+
     return {
-        **_solved(kind, choice, best, run),
+        **_solved(kind, choice, _best(scores, correct), run),
         **share("within_auc", metrics.within_problem_auc(scores, correct)),
-        **share("best_picked", picked),
+        "adjusted_auc": Measure(pseudo_values(adjusted, len(correct))[:, 0], False),
+        **share("best_picked", _best(scores, theirs)),
     }
+
+
+def _best(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return (P,): the value of the best-scored of the four; equal scores share."""
+    return metrics.verified_at_n(scores, values, len(SYSTEMS))
 
 
 def _solved(
     kind: str, choice: str, solved: np.ndarray, run: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     correct = run["correct"]
-    return {
-        "kind": kind,
-        "choice": choice,
-        **share("", solved),
-        **difference("over_random", solved, correct.mean(axis=1)),
-        **difference("over_best", solved, correct[:, SYSTEMS.index(BEST_SYSTEM)]),
-    }
+    others = {"random": correct.mean(axis=1)}
+    others |= {name: _best(run[of], correct) for name, of in OVER.items()}
+    others |= {name: correct[:, place] for place, name in enumerate(SYSTEMS)}
+    row: dict[str, Any] = {"kind": kind, "choice": choice, **share("", solved)}
+    for name, theirs in others.items():
+        row |= difference(f"over_{name}", solved, theirs)
+    return row

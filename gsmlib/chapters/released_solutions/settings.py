@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from gsmlib.chapters.study_settings import OneModel, VerifierSettings
-from gsmlib.paper import TEST_PROBLEMS
+from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
+from gsmlib.records import Count
 
 
 class ReleasedSettings(OneModel, VerifierSettings):
@@ -13,9 +14,11 @@ class ReleasedSettings(OneModel, VerifierSettings):
 
     released_problems: Annotated[int, Field(ge=4, le=TEST_PROBLEMS)] = TEST_PROBLEMS
     """how many of GSM8K's test problems, from the first, both halves together"""
+    released_length: Count = 600
+    """longest released solution with its question, in tokens; the rest is cut"""
 
 
 SCALES = {
-    "smollm2": dict(n_train=2000, verifier_epochs=2, max_length=400),
+    "smollm2": dict(n_train=TRAIN_PROBLEMS, verifier_epochs=2),
     "smollm2-full": dict(verifier_epochs=2),
 }
