@@ -18,7 +18,7 @@ class SelectionSettings(OneModel, VerifierSettings):
 # 03_verification: nothing is computed for this chapter alone.
 COMPLETIONS: dict[str, dict[str, Any]] = {
     "quick": dict(test_problems=40, test_completions=100),
-    "mini": dict(test_problems=150, test_completions=200),
+    "mini": dict(test_completions=200),
     "gpt2": dict(test_completions=3200),
 }
 SCALES: dict[str, dict[str, Any]] = {

@@ -27,11 +27,7 @@ class MoreCompletionsSettings(OneModel, VerifierSettings):
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(counts=(2, 4)),
     "quick": dict(test_problems=40, test_completions=100, counts=(10, 25, 50, 100)),
-    "mini": dict(
-        test_problems=150,
-        test_completions=200,
-        counts=(25, 50, 100, 200),
-    ),
+    "mini": dict(test_completions=200, counts=(25, 50, 100, 200)),
     "smollm2": dict(counts=(8, 16, 32, 64)),
     "smollm2-full": dict(counts=(10, 25, 50, 100)),
     "gpt2": dict(test_completions=3200, counts=(100, 200, 400, 800, 1600, 3200)),
