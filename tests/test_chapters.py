@@ -89,6 +89,15 @@ def test_verification_has_a_row_for_each_choice(verified):
     assert (table["parameters"] == 83_328).any() or (table["parameters"] > 0).all()
 
 
+def test_fewer_completed_problems_than_training_problems_are_said(verified, store):
+    settings, table = verified
+    fewer = settings.completed_problems
+    assert min(settings.sizes) <= fewer < max(settings.sizes)
+    assert (table["completed"] == table["n_train"].clip(upper=fewer)).all()
+    smallest = settings.replace(sizes=(min(settings.sizes),))
+    assert "completed" not in verification.table(smallest, store)  # as many
+
+
 def test_a_second_call_comes_from_the_store(verified, store, monkeypatch):
     settings, table = verified
 

@@ -228,6 +228,15 @@ def test_c6(last, half, verdict):
     assert c6(verification_table(gains, half)).verdict == verdict
 
 
+def test_c6_says_what_the_verifier_did_not_learn_from():
+    table = verification_table(PAPER_LIKE)
+    words = f"the verifier learnt from completions of {SIZES[-2]:,} of them"
+    assert words not in c6(table).sentence
+    fewer = table.assign(completed=table["n_train"].clip(upper=SIZES[-2]))
+    assert words in c6(fewer).sentence
+    assert c6(fewer).verdict == c6(table).verdict
+
+
 def test_c7():
     swapped = {"small": PAPER_LIKE["large"], "large": PAPER_LIKE["small"]}
     never = {"small": (-0.1, -0.1, -0.1), "large": (-0.1, -0.1, -0.1)}

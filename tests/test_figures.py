@@ -646,6 +646,14 @@ def test_the_papers_numbers_are_drawn_in_grey():
     plt.close("all")
 
 
+def test_fig5_says_what_its_verifiers_did_not_learn_from():
+    words = "Verifiers learn from completions of 1,000 problems at most."
+    for table in (fig5_table(), fig5_table().assign(completed=[250, 1000, 1000] * 12)):
+        note = drawn("fig5_verification", table).get_supxlabel()
+        assert (words in note.replace("\n", " ")) == ("completed" in table)
+    plt.close("all")
+
+
 def test_figures_need_no_torch():
     code = "import sys, gsmlib.chapters; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

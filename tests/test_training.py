@@ -793,6 +793,29 @@ def test_resumed_equals_uninterrupted(
     pd.testing.assert_frame_equal(history, resumed_history)
 
 
+@pytest.mark.parametrize(("took", "between"), [(0.5, 3), (2.0, 5)])
+def test_saving_a_large_model_takes_a_small_share(
+    byte_tokenizer, tmp_path, monkeypatch, took, between
+):
+    """A step takes a second; saves are wanted after more than two, or twice that."""
+    now, saves, usual = [0.0], [], training.take_step
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training.Run, "epoch_ends", False)
+
+    def step(run):
+        now[0] += 1
+        return usual(run)
+
+    def save(run, folder):
+        now[0] += took
+        saves.append(len(run.history))
+
+    monkeypatch.setattr(training, "take_step", step)
+    monkeypatch.setattr(training, "save_checkpoint", save)
+    joint_run(byte_tokenizer, checkpoint=tmp_path, save_every_seconds=2)
+    assert saves[0] == 3 and len(saves) > 1 and set(np.diff(saves)) == {between}
+
+
 def test_an_interrupted_callback_is_called_again(byte_tokenizer, tmp_path):
     whole, history = joint_run(byte_tokenizer)
     calls = []

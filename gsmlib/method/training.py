@@ -102,8 +102,10 @@ def train(
 
     `on_epoch(epoch, means of the losses)` finds the model in evaluation mode, as it is
     left; so does `on_share(i)`, called once i of `shares` equal parts of all steps are
-    taken. With a `checkpoint` folder an interrupted run goes on from its last save (one
-    follows every epoch) to the same weights bit for bit, and may call either again.
+    taken. With a `checkpoint` folder an interrupted run goes on from its last save to
+    the same weights bit for bit, and may call either again. A save follows every epoch,
+    and `save_every_seconds` after another, times the seconds it took if these are more
+    than one: so saving a large model takes no more than a sixtieth of the time.
     Of several processes, which need not be as many as before, the first alone saves and
     makes calls. ValueError: rows, dropout or a checkpoint that do not fit.
     """
@@ -155,6 +157,7 @@ def _take_steps(
     """
     counts = [sum(len(run.rows[i].tokens) for i in batch) for _, batch in run.plan]
     done, saved = sum(counts[: len(run.history)]), time.monotonic()
+    pause = save_every_seconds
     look = dict(unit="tok", unit_scale=True, disable=not progress)
     with bars.bar(sum(counts), initial=done, **look) as bar:
         while True:
@@ -166,11 +169,12 @@ def _take_steps(
             entry = take_step(run)
             bar.set_postfix(epoch=entry["epoch"], loss=entry["loss"], refresh=False)
             bar.update(entry["tokens"])
-            over, since = clock.is_over(), time.monotonic() - saved
-            due = over or run.epoch_ends or since > save_every_seconds
+            over, now = clock.is_over(), time.monotonic()
+            due = over or run.epoch_ends or now - saved > pause
             if checkpoint is not None and due:
                 save_checkpoint(run, checkpoint)
                 saved = time.monotonic()
+                pause = save_every_seconds * max(1.0, saved - now)
             if over:
                 raise clock.OutOfTime
     run.model.eval()

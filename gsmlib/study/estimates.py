@@ -22,7 +22,7 @@ LAYER_BYTES = 80  # kept for the backward pass, a token, layer and unit of width
 LOGIT_BYTES = 12  # the same, a token and entry of the vocabulary
 PIECE_TOKENS, PIECE_LOGITS = 2048, 200e6  # at once, as losses.make_pieces on a CPU
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
-ALL_EPOCHS_BYTES = 2e9  # more than this is too much to keep every epoch's model
+ALL_EPOCHS_BYTES = 3e9  # more than this is too much to keep every epoch's model
 
 
 class Work(NamedTuple):

@@ -114,7 +114,11 @@ def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     _draw_stated(panels[-1].inset_axes((1.08, 0, width, 1), sharey=panels[-1]))
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    style.caption(panels[0], table, "Drawn for verification and finetuning alone.")
+    more = "Drawn for verification and finetuning alone."
+    if "completed" in table:
+        most = f"{table['completed'].max():,.0f}"
+        more += f" Verifiers learn from completions of {most} problems at most."
+    style.caption(panels[0], table, more)
     return panels
 
 

@@ -13,6 +13,7 @@ from gsmlib.method.intervals import difference, share, tabulate
 from gsmlib.study.results import parameter_count
 from gsmlib.study.store import Store
 
+COMPLETED = "completed"  # training problems whose completions a verifier learns from
 # Fig 4's boxes: id, column, row, title, and the boxes that theirs feeds.
 BOXES = (
     ("problems", 0, 0, "training problems", "generator"),
@@ -42,11 +43,18 @@ def table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     Columns: dataset, model, n_train, seed, parameters, n_problems, method
     ("finetuning", "verification" or a choice of selection.NO_VERIFIER), accuracy, low,
     high. On the rows of verification also gain (over finetuning, paired by problem)
-    with gain_low and gain_high, and the columns of `shared.verified_best`.
+    with gain_low and gain_high, and the columns of `shared.verified_best`. Where a
+    verifier learns from completions of fewer than n_train problems (the setting
+    completed_problems), `completed` says of how many.
     """
     points = shared.computed(grid(settings), store)
     rows = [row for point in points for row in _rows(point, store)]
-    return tabulate(rows, ("model", "n_train", "method"))
+    made = tabulate(rows, ("model", "n_train", "method"))
+    return made.drop(columns=COMPLETED) if _all_completed(made) else made
+
+
+def _all_completed(table: pd.DataFrame) -> bool:
+    return bool((table[COMPLETED] == table["n_train"]).all())
 
 
 def _rows(point: Point, store: Store) -> list[dict[str, Any]]:
@@ -56,6 +64,7 @@ def _rows(point: Point, store: Store) -> list[dict[str, Any]]:
     best, columns = shared.verified_best(scores, store)
     about = point.about | {"parameters": parameter_count(greedy.generator, store)}
     about |= {"n_problems": len(right)}
+    about |= {COMPLETED: scores.verifier.completions.n_problems}
     gain = difference("gain", best, right)
     others = selection.NO_VERIFIER.items()
     return [

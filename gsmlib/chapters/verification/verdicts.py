@@ -60,6 +60,8 @@ def c6(table: pd.DataFrame) -> rules.Finding:
     worse = all(gain.high < 0 for gain in gains.values())
     word = rules.decide(all(strong.values()), weak, worse)
     gain, sentence = _largest_gain(gains, size)
+    if "completed" in table and (most := table["completed"].max()) < size:
+        sentence += f" (the verifier learnt from completions of {most:,.0f} of them)"
     sentence += rules.who_agrees(strong) + left_out
     excluded = f"a gain of {100 * STRONG:.0f} points or more for every model"
     return rules.Finding(word, gain, sentence, excluded)
