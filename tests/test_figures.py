@@ -646,6 +646,17 @@ def test_the_papers_numbers_are_drawn_in_grey():
     plt.close("all")
 
 
+def test_curves_far_below_the_papers_numbers_keep_an_axis_of_their_own():
+    low = fig5_table(("smollm2-135m",))
+    low = low.assign(**{name: low[name] / 10 for name in ("accuracy", "low", "high")})
+    for table, shared in ((fig5_table(), True), (low, False)):
+        panels = drawn("fig5_verification", table).axes
+        ours, stated = panels[0].get_ylim()[1], panels[-1].child_axes[0].get_ylim()[1]
+        assert stated > 56 and (ours == stated) == shared
+        assert ours > 100 * table["high"].max()
+    plt.close("all")
+
+
 def test_fig5_says_what_its_verifiers_did_not_learn_from():
     words = "Verifiers learn from completions of 1,000 problems at most."
     for table in (fig5_table(), fig5_table().assign(completed=[250, 1000, 1000] * 12)):

@@ -30,6 +30,7 @@ ROW_HEIGHT = 42.0
 SHARE = "share of picks (%)"
 STATED_WIDTH = 0.21  # of all panels together: room for what the paper states
 MOST_STATED = 64  # percent: room for what the paper states, and its value above it
+FAR_BELOW = 0.4  # of that: lower curves are not drawn to the paper's percent
 # Of boxes, by whose work they are: the generator's, the verifier's; the data are grey.
 TINTS = {
     **dict.fromkeys(("generator", "completions", "sample"), shade(BLUE, 0.88)),
@@ -95,6 +96,8 @@ def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     """
     panels = np.atleast_1d(axes)
     models = table.sort_values("parameters")["model"].unique()
+    highest = 1.05 * 100 * table["high"].max() + 1
+    beside = highest >= FAR_BELOW * MOST_STATED  # on one axis with the paper's
     for panel, model in zip(panels, models, strict=True):
         for name, line in style.UNVERIFIED.items():
             words = selection.NO_VERIFIER[name]
@@ -107,11 +110,12 @@ def fig5(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
             style.points(panel, rows, "n_train", line, method, factor=factor)
         panel.set_title(model, fontsize=7, loc="right", pad=2)
         style.size_axis(panel, table["n_train"])
-        panel.set_ylim(0, max(1.05 * 100 * table["high"].max() + 1, MOST_STATED))
+        panel.set_ylim(0, max(highest, MOST_STATED) if beside else highest)
         panel.label_outer()
     panels[0].set_ylabel(style.SOLVED)
     width = STATED_WIDTH * len(panels)  # of the last panel's
-    _draw_stated(panels[-1].inset_axes((1.08, 0, width, 1), sharey=panels[-1]))
+    shared = panels[-1] if beside else None
+    _draw_stated(panels[-1].inset_axes((1.08, 0, width, 1), sharey=shared), beside)
     handles, labels = panels[0].get_legend_handles_labels()
     panels[0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
     more = "Drawn for verification and finetuning alone."
@@ -157,8 +161,11 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     return panels
 
 
-def _draw_stated(axes: Axes) -> None:
-    """Draw the accuracies of the paper's released solutions, with their values."""
+def _draw_stated(axes: Axes, beside: bool) -> None:
+    """Draw the accuracies of the paper's released solutions, with their values.
+
+    beside: they share the percent of the panels; else they have an axis of their own.
+    """
     lines = {"finetuning": FINETUNING, "verification": VERIFICATION}
     for place, size in enumerate(("6b", "175b")):
         for method, line in lines.items():
@@ -170,7 +177,12 @@ def _draw_stated(axes: Axes) -> None:
     axes.set_xticks([0, 1], ["6B", "175B"])
     axes.set_title("paper", fontsize=7, loc="right", pad=2)
     axes.tick_params(colors=GREY)
-    axes.tick_params(axis="y", left=False, labelleft=False)
+    own = dict(right=not beside, labelright=not beside, labelsize=6)
+    axes.tick_params(axis="y", left=False, labelleft=False, **own)
+    if not beside:
+        axes.set_ylim(0, MOST_STATED)
+        axes.spines["left"].set_visible(False)
+        axes.spines["right"].set(visible=True, color=GREY)
 
 
 @styled
