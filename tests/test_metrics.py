@@ -205,6 +205,9 @@ def test_the_adjusted_auc_is_the_mean_over_comparisons(seed):
     scores = rng.integers(0, 5, (30, 4)) + correct * rng.random((30, 1))
     measured = metrics.adjusted_auc(scores, correct)
     assert measured == pytest.approx(adjusted_by_hand(scores, correct))
+    halves = [metrics.adjusted_auc(scores[i::2], correct[i::2]) for i in range(2)]
+    measured = metrics.adjusted_auc(scores, correct, np.arange(30) % 2)
+    assert min(halves) <= measured <= max(halves)
 
 
 def test_the_adjusted_auc_sees_through_who_wrote_a_sample():
@@ -218,3 +221,7 @@ def test_the_adjusted_auc_sees_through_who_wrote_a_sample():
     noisy = by_source + 0.1 * rng.random((4000, 4))
     assert metrics.adjusted_auc(noisy, correct) == pytest.approx(0.5, abs=0.03)
     assert np.isnan(metrics.adjusted_auc(by_source, np.ones((4000, 4))))
+    judges = np.arange(4000) % 2  # who hold other sources for better
+    by_judge = np.where(judges[:, None] == 0, by_source, by_source[:, ::-1])
+    assert metrics.adjusted_auc(by_judge, correct, judges) == 0.5
+    assert metrics.adjusted_auc(by_judge, correct) != 0.5

@@ -6,7 +6,7 @@ mean over many such subsets. `intervals` says how sure they are.
 """
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -176,10 +176,13 @@ def pooled_auc(scores: np.ndarray, correct: np.ndarray) -> float:
     return float(within_problem_auc(flat_scores, np.reshape(correct, (1, -1)))[0])
 
 
-def adjusted_auc(scores: np.ndarray, correct: np.ndarray) -> float:
+def adjusted_auc(
+    scores: np.ndarray, correct: np.ndarray, judges: np.ndarray | None = None
+) -> float:
     """Return how well scores tell right from wrong beyond knowing who was asked.
 
-    scores, correct: (P, m), a column per source, such as a system. Sources differ in
+    scores, correct: (P, m), a column per source, such as a system; judges: (P,), who
+    scored a problem, as only scores of one judge are compared. Sources differ in
     how often they are right, and a score that knows only who wrote a sample orders
     those of a problem by it. So for each two sources the difference of their scores is
     compared between the problems that only the one solves and those that only the
@@ -190,9 +193,11 @@ def adjusted_auc(scores: np.ndarray, correct: np.ndarray) -> float:
     scores = matrix(scores, "scores").astype(float)
     correct = matrix(correct, "correct").astype(bool)
     _check_scores(scores, correct)
+    judges = np.zeros(len(scores)) if judges is None else np.asarray(judges)
     total = comparisons = 0.0
-    for a, b in combinations(range(scores.shape[1]), 2):
-        one = correct[:, a] != correct[:, b]
+    pairs = combinations(range(scores.shape[1]), 2)
+    for judge, (a, b) in product(np.unique(judges), pairs):
+        one = (correct[:, a] != correct[:, b]) & (judges == judge)
         only_a = correct[one, a]
         number = int(only_a.sum()) * int((~only_a).sum())
         if number:

@@ -117,13 +117,15 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
 def _read(specs: Mapping[str, ScoreSpec], store: Store) -> dict[str, np.ndarray]:
     """Return what ranks the solutions of both halves, and their labels: (P, 4) arrays.
 
-    `system` is how often each system is right in the half that the verifier learnt;
-    `agreeing` how many of the four give the same answer, among equals the better
-    system's the larger by less than one.
+    `judge` (P,) says which verifier's they are, each half having its own; `system` is
+    how often each system is right in the half that the verifier learnt; `agreeing` how
+    many of the four give the same answer, among equals the better system's the larger
+    by less than one.
     """
     halves = {half: _read_half(spec, store) for half, spec in specs.items()}
-    for half, run in halves.items():
+    for place, (half, run) in enumerate(halves.items()):
         learnt = halves[HALVES[half]]["correct"].mean(axis=0)
+        run["judge"] = np.full(len(run["correct"]), place)
         run["system"] = np.tile(learnt, (len(run["correct"]), 1))
         same = run["answer"][:, :, None] == run["answer"][:, None, :]
         agreeing = np.where(run["answer"] >= 0, same.sum(axis=2), 0)
@@ -192,7 +194,8 @@ def _ranked(
     theirs[:, SYSTEMS.index(BEST_SYSTEM)] = 1.0
 
     def adjusted(there: np.ndarray) -> list[float]:
-        return [metrics.adjusted_auc(scores[there], correct[there])]
+        parts = (values[there] for values in (scores, correct, run["judge"]))
+        return [metrics.adjusted_auc(*parts)]
 
     return {
         **_solved(kind, choice, _best(scores, correct), run),
