@@ -24,6 +24,8 @@ from gsmlib.report.run import read_title
 SCALES = ("mini", "quick")  # the study as far as it is computed, before a first look
 LARGE = {"fig5": "C6", "fig2": "C1", "fig7a": "C11"}  # shown large, with their claim
 MAIN = "C6"  # the paper's main claim
+SECOND = ("C7", "C11", "C12", "S2")  # whose sentence's second part decides
+NO_RESULT = "No result yet: it is asked at `smollm2` and larger scales alone."
 REPORTED = project_root() / "figures"
 README = project_root() / "README.md"
 FIGURES = project_root() / "docs" / "figures.md"
@@ -123,7 +125,8 @@ def notebooks(rows: list[Row]) -> str:
         words = "all of them" if chapter.reads_others else words or "no claim"
         page = f"docs/report/{chapter.name}"
         run = f"[notebook]({page}.ipynb), [page]({page}.html)"
-        cells = (link, run, read_title(chapter.name), ", ".join(shown), words)
+        seen = ", ".join(shown) or NO_RESULT
+        cells = (link, run, read_title(chapter.name), seen, words)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -139,6 +142,8 @@ def all_figures(rows: list[Row]) -> str:
     for chapter in CHAPTERS:
         name = f"[{chapter.name}](../notebooks/{chapter.name}.ipynb)"
         parts.append(f"## {read_title(chapter.name)}\n\nNotebook {name}.")
+        if chapter.figures and not exported(chapter):
+            parts.append(NO_RESULT)
         parts += [entry(chapter, figure, rows) for figure in exported(chapter)]
     return "\n\n".join(parts) + "\n"
 
@@ -153,6 +158,8 @@ def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
     table = read_table(figure, file.with_suffix(".csv"))
     shown = [part for part in (words_of(figure), drawn_from(table)) if part]
     lines = [f"{': '.join(shown)}, at scale `{scale}`."]
+    if chapter.reads_others:
+        lines.append("README has verdicts of the study where there are any.")
     lines += [found(row) for row in rows if row["id"] in judged]
     if figure.id in paper.STATED:
         lines.append(f"The paper, on GSM8K: {paper.STATED[figure.id]}.")
@@ -199,7 +206,9 @@ def measured(row: Row) -> str:
     if row["verdict"] == NOT_TESTABLE:
         return said
     first, *more = said.split("; ")
-    return "; ".join([first, *(part for part in more if part.endswith(" excluded"))])
+    kept = [part for part in more[:1] if row["id"] in SECOND]
+    kept += [part for part in more[len(kept) :] if part.endswith(" excluded")]
+    return "; ".join([first, *kept])
 
 
 def notebook_link(notebook: str) -> str:

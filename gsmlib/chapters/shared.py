@@ -184,13 +184,13 @@ def trained_for(
 
 
 def taught(verifier: VerifierSpec, level: str, labels: str) -> VerifierSpec:
-    """Return the verifier that learns at another level, or from other labels."""
+    """Return the spec of one that learns at another level, or from other labels."""
     training = verifier.training.replace(level=level)
     return verifier.replace(training=training, labels=labels)
 
 
 def verified(settings: VerifierSettings, base: Base) -> ScoreSpec:
-    """Return the scores of a base's test completions by its own verifier."""
+    """Return the spec of a base's test completions, scored by its own verifier."""
     model = generator(settings, base)
     return ScoreSpec(
         verifier=verifier(settings, model),
@@ -199,7 +199,7 @@ def verified(settings: VerifierSettings, base: Base) -> ScoreSpec:
 
 
 def greedily(settings: StudySettings, base: Base) -> SampleSpec:
-    """Return a base's greedy solutions of the test problems: the finetuning method."""
+    """Return the spec of a base's greedy test solutions: the finetuning method."""
     return answers(settings, finetuned(settings, base, settings.epochs))
 
 

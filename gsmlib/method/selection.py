@@ -3,6 +3,7 @@
 Answers are canonical strings (`answers.final_number`). An invalid answer gets no vote
 while any voter has a valid one. All ties go to the answer whose best voter ranks first,
 and among equal scores the earlier sample ranks first: every choice is deterministic.
+The figures' accuracies are expectations of these choices (`metrics`), where ties share.
 """
 
 import numpy as np

@@ -33,7 +33,7 @@ LABEL_SIZE = 6.0  # points, of a row's label where the rows have room for it
 PANELS = 0.6  # of the figure's height is for all rows of panels together, about
 SHORTER = {  # what the labels of rows leave out
     "verification only": "alone",
-    "log-probability per token": "likeliest, a token",
+    "log-probability per token": "likeliest per token",
     "log-probability": "likeliest",
     "majority, ties to the better system": "majority, then system",
 }

@@ -136,7 +136,7 @@ def errors(table: pd.DataFrame, axes: Axes | np.ndarray) -> np.ndarray:
     most = 105 * table[["sampled_high", "likeliest_high", "chosen_high"]].max(axis=None)
     looks = {"sampled": style.UNVERIFIED["mean_accuracy"], "likeliest": style.LOGPROB}
     looks["chosen"] = VERIFICATION
-    words = {"sampled": "random pick", "likeliest": "likeliest a token"}
+    words = {"sampled": "random pick", "likeliest": "likeliest per token"}
     words["chosen"] = "best-scored"
     sampled = table.groupby("error")["sampled"].mean()
     right, *wrong = dict.fromkeys(table["error"])

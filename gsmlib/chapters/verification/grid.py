@@ -28,7 +28,7 @@ BOXES = (
 
 
 def grid(settings: VerificationSettings) -> list[Point]:
-    """Return a point per model, training set and seed: greedy solutions and scores."""
+    """Return a point per model, training set and seed: specs of both methods."""
     points = []
     for base in shared.each_model_and_size(settings):
         specs = {"greedy": shared.greedily(settings, base)}
@@ -41,11 +41,12 @@ def table(settings: VerificationSettings, store: Store) -> pd.DataFrame:
     """Return Fig 5's table: a row per (model, n_train, seed, method).
 
     Columns: dataset, model, n_train, seed, parameters, n_problems, method
-    ("finetuning", "verification" or a choice of selection.NO_VERIFIER), accuracy, low,
-    high. On the rows of verification also gain (over finetuning, paired by problem)
-    with gain_low and gain_high, and the columns of `shared.verified_best`. Where a
-    verifier learns from completions of fewer than n_train problems (the setting
-    completed_problems), `completed` says of how many.
+    ("finetuning", "verification" or a choice of selection.NO_VERIFIER), accuracy, and
+    low and high, the limits of its mean over seeds (`intervals.tabulate`). On the rows
+    of verification also gain (over finetuning, paired by problem) with gain_low and
+    gain_high, and the columns of `shared.verified_best`. Where a verifier learns from
+    completions of fewer than n_train problems (the setting completed_problems),
+    `completed` says of how many.
     """
     points = shared.computed(grid(settings), store)
     rows = [row for point in points for row in _rows(point, store)]
