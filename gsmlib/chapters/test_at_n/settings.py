@@ -9,6 +9,6 @@ class EpochSettings(OneModel, SampledSettings):
 
 SCALES = {
     "quick": dict(n_train=1000, test_problems=40, test_completions=12),
-    "mini": dict(n_train=1000, test_problems=100, test_completions=20),
+    "mini": dict(n_train=1000, test_completions=20),
     "smollm2": dict(test_completions=16),
 }
