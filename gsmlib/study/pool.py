@@ -122,11 +122,10 @@ def cost_table(tasks: Sequence[Task], store: Store) -> pd.DataFrame:
     process, all of a stage's runs together).
     """
     rows = []
-    for task in tasks:
-        spent = store.spent(task.place) if task.done else {}
-        about, processors = (task.place.stage, task.work.model), " and ".join(spent)
-        if task.done:
-            rows.append((*about, processors, 1, sum(spent.values()) / 60))
+    for task in (task for task in tasks if task.done):
+        spent = store.spent(task.place)
+        about = (task.place.stage, task.work.model, " and ".join(spent))
+        rows.append((*about, 1, sum(spent.values()) / 60))
     by = ["stage", "model", "processor"]
     table = pd.DataFrame(rows, columns=[*by, "stages", "minutes"])
     return table.groupby(by, sort=False).sum().reset_index()

@@ -46,7 +46,7 @@ def among_released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     table: the rows of `grid.table`; axes: two, one above the other.
     """
     top, bottom = axes
-    places = _dots(top, table, "accuracy", 100, LABELS)
+    _dots(top, table, "accuracy", 100, LABELS)
     best = table[table["choice"] == BEST]["accuracy"].mean()
     top.axvline(100 * best, color=GREY, linestyle=":", linewidth=0.8, zorder=0)
     top.set_xlabel(style.SOLVED)

@@ -94,14 +94,14 @@ def released(
 def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
     """Return a row per way to choose among the four solutions, and seed.
 
-    Columns: dataset, model, n_train, seed, kind (system, choice, verifier or ceiling),
-    choice, n (4), n_problems; accuracy with low and high; paired by problem, each with
-    _low and _high, what it solves more than those of OVER: over_random and so on. Of
-    what ranks them, with limits too: within_auc, its adjusted_auc
-    (`metrics.adjusted_auc`: what it knows beyond who wrote them) and best_picked, the
-    share of problems where the choice is the best system's. model and n_train are of
-    the verifier, and of the model whose log-probability chooses. Empty at scales
-    without GSM8K.
+    Columns: dataset, model, n_train, seed, kind (system, choice, verifier, variant or
+    ceiling), choice, n (4), n_problems; accuracy with low and high; paired by problem,
+    each with _low and _high, what it solves more than those of OVER, than a random one
+    and than each system: over_random and so on. Of what ranks them, with limits too:
+    within_auc, its adjusted_auc (`metrics.adjusted_auc`: what it knows beyond who wrote
+    them) and best_picked, the share of problems where the choice is the best system's.
+    model and n_train are of the verifier, and of the model whose log-probability
+    chooses. Empty at scales without GSM8K.
     """
     rows: list[dict[str, Any]] = []
     for place, (about, specs) in enumerate(shared.computed(grid(settings), store)):
