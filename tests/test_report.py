@@ -438,19 +438,20 @@ def test_the_cost_is_what_the_store_noted(tmp_path):
 
 
 def test_a_stage_is_counted_for_the_first_notebook_that_needs_it(tmp_path):
-    chapters = [find(name) for name in ("00_dataset", "03_verification", "07_dropout")]
+    names = ("00_dataset", "03_verification", "07_dropout")
+    alone = {name: report._report_stages("smoke", [find(name)]) for name in names}
     store = Store(tmp_path)
-    costs = report._costs_by_notebook("smoke", chapters, store)
+    tasks = {name: report.list_tasks(specs, store) for name, specs in alone.items()}
+    costs = report._own_costs(tasks, store)
     assert [len(table) for table in costs.values()] == [0, 0, 0]
     store.has, store.spent = lambda place: True, lambda place: {"Z80": 60.0}
-    costs = report._costs_by_notebook("smoke", chapters, store)
+    tasks = {name: report.list_tasks(specs, store) for name, specs in alone.items()}
+    costs = report._own_costs(tasks, store)
     stages = {name: int(table["stages"].sum()) for name, table in costs.items()}
-    alone = {c.name: report._report_stages("smoke", [c]) for c in chapters}
-    counted = {n: len(report.list_tasks(specs, store)) for n, specs in alone.items()}
     both = report.list_tasks([s for specs in alone.values() for s in specs], store)
     assert stages["00_dataset"] == 0
-    assert stages["03_verification"] == counted["03_verification"]
-    assert 0 < stages["07_dropout"] < counted["07_dropout"]
+    assert stages["03_verification"] == len(tasks["03_verification"])
+    assert 0 < stages["07_dropout"] < len(tasks["07_dropout"])
     assert sum(stages.values()) == len(both)
 
 

@@ -5,13 +5,12 @@ it. The paper leaves open how these become the solution's one score (asked by ma
 readers); Lightman et al. 2023 (appendix E) say that the last token's is used.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gsmlib import progress as bars
@@ -130,10 +129,9 @@ def score_completions(
     with bars.bar(len(rows), unit="completion", disable=not progress) as bar:
         # the longest first: too little memory shows now
         for piece in reversed(missing):
-            made, pad_token = {}, tokenizer.pad_token_id
-            for i, output in _score_piece(verifier, rows, piece, pad_token, precision):
-                made[i] = (output.sigmoid() if loss == "bce" else output).numpy()
-                bar.update()
+            pad_token = tokenizer.pad_token_id
+            made = _score_piece(verifier, rows, piece, pad_token, precision, loss)
+            bar.update(len(made))
             scores |= made
             if keep is not None:
                 keep(made)
@@ -168,14 +166,16 @@ def _score_piece(
     piece: Piece,
     pad_token: int,
     precision: str,
-) -> Iterator[tuple[int, Tensor]]:
-    """The head's outputs at the solution's tokens, with each row's index."""
+    loss: str,
+) -> dict[int, np.ndarray]:
+    """The scores at the solution's tokens, by each row's index."""
     device, lm = verifier.bias.device, verifier.language_model
     batch = losses.make_batch(verifier, rows, piece, pad_token).to(device)
     with attention.flat(lm), losses.autocast(device, precision):
         inputs = losses.model_inputs(verifier, batch)
-        scores, _ = verifier(**inputs, with_logits=False)
-    line = scores.float().cpu().flatten()
-    for i, end in zip(piece.rows, batch.ends + 1, strict=True):
-        solution = len(rows[i].tokens) - rows[i].prompt_length
-        yield int(i), line[end - solution : end]
+        outputs, _ = verifier(**inputs, with_logits=False)
+    line = outputs.float().cpu().flatten()
+    score = torch.sigmoid if loss == "bce" else torch.clone  # the line is let go
+    lengths = {int(i): len(rows[i].tokens) - rows[i].prompt_length for i in piece.rows}
+    made = zip(lengths.items(), batch.ends + 1, strict=True)
+    return {i: score(line[end - length : end]).numpy() for (i, length), end in made}

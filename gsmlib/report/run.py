@@ -329,25 +329,24 @@ def write_report_page(scale: str, outcomes: list[Outcome], store: Store) -> Path
     """
     figures = figures_folder(scale)
     ran = [find(outcome.notebook) for outcome in outcomes]
-    for chapter in ran:
-        took = cost_table(list_tasks(_report_stages(scale, [chapter]), store), store)
-        _write_costs(chapter.name, took, figures)
     sections = [Section(chapter, read_title(chapter.name)) for chapter in ran]
-    costs = _costs_by_notebook(scale, ran, store)
+    tasks = {c.name: list_tasks(_report_stages(scale, [c]), store) for c in ran}
+    for name, needed in tasks.items():
+        _write_costs(name, cost_table(needed, store), figures)
+    costs = _own_costs(tasks, store)
     write_explorer(run_folder(scale), scale, outcomes, store)
     return write_index(run_folder(scale), scale, sections, outcomes, costs, figures)
 
 
-def _costs_by_notebook(
-    scale: str, chapters: Sequence[Chapter], store: Store
+def _own_costs(
+    tasks: dict[str, list[pool.Task]], store: Store
 ) -> dict[str, pd.DataFrame]:
     """Return each notebook's `cost_table`, without what one before it needs too."""
     seen: set[Spec] = set()
     costs = {}
-    for chapter in chapters:
-        tasks = list_tasks(_report_stages(scale, [chapter]), store)
-        own = [task for task in tasks if task.spec not in seen]
-        costs[chapter.name] = cost_table(own, store)
+    for notebook, needed in tasks.items():
+        own = [task for task in needed if task.spec not in seen]
+        costs[notebook] = cost_table(own, store)
         seen |= {task.spec for task in own}
     return costs
 

@@ -210,20 +210,13 @@ def run_expressions(
 def _try_batch(
     rng: random.Random, pool: list[Grown], figures: dict, faults: list[str]
 ) -> None:
-    """Try BATCH expressions: 70 % grown, 20 % changed, 10 % extreme."""
+    """Try BATCH expressions; add to the figures and the faults."""
     evaluate, clock = calculator.evaluate, time.perf_counter
     evaluated = otherwise = 0
     slowest = figures["slowest_ms"] / 1000
-    draw, pick = rng.random, rng.choice
     for _ in range(BATCH):
-        kind = draw()
-        if kind < 0.7:
-            grown = joined(rng, pick(pool), pick(pool))
-            text = grown.text
-        elif kind < 0.9:
-            grown, text = None, mutated(rng, pick(pool).text)
-        else:
-            grown, text = None, extreme(rng)
+        kind = rng.random()
+        grown, text = _draw(rng, pool, kind)
         start = clock()
         try:
             value = evaluate(text)
@@ -256,6 +249,18 @@ def _try_batch(
     figures["refused"] += BATCH - evaluated
     figures["checked_otherwise"] += otherwise
     figures["slowest_ms"] = round(1000 * slowest, 3)
+
+
+def _draw(
+    rng: random.Random, pool: list[Grown], kind: float
+) -> tuple[Grown | None, str]:
+    """Return an expression: 70 % grown (its value known), 20 % changed, 10 % extreme."""
+    if kind < 0.7:
+        grown = joined(rng, rng.choice(pool), rng.choice(pool))
+        return grown, grown.text
+    if kind < 0.9:
+        return None, mutated(rng, rng.choice(pool).text)
+    return None, extreme(rng)
 
 
 def is_right(grown: Grown, value: Fraction | None) -> bool:
