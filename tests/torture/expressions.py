@@ -254,7 +254,7 @@ def _try_batch(
 def _draw(
     rng: random.Random, pool: list[Grown], kind: float
 ) -> tuple[Grown | None, str]:
-    """Return an expression: 70 % grown (its value known), 20 % changed, 10 % extreme."""
+    """Return an expression: 70 % grown, of known value, 20 % changed, 10 % extreme."""
     if kind < 0.7:
         grown = joined(rng, rng.choice(pool), rng.choice(pool))
         return grown, grown.text
