@@ -31,7 +31,7 @@ from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.sizes import POSITIONS, positions_of
 from gsmlib.method.tokenizer import END, SCORE, UNKNOWN, load_tokenizer
 from gsmlib.records import SettingsError
-from gsmlib.study.checks import check_specs
+from gsmlib.study.checks import check_shipped, check_specs
 from gsmlib.study.specs import DataSpec, FinetuneSpec, PretrainSpec
 from gsmlib.study.store import Store
 
@@ -314,9 +314,11 @@ def test_which_models_read_which_data_is_said(monkeypatch, own, byte_tokenizer):
     training = TrainSettings(epochs=1, learning_rate=1e-3, batch_tokens=500)
     more = dict(dataset="gsm8k", n_texts=4, training=training)
     for spec in (finetuned("mini-2m"), PretrainSpec(model="mini-2m", **more)):
-        with pytest.raises(SettingsError, match="mini-2m cannot read gsm8k: .*'’'"):
-            check_specs([spec])
+        for check in (check_specs, check_shipped):
+            with pytest.raises(SettingsError, match="mini-2m cannot read gsm8k: .*'’'"):
+                check([spec])
     check_specs([finetuned(own(make_tiny_gpt2(byte_tokenizer)))])
+    check_shipped([finetuned("smollm2-135m")])  # its tokenizer is not asked for
     check_specs([finetuned("mini-2m", dataset="minigsm")])
 
 

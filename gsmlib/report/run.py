@@ -29,7 +29,7 @@ from gsmlib.report.explorer import write_explorer
 from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, write_index
 from gsmlib.settings import as_text, parse_more, write_more
 from gsmlib.study import handing, pool
-from gsmlib.study.checks import check_short
+from gsmlib.study.checks import check_shipped
 from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, in_words
 from gsmlib.study.pool import (
     cost_table,
@@ -268,7 +268,7 @@ def print_plan(
     hours are told where the models are for a GPU.
     """
     tasks = list_tasks(_stages(scale, notebook, given or {}), Store())
-    check_short([task.spec for task in tasks])
+    check_shipped([task.spec for task in tasks])
     if not tasks:
         print("No stage is needed: there is nothing to train or to sample.")
         return

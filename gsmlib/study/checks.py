@@ -24,6 +24,7 @@ from gsmlib.study.specs import (
 from gsmlib.study.stages import sampled_problems, shortened, training_problems, work_of
 
 OWN_PROBLEMS = SampleSpec | ReleasedSpec | SearchSpec
+SHIPPED = set(known_names()) - {"smollm2-135m"}  # they and their one tokenizer
 ENOUGH_TOKENS = 200  # for the longest question of MiniGSM, whose knobs are as they were
 
 
@@ -58,26 +59,27 @@ def check_specs(specs: Collection[Spec]) -> None:
         if not _is_known(model):
             _check_unknown(model, state_of(model), *_asked_of(model, specs))
     for reading, some in readings.items():
-        tried = reading.model in known_names() and reading.dataset == "minigsm"
-        if not tried or _is_short(reading):
+        if not _is_tried(reading):
             _check_reading(reading, some)
     for spec in specs:
         if isinstance(spec, VerifierSpec) and spec.start is not None:
             _check_tokens(spec.base.model, spec.completions.generator.model)
 
 
-def check_short(specs: Collection[Spec]) -> None:
-    """Raise SettingsError where problems are longer than a max_length that is small.
+def check_shipped(specs: Collection[Spec]) -> None:
+    """Raise SettingsError where a model that is shipped cannot read its problems.
 
-    It is a part of `check_specs` that reads no file but what is shipped.
+    It is a part of `check_specs` that reads no model, and no file but the problems.
     """
     for reading in {_reading(spec): None for spec in specs}:
-        if reading.model in known_names() and _is_short(reading):
+        if reading.model in SHIPPED and not _is_tried(reading):
             _check_reading(reading, [s for s in specs if _reading(s) == reading])
 
 
-def _is_short(reading: Reading) -> bool:
-    return (reading.max_length or ENOUGH_TOKENS) < ENOUGH_TOKENS
+def _is_tried(reading: Reading) -> bool:
+    """Whether tests know that a model reads the problems: MiniGSM, not cut short."""
+    long = (reading.max_length or ENOUGH_TOKENS) >= ENOUGH_TOKENS
+    return reading.model in known_names() and reading.dataset == "minigsm" and long
 
 
 def _is_known(model: str) -> bool:
@@ -149,8 +151,7 @@ def _problems_of(spec: Spec) -> Iterator[Problem]:
 
 def _check_tokens(verifier: str, generator: str) -> None:
     """Refuse a verifier that reads other tokens than completions are made of."""
-    minis = set(known_names()) - {"smollm2-135m"}  # of one tokenizer
-    if verifier == generator or {verifier, generator} <= minis:
+    if verifier == generator or {verifier, generator} <= SHIPPED:
         return
     from gsmlib.method.models import load_tokenizer_of
 
