@@ -246,7 +246,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(
     spec = guided_search.grid(settings)[0].specs[f"{SEARCH} 2"]
     expected = results.sample(spec, store)
     monkeypatch.setattr(parts, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(making, "SEARCHED_TOGETHER", 2)
+    monkeypatch.setitem(making.TOGETHER, SearchSpec, 2)
     find, searched = making.find_solutions, []
 
     def fail_late(lm, score, questions, *rest):

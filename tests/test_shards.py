@@ -46,6 +46,29 @@ def test_any_number_of_shards_gives_the_same_rows(parents, whole, shards, monkey
     pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-6)
 
 
+def test_what_is_scored_together_depends_on_no_shards(parents, monkeypatch):
+    """Nor on an interruption: in bfloat16 a score depends on what is beside it."""
+    spec, together, score = score_spec(), [], making.score_completions
+    results.obtain(spec.completions, parents)
+
+    def note(verifier, tokenizer, questions, *rest, **more):
+        together.append(tuple(questions))
+        return score(verifier, tokenizer, questions, *rest, **more)
+
+    monkeypatch.setattr(making, "score_completions", note)
+    monkeypatch.setitem(making.TOGETHER, type(spec), 2)
+    for shard in range(3):  # the last has no problem
+        compute_shard(spec, parents, shard, 3)
+    in_shards = sorted(together)
+    assert sorted(map(len, in_shards)) == [1, 2]  # of three problems
+    parts = parents.parts(stages.locate(spec))
+    lost = min(parts.glob("*.parquet"))
+    lost.unlink()
+    together.clear()
+    results.obtain(spec, parents)
+    assert together and set(together) < set(in_shards)
+
+
 def no_model(*_):
     raise AssertionError("all was to be there")
 

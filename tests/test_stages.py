@@ -11,7 +11,6 @@ import torch
 
 from gsmlib.data import load_problems
 from gsmlib.files import file_sha256
-from gsmlib.method import verifier
 from gsmlib.method.answers import is_correct
 from gsmlib.method.models import (
     load_language_model,
@@ -305,26 +304,25 @@ def test_interrupted_sampling_makes_only_what_is_missing(
 
 
 def test_interrupted_scoring_makes_only_what_is_missing(store, full_store, monkeypatch):
-    spec, made = score_spec(), []
-    score_piece = verifier._score_piece
+    spec, made, score = score_spec(), [], making.score_completions
 
-    def count(*arguments):
+    def count(*arguments, **more):
         made.append(arguments)
         if len(made) == 2:
             raise KeyboardInterrupt
-        return score_piece(*arguments)
+        return score(*arguments, **more)
 
     monkeypatch.setattr(parts, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(making, "EVALUATION_TOKENS", 200)
+    monkeypatch.setitem(making.TOGETHER, type(spec), 1)
     whole = results.score(spec, store)
     shutil.rmtree(stages.folder_of(spec, store))
-    monkeypatch.setattr(verifier, "_score_piece", count)
+    monkeypatch.setattr(making, "score_completions", count)
     with pytest.raises(KeyboardInterrupt):
         results.score(spec, Store(store.root))
     resumed = results.score(spec, Store(store.root))
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
-    pieces = len({arguments[2].rows[0] for arguments in made})
-    assert len(made) == pieces + 1 > 2  # only the one in the making was lost
+    groups = len(making.groups_of(spec))
+    assert len(made) == groups + 1 > 2  # only the one in the making was lost
     assert len(list(stages.folder_of(spec, store).iterdir())) == 2
 
 

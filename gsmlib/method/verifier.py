@@ -5,7 +5,7 @@ it. The paper leaves open how these become the solution's one score (asked by ma
 readers); Lightman et al. 2023 (appendix E) say that the last token's is used.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -107,34 +107,26 @@ def score_completions(
     precision: Literal["fp32", "bf16"] = "fp32",
     loss: Literal["mse", "bce"] = "mse",
     progress: bool = True,
-    known: Mapping[int, np.ndarray] | None = None,
-    keep: Callable[[dict[int, np.ndarray]], None] | None = None,
 ) -> list[list[np.ndarray]]:
     """Scores (solution tokens,) float32 of every completion, nested as `completions`.
 
     Scores estimate P(correct). `loss` is what the verifier was trained with: with "mse"
     a score is the head's output itself, which may leave [0, 1]; with "bce" its sigmoid.
     A question is computed once for its completions, identical ones of which are scored
-    once. `batch_tokens` bounds the tokens computed at once. `keep` is handed the
-    scores of what was computed together, by number; as `known` they are not made again.
+    once. `batch_tokens` bounds the tokens computed at once.
     """
     rows, index = _distinct_rows(tokenizer, questions, completions)
     losses.check_lengths(verifier, rows)
     pieces = losses.make_pieces(verifier, rows, batch_tokens)
-    scores: dict[int, np.ndarray] = dict(known or {})
-    # a piece is computed whole, as ever, where one of its rows has no score
-    missing = [p for p in pieces if set(p.rows.tolist()) - scores.keys()]
+    scores: dict[int, np.ndarray] = {}
     training = verifier.training
     verifier.eval()
     with bars.bar(len(rows), unit="completion", disable=not progress) as bar:
         # the longest first: too little memory shows now
-        for piece in reversed(missing):
-            pad_token = tokenizer.pad_token_id
-            made = _score_piece(verifier, rows, piece, pad_token, precision, loss)
-            bar.update(len(made))
-            scores |= made
-            if keep is not None:
-                keep(made)
+        for piece in reversed(pieces):
+            pad = tokenizer.pad_token_id
+            scores |= _score_piece(verifier, rows, piece, pad, precision, loss)
+            bar.update(len(piece.rows))
     verifier.train(training)
     return [[scores[i] for i in problem] for problem in index]
 

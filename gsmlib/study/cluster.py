@@ -19,7 +19,7 @@ from gsmlib.environment import count_from
 from gsmlib.records import SettingsError
 from gsmlib.study.checks import check_specs
 from gsmlib.study.estimates import estimate_gpu_seconds, estimate_memory
-from gsmlib.study.making import SHARDED, compute_shard
+from gsmlib.study.making import SHARDED, compute_shard, groups_of
 from gsmlib.study.pool import (
     Submit,
     Task,
@@ -112,9 +112,8 @@ def count_shards(task: Task, workers: int, on_gpu: bool) -> int:
     if type(task.spec) not in SHARDED:
         return 1
     seconds = estimate_gpu_seconds(task.work) if on_gpu else task.seconds
-    completions = getattr(task.spec, "completions", task.spec)
     shards = math.ceil(seconds / SHARD_SECONDS)
-    return max(1, min(shards, workers, completions.n_problems))
+    return max(1, min(shards, workers, len(groups_of(task.spec))))
 
 
 def alive_nodes() -> list[dict]:

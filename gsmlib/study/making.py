@@ -4,7 +4,6 @@ A maker has its stage's name and finds its parents in the store; `results.obtain
 it where the store lacks an artifact.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from pyarrow.parquet import write_table
@@ -38,18 +38,9 @@ from gsmlib.method.verifier import (
     with_lines,
 )
 from gsmlib.study import specs, stages
-from gsmlib.study.parts import (
-    finished_rows,
-    keeper,
-    known_scores,
-    merge,
-    per_problem,
-    write_part,
-)
+from gsmlib.study.parts import finished_rows, keeper, merge, per_problem
 from gsmlib.study.store import RESUME, Store
 
-DONE = "done"  # among what a scoring is resumed from: whole problems
-SEARCHED_TOGETHER = 32  # problems
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -221,12 +212,9 @@ def search(spec: specs.SearchSpec, store: Store, work: Path) -> None:
 def search_shard(
     spec: specs.SearchSpec, store: Store, parts: Path, shard: int, shards: int
 ) -> None:
-    """Search every `shards`-th problem, but for what `parts` has already."""
-    parts.mkdir(exist_ok=True)
-    finished = {problem for problem, _ in finished_rows(parts)}
-    places = range(shard, spec.n_problems, shards)
-    places = [place for place in places if place not in finished]
-    if not places:
+    """Search a shard's groups of problems, but for those that `parts` has already."""
+    groups = _missing_groups(spec, parts, shard, shards)
+    if not groups:
         return
     models.keep_freed_memory()
     problems, epoch = stages.sampled_problems(spec), spec.verifier.completions.epoch
@@ -236,37 +224,24 @@ def search_shard(
     score = _oracle(lm) if spec.oracle else _scorer(spec.verifier, store)
     keep = keeper(parts)
     beams = Beams(spec.width, spec.branching, spec.shuffled)
-    with progress.bar(len(places), unit="problem") as bar:
-        for first in range(0, len(places), SEARCHED_TOGETHER):
-            some = places[first : first + SEARCHED_TOGETHER]
-            questions = [problems[place].question for place in some]
-            found = find_solutions(lm, score, questions, beams, _rules(spec), some)
-            for place, searched in zip(some, found, strict=True):
-                keep(list(_searched_rows(searched, place, problems[place])))
-                bar.update()
+    with progress.bar(sum(map(len, groups)), unit="problem") as bar:
+        for places in groups:
+            rows: list[dict[str, Any]] = []
+            questions = [problems[place].question for place in places]
+            found = find_solutions(lm, score, questions, beams, _rules(spec), places)
+            for place, searched in zip(places, found, strict=True):
+                rows += _searched_rows(searched, place, problems[place])
+            keep(rows)
+            bar.update(len(places))
     keep([], at_once=True)
 
 
 def _scorer(spec: specs.VerifierSpec, store: Store) -> Scorer:
     """Return what scores prefixes by a trained verifier."""
-    folder = stages.folder_of(spec, store) / stages.verifier_name()
-    verifier, tokenizer = models.load_saved_verifier(folder)
-    verifier.to(best_device())
-
-    def score(questions: list[str], prefixes: list[list[list[int]]]) -> list:
-        scored = score_completions(
-            verifier,
-            tokenizer,
-            questions,
-            prefixes,
-            batch_tokens=EVALUATION_TOKENS,
-            precision=spec.training.precision,
-            loss=spec.training.loss,
-            progress=False,
-        )
-        return [[float(scores[-1]) for scores in some] for some in scored]
-
-    return score
+    score = _token_scorer(spec, store)
+    return lambda questions, prefixes: [
+        [float(scores[-1]) for scores in some] for some in score(questions, prefixes)
+    ]
 
 
 def _oracle(lm: models.LanguageModel) -> Scorer:
@@ -433,7 +408,7 @@ def score(spec: specs.ScoreSpec, store: Store, work: Path) -> None:
     """Score completions by a verifier, token by token, and aggregate the scores."""
     if not _compute_share(score_shard, spec, store, work / RESUME):
         return
-    scored = merge(work / RESUME / DONE).to_pandas()
+    scored = merge(work / RESUME).to_pandas()
     for how in AGGREGATIONS:
         scored[how] = [aggregate(scores, how) for scores in scored["token_scores"]]
     scored.to_parquet(work / stages.SCORES)
@@ -442,40 +417,45 @@ def score(spec: specs.ScoreSpec, store: Store, work: Path) -> None:
 def score_shard(
     spec: specs.ScoreSpec, store: Store, parts: Path, shard: int, shards: int
 ) -> None:
-    """Score every `shards`-th problem's completions, but for what `parts` has."""
-    (parts / DONE).mkdir(parents=True, exist_ok=True)
-    finished = {problem for problem, _ in finished_rows(parts / DONE)}
-    places = range(shard, spec.completions.n_problems, shards)
-    places = [place for place in places if place not in finished]
-    if not places:
+    """Score a shard's groups of problems, but for those that `parts` has already."""
+    groups = _missing_groups(spec, parts, shard, shards)
+    if not groups:
         return
     last = spec.checkpoint == spec.verifier.checkpoints
-    name = stages.verifier_name(None if last else spec.checkpoint)
-    folder = stages.folder_of(spec.verifier, store) / name
-    verifier, tokenizer = models.load_saved_verifier(folder)
-    verifier.to(best_device())
+    score = _token_scorer(spec.verifier, store, None if last else spec.checkpoint)
     problems = stages.sampled_problems(spec.completions)
     tokens = per_problem(_read_completions(spec.completions, store), "tokens")
-    unfinished = parts / hashlib.sha256(repr(places).encode()).hexdigest()[:16]
-    unfinished.mkdir(exist_ok=True)
-    keep = keeper(unfinished)
-    token_scores = score_completions(
-        verifier,
+    keep = keeper(parts)
+    with progress.bar(sum(map(len, groups)), unit="problem") as bar:
+        for places in groups:
+            questions = [problems[place].question for place in places]
+            scored = score(questions, [tokens[place] for place in places])
+            keep(
+                [
+                    {"problem": place, "sample": sample, "token_scores": scores}
+                    for place, of_problem in zip(places, scored, strict=True)
+                    for sample, scores in enumerate(of_problem)
+                ]
+            )
+            bar.update(len(places))
+    keep([], at_once=True)
+
+
+def _token_scorer(
+    spec: specs.VerifierSpec, store: Store, checkpoint: int | None = None
+) -> Callable[..., list[list[np.ndarray]]]:
+    """Return what scores completions by a verifier as trained, or at a checkpoint."""
+    folder = stages.folder_of(spec, store) / stages.verifier_name(checkpoint)
+    verifier, tokenizer = models.load_saved_verifier(folder)
+    return partial(
+        score_completions,
+        verifier.to(best_device()),
         tokenizer,
-        [problems[place].question for place in places],
-        [tokens[place] for place in places],
         batch_tokens=EVALUATION_TOKENS,
-        precision=spec.verifier.training.precision,
-        loss=spec.verifier.training.loss,
-        known=known_scores(unfinished),
-        keep=lambda made: keep([{"row": i, "scores": s} for i, s in made.items()]),
+        precision=spec.training.precision,
+        loss=spec.training.loss,
+        progress=False,
     )
-    rows = [
-        {"problem": place, "sample": j, "token_scores": scores}
-        for place, of_problem in zip(places, token_scores, strict=True)
-        for j, scores in enumerate(of_problem)
-    ]
-    write_part(rows, parts / DONE)
 
 
 # ------------------------------------------------------------------------------- shards
@@ -486,13 +466,31 @@ SHARDED = {
     specs.ScoreSpec: score_shard,
     specs.SearchSpec: search_shard,
 }
+# How many problems are computed together: as many in any number of shards, and after an
+# interruption, because what is computed in bfloat16 depends on what is beside it.
+TOGETHER = {specs.SampleSpec: 1, specs.ScoreSpec: 8, specs.SearchSpec: 32}
+
+
+def groups_of(spec: specs.Spec) -> list[range]:
+    """Return the groups of problems that the shards of a stage share out."""
+    n, size = getattr(spec, "completions", spec).n_problems, TOGETHER[type(spec)]
+    return [range(first, min(first + size, n)) for first in range(0, n, size)]
+
+
+def _missing_groups(
+    spec: specs.Spec, parts: Path, shard: int, shards: int
+) -> list[range]:
+    """Return a shard's groups, without those of which `parts` has all problems."""
+    parts.mkdir(exist_ok=True)
+    finished = {problem for problem, _ in finished_rows(parts)}
+    return [g for g in groups_of(spec)[shard::shards] if not finished.issuperset(g)]
 
 
 def compute_shard(spec: specs.Spec, store: Store, shard: int, shards: int) -> None:
     """Compute one of `shards` parts of a stage's rows, which `obtain` then finds.
 
-    A shard is every `shards`-th problem. Its stage, of a kind in SHARDED, must have its
-    parents in the store.
+    A shard is every `shards`-th group of problems. Its stage, of a kind in SHARDED,
+    must have its parents in the store.
     """
     if not stages.is_done(spec, store):
         parts = store.parts(stages.locate(spec))

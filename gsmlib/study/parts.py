@@ -68,13 +68,6 @@ def finished_rows(folder: Path) -> set[tuple[int, int]]:
     return set(zip(*columns, strict=True))
 
 
-def known_scores(folder: Path) -> dict[int, np.ndarray]:
-    """The scores that an interruption left, by their completion's number."""
-    parts = [pd.read_parquet(file) for file in sorted(folder.glob("*.parquet"))]
-    pairs = (zip(part["row"], part["scores"], strict=True) for part in parts)
-    return {int(row): scores for part in pairs for row, scores in part}
-
-
 def per_problem(table: pd.DataFrame, column: str) -> list[list]:
     """Return a column as one list per problem, samples in order; arrays as lists."""
     ordered = table.sort_values(["problem", "sample"])
