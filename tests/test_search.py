@@ -2,6 +2,7 @@
 
 import shutil
 import zlib
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ from gsmlib.method.decoding import (
     uniform,
 )
 from gsmlib.method.models import LanguageModel
-from gsmlib.method.search import Beams, search
+from gsmlib.method.search import Beams, Path, _keep, search
 from gsmlib.records import SettingsError
 from gsmlib.study import making, parts, results, stages
 from gsmlib.study.specs import SearchSpec
@@ -177,6 +178,19 @@ def test_equal_continuations_are_judged_once(lm):
         lm, noting, QUESTIONS, Beams(2, 3), RULES._replace(temperature=0.0), [0, 1, 2]
     )
     assert set(asked) == {1}  # at temperature 0 all continuations are the same
+
+
+def test_of_equal_prefixes_any_is_kept():
+    """Lest all that an oracle keeps goes on from one."""
+    scores = (1.0, 1.0, 0.0, 1.0, 2.0)
+    paths = [Path((place,), score=score) for place, score in enumerate(scores)]
+    kept = Counter()
+    for line in range(300):
+        found = _keep(paths, Beams(3, 2), hash_address(1, 0, line))
+        assert found[0].score == 2 and all(path.score for path in found)
+        kept.update(path.tokens for path in found)
+    assert kept[(4,)] == 300 and kept[(2,)] == 0
+    assert all(150 < kept[(place,)] < 250 for place in (0, 1, 3))
 
 
 def test_shuffled_scores_keep_any_but_the_result_is_the_best_kept(lm):

@@ -147,11 +147,10 @@ def _lengthen(path: Path, more: Completion, room: int) -> Path:
 
 
 def _keep(paths: list[Path], beams: Beams, address: np.ndarray) -> list[Path]:
-    """Return the best-scored; of equal ones the earlier."""
-    keys = -np.array([path.score for path in paths])
-    if beams.shuffled:
-        keys = uniform(address, np.arange(len(paths)))
-    return [paths[i] for i in np.argsort(keys, kind="stable")[: beams.width]]
+    """Return the best-scored; of equal ones any, lest all go on from one prefix."""
+    chance = uniform(address, np.arange(len(paths)))
+    scores = np.array([0 if beams.shuffled else path.score for path in paths])
+    return [paths[i] for i in np.lexsort((chance, -scores))[: beams.width]]
 
 
 def _result(lm: LanguageModel, problem: _Problem) -> Searched:

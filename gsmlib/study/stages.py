@@ -53,7 +53,7 @@ STAGES: dict[type[Spec], Stage] = {
     specs.ReleasedSpec: Stage("released", 1, estimates.released_work),
     specs.VerifierSpec: Stage("train_verifier", 3, estimates.verifier_work),
     specs.ScoreSpec: Stage("score", 2, estimates.score_work),
-    SearchSpec: Stage("search", 1, estimates.search_work),
+    SearchSpec: Stage("search", 2, estimates.search_work),
 }
 # The defaults of each stage's records as its version had them; see `identity`.
 DEFAULTS = json.loads(Path(__file__).with_name("defaults.json").read_text())
