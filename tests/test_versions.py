@@ -98,7 +98,7 @@ JUDGING = "released train_verifier score search"
             "epoch_name",
             "finetune sample released train_verifier search",
         ),
-        ("study.specs", "base", "train_verifier search"),
+        ("study.specs", "base", "train_verifier search score"),
         ("study.specs", "describe", ""),
         ("method.pretraining", "pretrain", ""),  # of the shipped weights: no stage
         ("chapters.shared", "verifier", ""),
