@@ -20,6 +20,7 @@ from gsmlib.chapters.style import drawn_from
 from gsmlib.environment import project_root
 from gsmlib.report.page import origin
 from gsmlib.report.run import read_title
+from gsmlib.scales import DEFAULT_SCALE
 
 SCALES = ("mini", "quick")  # the study as far as it is computed, before a first look
 LARGE = {"fig5": "C6", "fig2": "C1", "fig7a": "C11"}  # shown large, with their claim
@@ -158,7 +159,7 @@ def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
     table = read_table(figure, file.with_suffix(".csv"))
     shown = [part for part in (words_of(figure), drawn_from(table)) if part]
     lines = [f"{': '.join(shown)}, at scale `{scale}`."]
-    if chapter.reads_others:
+    if chapter.reads_others and scale == DEFAULT_SCALE:
         lines.append("README has verdicts of the study where there are any.")
     lines += [found(row) for row in rows if row["id"] in judged]
     if figure.id in paper.STATED:
