@@ -119,13 +119,12 @@ def score_completions(
     losses.check_lengths(verifier, rows)
     pieces = losses.make_pieces(verifier, rows, batch_tokens)
     scores: dict[int, np.ndarray] = {}
-    training = verifier.training
+    training, pad_token = verifier.training, tokenizer.pad_token_id
     verifier.eval()
     with bars.bar(len(rows), unit="completion", disable=not progress) as bar:
         # the longest first: too little memory shows now
         for piece in reversed(pieces):
-            pad = tokenizer.pad_token_id
-            scores |= _score_piece(verifier, rows, piece, pad, precision, loss)
+            scores |= _score_piece(verifier, rows, piece, pad_token, precision, loss)
             bar.update(len(piece.rows))
     verifier.train(training)
     return [[scores[i] for i in problem] for problem in index]

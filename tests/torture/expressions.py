@@ -230,16 +230,8 @@ def _try_batch(
             if took > SLOW:
                 faults.append(f"{text[:60]!r} takes {1000 * took:.1f} ms.")
         evaluated += value is not None
-        if grown is not None:
-            right = is_right(grown, value)
-        elif value is not None:
-            otherwise += 1
-            # thousands commas go, as in the released calculator
-            plain = text.replace(",", "")
-            right = set(plain) <= set(PLAIN) and _agrees(plain, value)
-        else:
-            right = True
-        if not right:
+        otherwise += grown is None and value is not None
+        if not _is_agreed(grown, text, value):
             faults.append(f"{text[:60]!r} gives {value}.")
         if kind < 0.1:
             figures["written"] += 1
@@ -261,6 +253,16 @@ def _draw(
     if kind < 0.9:
         return None, mutated(rng, rng.choice(pool).text)
     return None, extreme(rng)
+
+
+def _is_agreed(grown: Grown | None, text: str, value: Fraction | None) -> bool:
+    """Whether a value is the known one, else what another parser gives."""
+    if grown is not None:
+        return is_right(grown, value)
+    if value is None:
+        return True
+    plain = text.replace(",", "")  # they go, as in the released calculator
+    return set(plain) <= set(PLAIN) and _agrees(plain, value)
 
 
 def is_right(grown: Grown, value: Fraction | None) -> bool:
