@@ -54,8 +54,8 @@ MINI_REGIME: dict[str, Any] = dict(
     verifier_learning_rate=1e-3,
     verifier_batch_tokens=4_000,
     verifier_group_size=4,
-    precision="bf16",
-    sampling_precision="fp32",  # bf16 samples these sizes hardly faster
+    precision="fp32",  # bf16: a tenth as fast on a processor without AVX-512
+    sampling_precision="fp32",
     seeds=(0,),
 )
 
@@ -78,7 +78,6 @@ SCALES: dict[str, dict[str, Any]] = {
         test_problems=6,
         test_completions=4,
         max_length=200,
-        precision="fp32",
     ),
     "quick": dict(
         MINI_REGIME,
@@ -104,6 +103,7 @@ SCALES: dict[str, dict[str, Any]] = {
         ablation_completions=4,
         test_problems=400,
         test_completions=24,
+        precision="bf16",  # as it was measured, on processors that have it
         seeds=(0, 1, 2),
     ),
     "smollm2": dict(
