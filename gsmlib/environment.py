@@ -91,6 +91,15 @@ def best_precision() -> Precision:
     return "bf16" if "avx512_bf16" in known or "amx_bf16" in known else "fp32"
 
 
+def is_slow_in_bf16() -> bool:
+    """Whether a CPU with AVX2 alone computes; docs/speed.md has how slow."""
+    if has_gpu():
+        return False
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 def describe_setup() -> str:
     """One line: versions of what matters to a result, and the device."""
     names = ("gsmlib", "torch", "transformers")

@@ -213,6 +213,27 @@ def test_the_work_is_told_in_words(tasks, workers, words, monkeypatch):
     assert pool.describe_work(needed).startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("capability", "precision", "warned"),
+    [("avx2", "bf16", True), ("avx2", "fp32", False), ("", "bf16", False)],
+)
+def test_bfloat16_on_a_processor_without_it_is_told(
+    capability, precision, warned, tmp_path
+):
+    given = ["--scale", "quick", "-p", "precision", precision]
+    told = {"ATEN_CPU_CAPABILITY": capability} if capability else {}
+    if not told and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        pytest.skip("this processor itself has no AVX-512")
+    done = subprocess.run(
+        [sys.executable, "-m", "gsmlib", "plan", "02", *given],
+        env=os.environ | told | {"GSMLIB_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("no AVX-512" in done.stdout) is warned
+
+
 def test_what_finished_stages_took_is_read_from_the_store(prepared, store):
     stages = list_tasks(last_stages(), prepared)
     costs = cost_table(stages, prepared)

@@ -27,7 +27,7 @@ import psutil
 from tqdm import tqdm
 
 from gsmlib import clock, progress
-from gsmlib.environment import count_from, has_gpu, is_launched
+from gsmlib.environment import count_from, has_gpu, is_launched, is_slow_in_bf16
 from gsmlib.study import estimates
 from gsmlib.study.checks import check_specs
 from gsmlib.study.estimates import Work, estimate_seconds, in_words
@@ -42,6 +42,10 @@ LARGE_PAGES = "glibc.malloc.hugetlb=1"  # the same results, a little sooner
 FEW_SECONDS = 20  # less work than this is not worth starting processes for
 WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
+SLOW_BF16 = (
+    "up to ten times as long here: this processor has no AVX-512, and some stages "
+    "compute in bfloat16; -p precision fp32 is another run, in float32"
+)
 SAY_EVERY = 1.0  # seconds: a worker says how far its stage is
 _told: SimpleQueue | None = None  # a worker's way to say that to its parent
 _announced: set[tuple[Path, str]] = set()  # stores and keys that `prepare` has told of
@@ -172,7 +176,15 @@ def describe_work(needed: dict[Spec, Task]) -> str:
     stages, processes = f"{len(needed)} stage", f"{workers} process"
     stages += "s" * (len(needed) > 1)
     processes += "es" * (workers > 1)
-    return f"{stages} to compute, about {in_words(seconds)} by {processes}"
+    caution = f" ({SLOW_BF16})" if _asks_too_much(needed) else ""
+    return f"{stages} to compute, about {in_words(seconds)} by {processes}{caution}"
+
+
+def _asks_too_much(needed: dict[Spec, Task]) -> bool:
+    """Whether stages compute in bfloat16 on a processor that is slow at it."""
+    recipes = [getattr(task.spec, "training", task.spec) for task in needed.values()]
+    asked = any(getattr(recipe, "precision", "") == "bf16" for recipe in recipes)
+    return asked and is_slow_in_bf16()
 
 
 def prepare(specs: Sequence[Spec], store: Store) -> None:
