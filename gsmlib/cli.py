@@ -12,7 +12,7 @@ import typer
 
 from gsmlib import chapters, environment
 from gsmlib.chapters import export
-from gsmlib.chapters.style import VENUES
+from gsmlib.chapters.style import VENUES, TooLong
 from gsmlib.clock import OutOfTime
 from gsmlib.environment import cache_folder
 from gsmlib.files import in_words
@@ -193,19 +193,26 @@ def redraw_figures(
 ) -> None:
     """Redraw all figures from their CSVs; nothing is computed.
 
-    For a venue they go into a folder of its name beside the CSVs.
+    They are those of GSMLIB_FIGURES, if it is set, else the project's. For a venue they
+    go into a folder of its name beside the CSVs.
     """
     if venue not in ("", *VENUES):
         known = ", ".join(VENUES)
         raise SettingsError(f"There is no venue {venue!r}; there are {known}.")
-    folder = Path(os.path.expanduser(folder or environment.project_root() / "figures"))
+    usual = environment.project_root() / "figures"
+    folder = folder or environment.folder_of("GSMLIB_FIGURES", usual)
+    folder = Path(os.path.expanduser(folder))
     found = {csv: chapters.find_figure(csv) for csv in _tables_in(folder)}
     if not any(found.values()):
         raise SettingsError(f"There are no figures' CSVs in {folder}.")
     for csv, figure in found.items():
-        if figure is not None:
+        if figure is None:
+            continue
+        try:
             files = export.redraw(figure, csv, csv.parent / venue, venue)
             print(", ".join(path.name for path in files))
+        except TooLong as error:
+            print(f"{csv.stem} is left out: {error}.")
 
 
 def _tables_in(folder: Path) -> list[Path]:

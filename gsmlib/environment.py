@@ -92,12 +92,12 @@ def best_precision() -> Precision:
 
 
 def is_slow_in_bf16() -> bool:
-    """Whether a CPU with AVX2 alone computes; docs/speed.md has how slow."""
-    if has_gpu():
+    """Whether an x86 CPU without AVX-512 computes; docs/speed.md has how slow."""
+    if has_gpu() or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     import torch
 
-    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
 def describe_setup() -> str:

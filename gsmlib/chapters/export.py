@@ -12,8 +12,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
+from pandas.api.types import is_numeric_dtype
 from pandas.errors import EmptyDataError, ParserError
 
 from gsmlib import paper
@@ -35,6 +37,7 @@ from gsmlib.settings import as_text
 # Each format, and the metadata that is left out for the same bytes.
 FORMATS = {"png": "Software", "svg": "Date", "pdf": "CreationDate"}
 LONGEST_NAME = 80  # of a trial's folder, before its digest
+MEASURES = ("accuracy", "value")  # whose limits are called low and high
 TEXT_COLUMNS = ("token", "target", "finetuning", "verification")  # of pages of text
 
 
@@ -163,11 +166,39 @@ def _save(drawing: Drawing, folder: Path, name: str, setting: str = "") -> list[
 
 
 def read_table(figure: Figure, csv: Path) -> pd.DataFrame:
-    """Return an exported figure's table as it was drawn."""
+    """Return an exported figure's table as it was drawn; ValueError if it is none."""
     page = figure.layout is None  # all text: a token may read "null" or "28"
     text = dict.fromkeys(TEXT_COLUMNS, str) if page else None
-    return pd.read_csv(
-        csv, float_precision="round_trip", dtype=text, keep_default_na=not page
+    try:
+        table = pd.read_csv(
+            csv, float_precision="round_trip", dtype=text, keep_default_na=not page
+        )
+    except (EmptyDataError, ParserError, UnicodeDecodeError) as error:
+        raise no_table(figure.id, csv, str(error)) from error
+    if fault := _fault(table):
+        raise no_table(figure.id, csv, fault)
+    return table
+
+
+def no_table(figure_id: str, csv: Path, why: str) -> ValueError:
+    """Return the error of a CSV that is not what a figure was exported with."""
+    return ValueError(f"{csv} is no table of {figure_id}: {why.rstrip('.')}.")
+
+
+def _fault(table: pd.DataFrame) -> str:
+    """Return what is wrong with a table's rows or measures; "" where nothing is."""
+    if table.empty:
+        return "it has no rows"
+    for low in (name for name in table if name == "low" or name.endswith("_low")):
+        measures = [low.removesuffix("_low")] if low != "low" else MEASURES
+        for name in (name for name in measures if name in table):
+            if not all(is_numeric_dtype(table[x]) for x in (name, low)):
+                return f"{name} or {low} has cells that are no numbers"
+            if (~np.isfinite(table[name]) & np.isfinite(table[low])).any():
+                return f"{name} is missing or infinite where {low} is there"
+    shares = table["accuracy"] if "accuracy" in table else pd.Series(dtype=float)
+    return (
+        "" if shares.dropna().between(0, 1).all() else "accuracy is not within 0 to 1"
     )
 
 
@@ -181,6 +212,6 @@ def redraw(
     with drawn_for(VENUES[venue] if venue else OURS):
         try:
             drawing = draw(figure, read_table(figure, csv), unshown)
-        except (KeyError, EmptyDataError, ParserError) as error:
-            raise ValueError(f"{csv} is no table of {figure.id}: {error}.") from error
+        except KeyError as error:
+            raise no_table(figure.id, csv, str(error)) from error
         return _save(drawing, folder or csv.parent, csv.stem)

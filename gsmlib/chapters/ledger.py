@@ -10,7 +10,7 @@ import pandas as pd
 
 from gsmlib import paper
 from gsmlib.chapters import claims, find_claim
-from gsmlib.chapters.export import draw, figures_folder
+from gsmlib.chapters.export import draw, figures_folder, read_table
 from gsmlib.chapters.finetuning_scaling.verdicts import size_factor
 from gsmlib.chapters.record import Chapter, Claim
 from gsmlib.chapters.rules import (
@@ -56,18 +56,29 @@ def read_ledger(chapters: Sequence[Chapter], folder: Path) -> list[dict[str, Any
 def _read_tables(chapters: Sequence[Chapter], folder: Path) -> dict[str, pd.DataFrame]:
     """Return, by figure, the tables that claims are judged by, as far as exported."""
     files = {
-        claim.figure: folder / f"{chapter.figure(claim.figure).name}.csv"
+        claim.figure: (
+            figure := chapter.figure(claim.figure),
+            folder / f"{figure.name}.csv",
+        )
         for chapter in chapters
         for claim in chapter.claims
     }
-    return {figure: pd.read_csv(csv) for figure, csv in files.items() if csv.is_file()}
+    return {
+        name: read_table(figure, csv)
+        for name, (figure, csv) in files.items()
+        if csv.is_file()
+    }
 
 
 def _row(
     claim: Claim, notebook: str, tables: dict[str, pd.DataFrame]
 ) -> dict[str, Any]:
     if claim.figure in tables:
-        verdict = claim.verdict(tables[claim.figure])
+        try:
+            verdict = claim.verdict(tables[claim.figure])
+        except KeyError as error:
+            what = f"the table of {claim.figure} cannot be judged: it lacks {error}"
+            raise ValueError(f"{what}; export it again by `gsmlib run`.") from error
     else:
         shown = "its table" if claim.about.figure == "text" else claim.figure
         why = f"{shown} has not been made at this scale ({notebook})."

@@ -35,6 +35,7 @@ from gsmlib.method.intervals import column_names
 from gsmlib.method.selection import NO_VERIFIER
 
 COLUMN_WIDTH = 3.3  # inches, one column of the paper
+LEAST_POINTS = 3.5  # of text that can be read
 BLACK, GREEN, YELLOW = "#000000", "#009E73", "#F0E442"
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#767676"
 
@@ -244,9 +245,19 @@ def page_factor(width: float, height: float) -> float:
     return min(_text_factor(venue), venue.width / width, venue.height / height)
 
 
+class TooLong(ValueError):
+    """A page of text that the venue has no room for, in a few words."""
+
+
 def fit_page(drawing: Drawing) -> None:
-    """Scale a drawn page of text, whose size is its text's, to the venue."""
+    """Scale a drawn page of text, whose size is its text's, to the venue.
+
+    Raises TooLong where its text could not be read there.
+    """
     factor = page_factor(*drawing.get_size_inches())
+    sizes = [factor * text.get_fontsize() for text in drawing.findobj(Text)]
+    if min(sizes) < LEAST_POINTS:
+        raise TooLong(f"on one page there its text would be {min(sizes):.1f} points")
     drawing.set_size_inches(factor * drawing.get_size_inches())
     for text in drawing.findobj(Text):
         text.set_fontsize(factor * text.get_fontsize())

@@ -116,6 +116,11 @@ def _read_now(dataset: str) -> Own:
         )
         return _read_files(path, files, kept)
     except FileNotFoundError:
+        if dataset in NAMES:
+            raise SettingsError(
+                f"{dataset} comes with gsmlib and has been checked, and there is no "
+                f"file {path}; name a file or a folder of your own."
+            ) from None
         known = " and ".join(NAMES)
         raise SettingsError(
             f"no dataset has this name{did_you_mean(dataset, NAMES)} ({known} have "

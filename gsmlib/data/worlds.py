@@ -12,7 +12,7 @@ import json
 import math
 import random
 import zlib
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from gsmlib.data import Problem
@@ -25,6 +25,7 @@ MOST_PEOPLE = 12
 MOST_PHRASINGS = 4  # of a kind
 LEAST_LARGEST = 30  # below it hardly any world has several steps
 TRIES = 10_000  # after which knobs count as impossible
+WORLDS = 150  # that a question is looked for in, before it counts as impossible too
 
 
 class Knobs(NamedTuple):
@@ -303,13 +304,17 @@ def _write_problem(
 
 def _draw_problem(rng: random.Random, knobs: Knobs) -> Problem:
     steps = rng.choices(range(2, 2 + len(knobs.steps)), knobs.steps)[0]
-    while True:
+    for _ in range(WORLDS):
         kind = rng.choice(knobs.questions)
         own = len(QUESTIONS[kind].steps)
         world = build_world(rng, steps - own, knobs)
         question = _draw_question(rng, kind, world, knobs)
         if question:
             return _write_problem(rng, world, question, knobs)
+    raise ValueError(
+        f"No question of {', '.join(knobs.questions)} was found in {WORLDS} worlds "
+        "with these knobs; allow more questions or kinds, or a larger largest."
+    )
 
 
 @cache
@@ -358,6 +363,7 @@ def check_knobs(knobs: Knobs) -> None:
         )
 
 
+@lru_cache(maxsize=8192)  # a study asks again and again for the same few thousand
 def make_problem(
     split: Split, index: int, seed: int = 0, knobs: Knobs = DEFAULT
 ) -> Problem:

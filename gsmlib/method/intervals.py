@@ -52,12 +52,16 @@ def mean_interval(
     Else they are differences: limits are Student's, and have no width where all are
     equal. A problem that is nan for any seed counts for none of the variance.
     """
+    if not (0 < level < 1):
+        raise ValueError(f"a level lies between 0 and 1, such as 0.95, not {level}")
     values = np.atleast_2d(np.asarray(values, dtype=float))
     if values.ndim != 2:
         raise ValueError(f"values must be (seeds, problems), not {values.shape}")
     means = _means_of_seeds(values)
     known = values[:, ~np.isnan(values).any(axis=0)]
     mean, problems = float(means.mean()), known.shape[1]
+    if not share and problems and mean == 0 and not known.any():
+        return Interval(mean, mean, mean)  # what is the same does not differ
     if np.isnan(mean) or problems < (1 if share else 2):
         return Interval(mean, np.nan, np.nan)
     variance, freedom = variance_of_mean(known) if problems > 1 else (0.0, 1.0)

@@ -107,6 +107,7 @@ def judged(samples: Samples, rule: str) -> list[tuple[Completion, str, bool]]:
     read = _reader(samples, rule)
     found: list[tuple[Completion, str, bool]] = []
     kinds: dict[tuple[str, str], set[bool]] = {}
+    golds: dict[str, Completion] = {}
     for each in samples.completions:
         answer = read(each)
         if rule not in (*EXTRACTION, OWN):
@@ -117,6 +118,7 @@ def judged(samples: Samples, rule: str) -> list[tuple[Completion, str, bool]]:
             raise _lacks(samples, each, "right answer")
         else:
             _refuse_solution(samples, each)
+            _refuse_other(samples, each, golds.setdefault(key_of(each), each))
             right = answer != INVALID and answer == gold_of(each)
         found.append((each, answer, right))
         kinds.setdefault((key_of(each), answer), set()).add(right)
@@ -143,6 +145,15 @@ def _refuse_solution(samples: Samples, each: Completion) -> None:
         raise SettingsError(
             f"{samples.name}, {each.row}: the right answer is no number and no short "
             "text; give it alone, or a solution whose last line is `#### answer`."
+        )
+
+
+def _refuse_other(samples: Samples, each: Completion, first: Completion) -> None:
+    """Raise SettingsError where a problem's right answer was another one before."""
+    if gold_of(each) != gold_of(first):
+        raise SettingsError(
+            f"{samples.name}, {each.row}: problem {each.problem} has another right "
+            f"answer in {first.row}; mend one of them, or give --gold FILE."
         )
 
 

@@ -143,7 +143,7 @@ def _sampled(correct: np.ndarray, many: bool) -> Iterator[Row]:
     yield _row(f"test@{n}", any_right)
     yield {
         "quantity": f"test@{n} over the mean",
-        "value": float(any_right.mean() / mean.mean()) if mean.any() else np.inf,
+        "value": float(any_right.mean() / mean.mean()) if mean.any() else np.nan,
         "goal": ANY_OVER_MEAN if many else None,
     }
 
