@@ -276,6 +276,10 @@ BROKEN = {  # rows, what is said
         [ovm_row(), {"idx": 1, "outputs": [{"response": "x", "label": True}]}],
         ["line 2", "vscores in some", "score every completion"],
     ),
+    "two golds": (
+        [plain_row(gold="1"), plain_row(sample=1, gold="2")],
+        ["line 2", "another right answer in line 1", "--gold FILE"],
+    ),
     "released": (
         [released_row(), released_row(1) | {SYSTEMS[2]: {"is_correct": True}}],
         ["line 2", "no solution in 175b_finetuning"],

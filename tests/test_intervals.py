@@ -118,6 +118,15 @@ def test_equal_values_differ_by_nothing():
     assert difference_interval(values, values) == (0, 0, 0)
     assert difference_interval(np.ones((3, 9)), np.ones((3, 9))) == (0, 0, 0)
     assert difference_interval(np.full(9, 0.75), np.full(9, 0.5)) == (0.25,) * 3
+    assert difference_interval([0.5], [0.5]) == (0, 0, 0)
+    assert difference_interval(np.ones((3, 1)), np.ones((3, 1))) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("level", [95, 1, 0, -0.5, np.nan])
+def test_a_level_that_is_none_is_refused(level):
+    for interval in (mean_interval, lambda x, level: wilson(5, 10, level)):
+        with pytest.raises(ValueError, match="a level lies between 0 and 1"):
+            interval(np.ones(9), level=level)
 
 
 def test_differences_of_one_seed_are_students():

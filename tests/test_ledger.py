@@ -4,11 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from gsmlib import chapters, cli, paper
-from gsmlib.chapters import CHAPTERS, find_claim, ledger, verification
+from gsmlib.chapters import CHAPTERS, export, find_claim, ledger, verification
 from gsmlib.chapters import claims as drawn
 from gsmlib.chapters.export import Figure
 from gsmlib.chapters.record import Chapter, Claim
@@ -220,6 +221,51 @@ def test_a_scale_without_tables_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="run the report"):
         ledger.print_ledger(CHAPTERS, "quick", write=True)
     assert not list(tmp_path.rglob("*.*"))
+
+
+def changed(what, folder):
+    """The table of Fig 5, broken."""
+    table = folder / "fig5_verification.csv"
+    rows = pd.read_csv(table)
+    if what == "column":
+        rows = rows.drop(columns="gain")
+    elif what == "text":
+        rows["accuracy"] = "high"
+    elif what == "nothing":
+        rows["gain"] = np.nan
+    elif what == "infinite":
+        rows["gain"] = np.inf
+    elif what == "percent":
+        rows["accuracy"] *= 100
+    elif what == "no rows":
+        rows = rows[:0]
+    rows.to_csv(table, index=False, sep=";" if what == "semicolons" else ",")
+    if what == "empty":
+        table.write_text("")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("column", "lacks 'gain'"),
+        ("semicolons", "fig5"),
+        ("text", "accuracy is not within 0 to 1"),
+        ("nothing", "gain is missing or infinite"),
+        ("infinite", "gain is missing or infinite"),
+        ("percent", "accuracy is not within 0 to 1"),
+        ("no rows", "it has no rows"),
+        ("empty", "No columns"),
+    ],
+)
+def test_a_wrong_table_is_no_ground_for_a_verdict(what, words, folder):
+    table = changed(what, folder)
+    with pytest.raises(ValueError, match="fig5") as refused:
+        ledger.read_ledger(CHAPTERS, folder)
+    assert words in str(refused.value)
+    if what != "column":  # no figure draws it
+        with pytest.raises(ValueError, match="is no table of fig5"):
+            export.redraw(verification.CHAPTER.figure("fig5"), table)
 
 
 def test_the_chart_has_a_mark_per_claim(folder):

@@ -269,6 +269,9 @@ def test_c16_says_both_differences_and_keeps_the_larger():
     assert found.value == pytest.approx(-0.04)
     assert "cross-entropy: +1.0 points" in found.sentence
     assert "temperature 1: -4.0 points" in found.sentence
+    unsure = open_table({2: 0.01})
+    unsure.loc[unsure["point"] == 5, ["gain_low", "gain_high"]] = -0.07, 0.07
+    assert verdicts.c16(unsure)[2:5] == (0, -0.07, 0.07)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from gsmlib.chapters.verification import errors, regime
 from gsmlib.data import checker
 from gsmlib.data.schoolwork import TextKnobs, make_passage
 from gsmlib.method import competence
+from gsmlib.method.intervals import tabulate
 from gsmlib.method.models import load_language_model
 from gsmlib.study.store import Store
 
@@ -124,3 +125,11 @@ def test_the_table_has_goals_for_the_largest_model_alone(
 )
 def test_goals_are_said(goal, words):
     assert regime._in_words(goal) == words
+
+
+def test_a_model_that_solves_nothing_meets_no_goal():
+    rows = list(regime._sampled(np.zeros((5, 4)), many=True))
+    about = {"model": "mini-0.2m", "n_train": 24}
+    told = tabulate([about | row for row in rows], ("quantity",))
+    judged = regime._judge(told).set_index("quantity").loc["test@4 over the mean"]
+    assert np.isnan(judged["value"]) and judged["met"] == "no"

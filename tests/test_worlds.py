@@ -421,6 +421,13 @@ def test_knobs_that_no_problem_can_have_are_refused(change, sentence, monkeypatc
         make_problem("train", 0, 0, Knobs(**change))
 
 
+def test_a_question_that_fits_no_world_is_refused():
+    """Who is asked about has fewer than all others, never a gap more than one."""
+    knobs = Knobs(kinds=("count", "fewer"), questions=("gap",))
+    with pytest.raises(ValueError, match="No question of gap was found in 150 worlds"):
+        make_problem("train", 0, 0, knobs)
+
+
 def test_other_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="split is 'valid'"):
         make_problem("valid", 0)

@@ -196,10 +196,11 @@ def _fault(table: pd.DataFrame) -> str:
                 return f"{name} or {low} has cells that are no numbers"
             if (~np.isfinite(table[name]) & np.isfinite(table[low])).any():
                 return f"{name} is missing or infinite where {low} is there"
-    shares = table["accuracy"] if "accuracy" in table else pd.Series(dtype=float)
-    return (
-        "" if shares.dropna().between(0, 1).all() else "accuracy is not within 0 to 1"
-    )
+    if "accuracy" not in table:
+        return ""
+    shares = pd.to_numeric(table["accuracy"], errors="coerce")
+    outside = ~shares.between(0, 1) & table["accuracy"].notna()
+    return "accuracy is not within 0 to 1" if outside.any() else ""
 
 
 def redraw(

@@ -62,18 +62,22 @@ STYLE = {
 class Venue(NamedTuple):
     """What a place of publication changes: sizes in inches, and rc parameters.
 
-    height: of a page or slide, less what a title and a caption need.
+    width: of a column. height: of a page or slide, less what a title and a caption
+    need. columns: of a page, all of which a text too long for one may fill.
     """
 
     width: float
     height: float
     style: dict[str, Any]
+    columns: int = 1
 
 
 TIMES = {"font.family": "STIXGeneral", "mathtext.fontset": "stix"}  # also matplotlib's
 VENUES = {
     # ACL's column is 219.08614 TeX points; tueplots does not know it, nor its text size
-    "acl": Venue(219.08614 / 72.27, 8.5, fontsizes.cvpr2024(default_smaller=0) | TIMES),
+    "acl": Venue(
+        219.08614 / 72.27, 8.5, fontsizes.cvpr2024(default_smaller=0) | TIMES, columns=2
+    ),
     "neurips": Venue(
         figsizes.neurips2024()["figure.figsize"][0],
         8.0,
@@ -239,10 +243,12 @@ def _text_factor(venue: Venue) -> float:
 def page_factor(width: float, height: float) -> float:
     """Return how much larger the venue shows a page of text of this size in inches.
 
-    Its text grows as the venue's does, as far as the venue has room.
+    Its text grows as the venue's does, as far as the venue has room: one column, or
+    all of a page for what is wider than ours.
     """
     venue = _venue.get()
-    return min(_text_factor(venue), venue.width / width, venue.height / height)
+    room = venue.width * (venue.columns if width > COLUMN_WIDTH else 1)
+    return min(_text_factor(venue), room / width, venue.height / height)
 
 
 class TooLong(ValueError):

@@ -110,6 +110,10 @@ def write_page(axes: Axes, lines: Lines) -> Axes:
     axes.set_axis_off()
     for place, column in enumerate(columns):
         left = MARGIN + place * 72 * COLUMN_WIDTH
+        if place:  # a rule before each further column
+            axes.vlines(
+                left - MARGIN, MARGIN, 72 * height - MARGIN, GREY, linewidth=0.4
+            )
         for number, line in enumerate(column):
             y = MARGIN + (number + 0.5) * LINE_HEIGHT
             for letter, span in line:

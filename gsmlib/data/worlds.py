@@ -12,7 +12,7 @@ import json
 import math
 import random
 import zlib
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from gsmlib.data import Problem
@@ -363,7 +363,6 @@ def check_knobs(knobs: Knobs) -> None:
         )
 
 
-@lru_cache(maxsize=8192)  # a study asks again and again for the same few thousand
 def make_problem(
     split: Split, index: int, seed: int = 0, knobs: Knobs = DEFAULT
 ) -> Problem:

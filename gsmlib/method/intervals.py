@@ -39,7 +39,13 @@ def wilson(k: float, n: float, level: float = LEVEL) -> Interval:
     """Return the share k / n with Wilson's score interval, sane even at 0 of n."""
     if not (n >= 1 and 0 <= k <= n):
         raise ValueError(f"a share needs 0 <= k <= n and n >= 1, not {k} of {n}")
+    _check_level(level)
     return _score_limits(k / n, n, float(ndtri((1 + level) / 2)))
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"a level lies between 0 and 1, such as 0.95, not {level}")
 
 
 def mean_interval(
@@ -52,8 +58,7 @@ def mean_interval(
     Else they are differences: limits are Student's, and have no width where all are
     equal. A problem that is nan for any seed counts for none of the variance.
     """
-    if not (0 < level < 1):
-        raise ValueError(f"a level lies between 0 and 1, such as 0.95, not {level}")
+    _check_level(level)
     values = np.atleast_2d(np.asarray(values, dtype=float))
     if values.ndim != 2:
         raise ValueError(f"values must be (seeds, problems), not {values.shape}")

@@ -43,7 +43,7 @@ FEW_SECONDS = 20  # less work than this is not worth starting processes for
 WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
 SLOW_BF16 = (
-    "what trains in bfloat16 may take ten times as long as estimated, for this "
+    "what trains in bfloat16 may take over ten times as long, for this "
     "processor has no AVX-512; -p precision fp32 is another run"
 )
 SAY_EVERY = 1.0  # seconds: a worker says how far its stage is

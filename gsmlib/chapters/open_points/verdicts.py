@@ -14,7 +14,8 @@ def c16(table: pd.DataFrame) -> rules.Finding:
     """C16: neither the loss nor the temperature of the training data matters.
 
     Reproduced: both differences in verified accuracy from the base lie surely within
-    NEGLIGIBLE. Not reproduced: one lies surely beyond. The value is the less sure one.
+    NEGLIGIBLE. Not reproduced: one lies surely beyond. The value is that of the two
+    whose farther limit is the larger.
     """
     _require_base(table, LOSS, TEMPERATURE)
     changed = [table[table["point"] == point] for point in (LOSS, TEMPERATURE)]
@@ -27,9 +28,9 @@ def c16(table: pd.DataFrame) -> rules.Finding:
         f"verified accuracy minus that with mean squared error at the usual "
         f"temperature, {texts}; below {100 * NEGLIGIBLE:.0f} points counts as none"
     )
-    least_sure = max(found, key=lambda gain: gain.high - gain.low)
+    largest = max(found, key=lambda gain: max(-gain.low, gain.high))
     word = rules.decide(all(within), any(beyond))
-    return rules.Finding(word, least_sure, sentence, "that neither matters")
+    return rules.Finding(word, largest, sentence, "that neither matters")
 
 
 @rules.judge
