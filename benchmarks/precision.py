@@ -1,7 +1,7 @@
 """Tokens a second of finetuning in float32 and bfloat16, in turns, on one core.
 
-`python benchmarks/precision.py mini-2m`; with ATEN_CPU_CAPABILITY=avx2 and
-ONEDNN_MAX_CPU_ISA=AVX2 set, as on a processor with AVX2 alone (docs/speed.md).
+`OMP_NUM_THREADS=1 python benchmarks/precision.py mini-2m`; with ATEN_CPU_CAPABILITY=avx2
+and ONEDNN_MAX_CPU_ISA=AVX2 set, as on a processor with AVX2 alone (docs/speed.md).
 """
 
 import statistics
@@ -39,7 +39,6 @@ def tokens_a_second(name: str, precision: Precision) -> float:
 
 def main(names: list[str]) -> None:
     """Print the median speed of each model in each precision, and their ratio."""
-    torch.set_num_threads(1)
     print(processor_name(), torch.backends.cpu.get_cpu_capability())
     for name in names or ["mini-2m"]:
         rounds = [
