@@ -1,7 +1,7 @@
 """Tokens a second of finetuning in float32 and bfloat16, in turns, on one core.
 
 `OMP_NUM_THREADS=1 python benchmarks/precision.py mini-2m`, and with
-ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 set, as on a processor that has AVX2 alone.
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 set, as on one with AVX2 alone.
 """
 
 import statistics
