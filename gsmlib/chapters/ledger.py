@@ -55,18 +55,15 @@ def read_ledger(chapters: Sequence[Chapter], folder: Path) -> list[dict[str, Any
 
 def _read_tables(chapters: Sequence[Chapter], folder: Path) -> dict[str, pd.DataFrame]:
     """Return, by figure, the tables that claims are judged by, as far as exported."""
-    files = {
-        claim.figure: (
-            figure := chapter.figure(claim.figure),
-            folder / f"{figure.name}.csv",
-        )
+    figures = {
+        claim.figure: chapter.figure(claim.figure)
         for chapter in chapters
         for claim in chapter.claims
     }
     return {
         name: read_table(figure, csv)
-        for name, (figure, csv) in files.items()
-        if csv.is_file()
+        for name, figure in figures.items()
+        if (csv := folder / f"{figure.name}.csv").is_file()
     }
 
 

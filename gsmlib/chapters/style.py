@@ -261,12 +261,12 @@ def fit_page(drawing: Drawing) -> None:
     Raises TooLong where its text could not be read there.
     """
     factor = page_factor(*drawing.get_size_inches())
-    sizes = [factor * text.get_fontsize() for text in drawing.findobj(Text)]
-    if min(sizes) < LEAST_POINTS:
-        raise TooLong(f"on one page there its text would be {min(sizes):.1f} points")
     drawing.set_size_inches(factor * drawing.get_size_inches())
     for text in drawing.findobj(Text):
-        text.set_fontsize(factor * text.get_fontsize())
+        size = factor * text.get_fontsize()
+        if size < LEAST_POINTS:
+            raise TooLong(f"on one page there its text would be {size:.1f} points")
+        text.set_fontsize(size)
 
 
 def points(

@@ -43,7 +43,7 @@ FEW_SECONDS = 20  # less work than this is not worth starting processes for
 WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
 SLOW_BF16 = (
-    "what trains in bfloat16 may take over ten times as long, for this "
+    "what computes in bfloat16 may take over ten times as long, for this "
     "processor has no AVX-512; -p precision fp32 is another run"
 )
 SAY_EVERY = 1.0  # seconds: a worker says how far its stage is
@@ -176,11 +176,11 @@ def describe_work(needed: dict[Spec, Task]) -> str:
     stages, processes = f"{len(needed)} stage", f"{workers} process"
     stages += "s" * (len(needed) > 1)
     processes += "es" * (workers > 1)
-    caution = f" ({SLOW_BF16})" if _asks_too_much(needed) else ""
+    caution = f" ({SLOW_BF16})" if _is_slow(needed) else ""
     return f"{stages} to compute, about {in_words(seconds)} by {processes}{caution}"
 
 
-def _asks_too_much(needed: dict[Spec, Task]) -> bool:
+def _is_slow(needed: dict[Spec, Task]) -> bool:
     """Whether stages compute in bfloat16 on a processor that is slow at it."""
     recipes = [getattr(task.spec, "training", task.spec) for task in needed.values()]
     asked = any(getattr(recipe, "precision", "") == "bf16" for recipe in recipes)
