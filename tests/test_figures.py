@@ -306,7 +306,8 @@ def test_redrawn_from_the_csv_byte_for_byte(name, tmp_path, monkeypatch):
     for old, new in zip(files, again, strict=False):
         assert old.read_bytes() == new.read_bytes(), old.name
     width, _ = figure.get_size_inches()
-    assert width == style.COLUMN_WIDTH
+    columns = 1 if FIGURES[name].layout else style.OURS.columns
+    assert width <= columns * style.COLUMN_WIDTH
     origin = json.loads(files[-1].read_text())
     assert origin["settings"]["seeds"] == [0]
     assert (origin["figure"], origin["scale"]) == (name, "quick")
@@ -574,7 +575,7 @@ HUES = {  # what is drawn in colour, by whose work it is
     "errors_chosen": {VERIFIER, LIKELIEST},
     "fig6a_token_or_solution": {VERIFIER, VOTES, LIKELIEST},
     "fig6b_joint_objective": {VERIFIER, VOTES, LIKELIEST},
-    "fig6c_generator_and_verifier_size": {VERIFIER},
+    "fig6c_generator_and_verifier_size": {VERIFIER, VOTES, LIKELIEST},
     "fig7a_completions": {VERIFIER, VOTES, LIKELIEST},
     "fig7b_top_k_vote": {VOTES},
     "fig8a_dropout_finetuning": {GREEDY},

@@ -130,6 +130,14 @@ def test_a_page_too_high_for_one_column_fills_two_of_the_page():
     assert longest.get_figheight() == pytest.approx(acl.height)
 
 
+def test_our_own_long_pages_stand_in_two_columns_too():
+    """So that a page of the report is no strip that one must scroll along."""
+    short, long = long_page(20), long_page(60)
+    assert short.get_figwidth() == style.COLUMN_WIDTH
+    assert long.get_figwidth() == pytest.approx(2 * style.COLUMN_WIDTH)
+    assert long.get_figheight() <= style.OURS.height
+
+
 def test_rows_too_high_for_a_slide_stand_side_by_side():
     for venue, columns in (("acl", 1), ("slides", 2)):
         top, bottom = drawn("fig3_test_at_n", venue).axes

@@ -12,7 +12,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import inf
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -87,7 +86,7 @@ VENUES = {
         figsizes.beamer_169()["figure.figsize"][0], 2.7, fontsizes.beamer()
     ),
 }
-OURS = Venue(COLUMN_WIDTH, inf, {})
+OURS = Venue(COLUMN_WIDTH, 9.0, {}, columns=2)
 _venue: ContextVar[Venue] = ContextVar("venue", default=OURS)
 
 
@@ -291,7 +290,7 @@ def points(
     drawn = axes.errorbar(at, value, bars, elinewidth=0.7, label=label, **line.look)
     drawn.lines[0].set_clip_on(False)  # a marker at 0 stays whole
     spread = (100 * by_x[names[0]].std()).to_numpy()
-    if np.isfinite(spread).any():
+    if len(at) > 1 and np.isfinite(spread).any():
         band = (value - spread, value + spread)
         axes.fill_between(at, *band, color=line.color, alpha=0.15, linewidth=0)
 

@@ -22,7 +22,7 @@ def ledger(table: pd.DataFrame, axes: Axes) -> Axes:
     """The verdicts on all claims; table: the rows of `ledger.ledger_table`."""
     for x, (verdict, line) in enumerate(zip(WORDS, LOOKS, strict=True)):
         rows = table.index[table["verdict"] == verdict]
-        axes.plot([x] * len(rows), rows, markersize=6, **line.marks)
+        axes.plot([x] * len(rows), rows, markersize=6, clip_on=False, **line.marks)
     axes.set_yticks(table.index, table["brief"] + "  " + table["id"])
     labels = [f"{word}: {(table['verdict'] == word).sum()}" for word in WORDS]
     axes.set_xticks(range(len(WORDS)), labels, rotation=90)

@@ -13,6 +13,7 @@ from gsmlib.chapters.style import (
     LOGPROB,
     LOGPROB_SUM,
     PAPER,
+    SAMPLES,
     VERIFICATION,
     VOTE,
     WEIGHTED_VOTE,
@@ -67,6 +68,8 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
 def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 7b: accuracy of the vote of the top k, a curve per number of completions.
 
+    Each ends in the vote of all; below them what a random pick reaches.
+
     table: the rows of `grid.table` with k.
     """
     counts = sorted(table["n"].unique())
@@ -88,6 +91,9 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
         same = list(best_k[best_k == best_k[n]].index)  # their bars stand side by side
         at = best_k[n] * BESIDE ** (same.index(n) - (len(same) - 1) / 2)
         axes.errorbar([at], [value], bars, elinewidth=0.7, **look)
+    randomly = 100 * (table["accuracy"] - table["over_random"]).mean()
+    look = dict(color=SAMPLES.color, linestyle=SAMPLES.dashes, linewidth=0.9, zorder=1)
+    axes.axhline(randomly, **look)
     style.count_axis(axes, max(counts))
     axes.set(xlabel="voters: the top k by score", ylabel=style.SOLVED)
     style.legend(axes, 4)
@@ -97,7 +103,7 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     over = "problems" if seeds == 1 else "problems and seeds"
     beside = "" if best_k.is_unique else " (side by side where it is one)"
     said = f"Large mark: the best k{beside}; bar: 95 % interval of its accuracy, "
-    said += f"over {over}."
+    said += f"over {over}. Dotted: a random pick; a curve's end: the vote of all."
     if theirs:
         said += f" Grey: the paper's best k, {', '.join(theirs)}."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")

@@ -12,6 +12,7 @@ from gsmlib.chapters.style import (
     VERMILLION,
     Line,
 )
+from gsmlib.method.selection import NO_VERIFIER
 
 LEGEND_LETTERS = 20  # longer names take a line each
 PAIR = "generator, verifier"
@@ -63,7 +64,8 @@ def _over_training(
 def fig6c(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 6c: small and large generators with small and large verifiers.
 
-    Over training-set sizes; with a single size, a row each. table: the rows of
+    Over training-set sizes; with a single size, a row each. Behind them what choices
+    without a verifier reach on each generator's completions. table: the rows of
     `grid.model_pairs`.
     """
     sizes = ["generator_parameters", "verifier_parameters"]
@@ -71,19 +73,38 @@ def fig6c(table: pd.DataFrame, axes: Axes) -> Axes:
     pairs = table.sort_values(sizes, ascending=False)["pair"].unique()
     looks = style.shades(VERMILLION, len(pairs))[::-1]  # the larger the darker
     if table["n_train"].nunique() == 1:
-        for place, (pair, line) in enumerate(zip(pairs, looks, strict=False)):
-            style.dot(axes, place, table[table["pair"] == pair], line)
-        axes.set_yticks(range(len(pairs)), pairs)
-        axes.set(ylim=(len(pairs) - 0.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
-        axes.set_ylabel(PAIR)
+        _draw_rows(axes, table, dict(zip(pairs, looks, strict=True)))
     else:
-        for place, (pair, line) in enumerate(zip(pairs, looks, strict=False)):
-            rows, factor = table[table["pair"] == pair], 1 + 0.03 * (place - 1.5)
-            style.points(axes, rows, "n_train", line, pair, factor=factor)
-        style.size_axis(axes, table["n_train"])
-        axes.set_ylabel(style.SOLVED)
-        axes.set_ylim(bottom=0)
-        style.legend(axes, 2 if max(map(len, pairs)) <= LEGEND_LETTERS else 1)
-        axes.get_legend().set_title(PAIR, prop={"size": 7})
+        _draw_over_sizes(axes, table, dict(zip(pairs, looks, strict=True)))
     style.caption(axes, table)
     return axes
+
+
+def _draw_rows(axes: Axes, table: pd.DataFrame, looks: dict[str, Line]) -> None:
+    for place, (pair, line) in enumerate(looks.items()):
+        rows = table[table["pair"] == pair]
+        for name, other in style.UNVERIFIED.items():
+            label = NO_VERIFIER[name] if place == 0 else None
+            mark = other.marks | dict(markersize=3.5, label=label, clip_on=False)
+            axes.plot(100 * rows[name].mean(), place, **mark)
+        style.dot(axes, place, rows, line)
+    axes.set_yticks(range(len(looks)), looks)
+    axes.set(ylim=(len(looks) - 0.5, -0.5), xlim=(0, None), xlabel=style.SOLVED)
+    axes.set_ylabel(PAIR)
+    axes.figure.legend(loc="outside upper center", ncols=2)
+
+
+def _draw_over_sizes(axes: Axes, table: pd.DataFrame, looks: dict[str, Line]) -> None:
+    for place, (_, rows) in enumerate(table.groupby("generator")):
+        for name, line in style.UNVERIFIED.items():
+            label = NO_VERIFIER[name] if place == 0 else ""
+            rows = rows.assign(accuracy=rows[name])
+            style.plain(axes, rows, "n_train", line, label, linewidth=0.7, zorder=1.5)
+    for place, (pair, line) in enumerate(looks.items()):
+        rows, factor = table[table["pair"] == pair], 1 + 0.03 * (place - 1.5)
+        style.points(axes, rows, "n_train", line, pair, factor=factor)
+    style.size_axis(axes, table["n_train"])
+    axes.set_ylabel(style.SOLVED)
+    axes.set_ylim(bottom=0)
+    style.legend(axes, 2 if max(map(len, looks)) <= LEGEND_LETTERS else 1)
+    axes.get_legend().set_title(PAIR, prop={"size": 7})
