@@ -380,6 +380,8 @@ def test_fig6c_draws_a_curve_a_pair():
     (axes,) = drawing.axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels[0] == "mini-4m, mini-4m" and len(set(labels)) == 4
+    (others,) = drawing.legends
+    assert [x.get_text() for x in others.get_texts()] == [*NO_VERIFIER.values()]
     marks = {container.lines[0].get_marker() for container in axes.containers}
     assert len(marks) == 4
     plt.close(drawing)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -40,7 +41,7 @@ from gsmlib.chapters import (
     verification,
 )
 from gsmlib.chapters.dataset.figures import _annotated
-from gsmlib.chapters.released_solutions.grid import ARMS, RANKINGS
+from gsmlib.chapters.released_solutions.grid import RANKINGS
 from gsmlib.data.gsm8k import SYSTEMS
 from gsmlib.method import intervals
 from gsmlib.method.selection import NO_VERIFIER
@@ -178,7 +179,8 @@ def among_table():
     rows += [("choice", name, 0.4, np.nan) for name in ("random pick", "majority vote")]
     rows += [("choice", name, 0.4, 0.55) for name in RANKINGS]
     rows += [("ceiling", "any of the four", 0.7, np.nan)]
-    for level, objective in ARMS:
+    arms = product(("token", "solution"), ("joint", "verification only"))
+    for level, objective in arms:
         arm = f"{level}-level, {objective}"
         rows += [("verifier", arm, 0.48, 0.7)]
         if level == "token":

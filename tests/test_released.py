@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from gsmlib.chapters import released_solutions, resolve, shared
 from gsmlib.chapters.released_solutions import CHAPTER
-from gsmlib.chapters.released_solutions.grid import ARMS, HALVES
+from gsmlib.chapters.released_solutions.grid import HALVES
 from gsmlib.data import GSM8K_PROBLEMS
 from gsmlib.data.gsm8k import FILES, SOLUTIONS_FILE, SYSTEMS, DataFile
 from gsmlib.method import losses, metrics
@@ -22,6 +23,7 @@ from gsmlib.study.store import Store
 
 NOTEBOOK = "12_released_solutions"
 PROBLEMS = 60
+ARMS = [*product(("token", "solution"), ("joint", "verification only"))]
 RIGHT, WRONG = "so it is", "but well"  # what a verifier can see
 
 
@@ -225,6 +227,20 @@ def test_arms_differ_in_level_and_objective_alone(settings):
         if objective == "verification only":
             expected |= {"language_weight", "batch_tokens"}
         assert changed == expected
+
+
+def test_fewer_verifiers_are_the_same_ones(settings, store, table):
+    """The kinds that are asked for alone, first the one that also votes."""
+    few = settings.replace(levels=("token",), objectives=("verification only",))
+    found = released_solutions.table(few, store)
+    arm = "token-level, verification only"
+    named = [arm, f"{arm}: mean score", f"{arm}: weighted vote"]
+    mine = found["kind"].isin(["verifier", "variant"])
+    assert list(found.loc[mine, "choice"]) == named
+    choices = table["choice"]
+    of_all = table[~choices.str.contains("-level") | choices.isin(named)]
+    same = found[found["choice"] != named[-1]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, of_all.reset_index(drop=True))
 
 
 def test_nothing_is_asked_for_that_was_not_planned(settings, store, table):

@@ -6,6 +6,7 @@ then the halves change places: all problems are judged, none by who saw it.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,6 @@ from gsmlib.study.specs import FinetuneSpec, ReleasedSpec, ScoreSpec
 from gsmlib.study.store import Store
 
 HALVES = {"even": "odd", "odd": "even"}  # the half that is judged -> that is learnt
-OBJECTIVES = ("joint", "verification only")
-ARMS = [(level, of) for level in ("token", "solution") for of in OBJECTIVES]
 BEST_SYSTEM = "175b_verification"
 # What ranks the four without a verifier: the choice's name, and the column it ranks by.
 RANKINGS = {
@@ -40,19 +39,22 @@ OVER = {"shortest": "shortness", "likeliest": "per_token", "vote": "agreeing"}
 def grid(settings: ReleasedSettings) -> list[Point]:
     """Return a point per seed and verifier: its scores of both halves; [] of MiniGSM.
 
+    Of a seed the first is the kind that also votes, see `_by_verifier`.
+
     Verifiers are trained at token or solution level, jointly with the language
     objective on the generator's training problems or alone, in as many steps.
     """
     if family(settings.dataset) != "gsm8k":
         return []
     points = []
+    arms = list(product(settings.levels, settings.objectives))
     for base in shared.each_seed(settings):
         generator = shared.generator(settings, base)
-        for level, objective in ARMS:
+        for level, objective in arms:
             about = shared.describe(settings, base)
             about |= {"level": level, "objective": objective}
-            arm = level, objective
-            specs = {half: _scores(settings, generator, half, *arm) for half in HALVES}
+            verifier = settings, generator, level, objective
+            specs = {half: _scores(*verifier, half) for half in HALVES}
             points.append(Point(about, specs))
     return points
 
@@ -60,9 +62,9 @@ def grid(settings: ReleasedSettings) -> list[Point]:
 def _scores(
     settings: ReleasedSettings,
     generator: FinetuneSpec,
-    half: str,
     level: str,
     objective: str,
+    half: str,
 ) -> ScoreSpec:
     """Return the scores of one half by a verifier of the other."""
     usual = shared.verifier(settings, generator)
@@ -104,13 +106,15 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
     chooses. Empty at scales without GSM8K.
     """
     rows: list[dict[str, Any]] = []
+    arms = len(settings.levels) * len(settings.objectives)
     for place, (about, specs) in enumerate(shared.computed(grid(settings), store)):
-        level, objective = about.pop("level"), about.pop("objective")
+        arm = f"{about.pop('level')}-level, {about.pop('objective')}"
         run = _read(specs, store)
         about |= {"n": len(SYSTEMS), "n_problems": len(run["correct"])}
-        if place % len(ARMS) == 0:  # what needs no verifier, once a seed
+        first = place % arms == 0
+        if first:  # what needs no verifier, once a seed
             rows += [about | row for row in _without_verifier(run)]
-        rows += [about | row for row in _by_verifier(run, level, objective)]
+        rows += [about | row for row in _by_verifier(run, arm, first)]
     return tabulate(rows, ("choice",))
 
 
@@ -163,20 +167,19 @@ def _without_verifier(run: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
 
 
 def _by_verifier(
-    run: dict[str, np.ndarray], level: str, objective: str
+    run: dict[str, np.ndarray], arm: str, votes: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield the row of a verifier's choice, and what else its scores could do.
 
-    A score of every token also has their mean; the paper's is the last one's. A vote
-    that adds up the scores of equal answers is held with the paper's kind of verifier.
+    A score of every token also has their mean; the paper's is the last one's. votes:
+    it also holds a vote that adds up the scores of equal answers.
     """
-    choice = f"{level}-level, {objective}"
-    yield _ranked("verifier", choice, run["score"], run)
-    if level == "token":
-        yield _ranked("variant", f"{choice}: mean score", run["mean"], run)
-    if (level, objective) == ARMS[0]:
+    yield _ranked("verifier", arm, run["score"], run)
+    if arm.startswith("token"):
+        yield _ranked("variant", f"{arm}: mean score", run["mean"], run)
+    if votes:
         vote = _vote(run, scores=run["score"], weighted=True)
-        yield _solved("variant", f"{choice}: weighted vote", vote, run)
+        yield _solved("variant", f"{arm}: weighted vote", vote, run)
 
 
 def _vote(run: dict[str, np.ndarray], **weights: Any) -> np.ndarray:

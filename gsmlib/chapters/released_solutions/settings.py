@@ -1,12 +1,17 @@
 """The settings of 12_released_solutions."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from gsmlib.chapters.study_settings import OneModel, VerifierSettings
 from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
 from gsmlib.records import Count
+from gsmlib.settings import refuse_twice, split_text
+
+Level = Literal["token", "solution"]
+Objective = Literal["joint", "verification only"]
+SOME = BeforeValidator(split_text), Field(min_length=1), AfterValidator(refuse_twice)
 
 
 class ReleasedSettings(OneModel, VerifierSettings):
@@ -16,6 +21,10 @@ class ReleasedSettings(OneModel, VerifierSettings):
     """how many of GSM8K's test problems, from the first, both halves together"""
     released_length: Count = 600
     """longest released solution with its question, in tokens; the rest is cut"""
+    levels: Annotated[tuple[Level, ...], *SOME] = ("token", "solution")
+    """verifiers to train: scores of every token or of the last alone"""
+    objectives: Annotated[tuple[Objective, ...], *SOME] = ("joint", "verification only")
+    """and with the language objective or without it"""
 
 
 SCALES = {

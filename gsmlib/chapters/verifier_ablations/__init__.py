@@ -14,7 +14,7 @@ CHAPTER = Chapter(
     figures=(
         Figure("fig6a_token_or_solution", figures.fig6a, (1, 1, 2.9)),
         Figure("fig6b_joint_objective", figures.fig6b, (1, 1, 2.9)),
-        Figure("fig6c_generator_and_verifier_size", figures.fig6c, (1, 1, 2.5)),
+        Figure("fig6c_generator_and_verifier_size", figures.fig6c, (1, 1, 2.8)),
     ),
     claims=(
         Claim("C8", "fig6a", verdicts.c8),

@@ -95,16 +95,19 @@ def _draw_rows(axes: Axes, table: pd.DataFrame, looks: dict[str, Line]) -> None:
 
 
 def _draw_over_sizes(axes: Axes, table: pd.DataFrame, looks: dict[str, Line]) -> None:
-    for place, (_, rows) in enumerate(table.groupby("generator")):
-        for name, line in style.UNVERIFIED.items():
-            label = NO_VERIFIER[name] if place == 0 else ""
-            rows = rows.assign(accuracy=rows[name])
-            style.plain(axes, rows, "n_train", line, label, linewidth=0.7, zorder=1.5)
     for place, (pair, line) in enumerate(looks.items()):
         rows, factor = table[table["pair"] == pair], 1 + 0.03 * (place - 1.5)
         style.points(axes, rows, "n_train", line, pair, factor=factor)
     style.size_axis(axes, table["n_train"])
     axes.set_ylabel(style.SOLVED)
-    axes.set_ylim(bottom=0)
     style.legend(axes, 2 if max(map(len, looks)) <= LEGEND_LETTERS else 1)
     axes.get_legend().set_title(PAIR, prop={"size": 7})
+    others = []  # of the other choices, a line per generator: named once, apart
+    for _, rows in table.groupby("generator"):
+        for name, line in style.UNVERIFIED.items():
+            means = rows.assign(accuracy=rows[name])
+            style.plain(axes, means, "n_train", line, NO_VERIFIER[name], zorder=1.5)
+            others.append(axes.lines[-1])
+    axes.set_ylim(bottom=0)
+    named = others[: len(style.UNVERIFIED)]
+    axes.figure.legend(handles=named, loc="outside upper center", ncols=2)
