@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -265,6 +266,23 @@ def test_workers_may_be_set(monkeypatch):
             pool.describe_work({task.spec: task._replace(seconds=1)})  # little work
     monkeypatch.delenv("GSMLIB_WORKERS")
     assert 1 <= count_workers() <= pool.count_cores()
+
+
+def test_no_more_workers_than_there_is_memory_for(monkeypatch):
+    """By what the largest stage takes, as the plan says it; one in any case."""
+    monkeypatch.delenv("GSMLIB_WORKERS", raising=False)
+    monkeypatch.setattr(pool, "count_cores", lambda: 8)
+    free = SimpleNamespace(available=30 * 2**30)
+    monkeypatch.setattr(pool.psutil, "virtual_memory", lambda: free)
+    tasks = list_tasks(last_stages(), Store("nowhere"))
+    long = {task.spec: task._replace(seconds=3600) for task in tasks}
+    assert "by 8 processes" in pool.describe_work(long)
+    grown = {s: t._replace(work=t.work._replace(model="gpt2")) for s, t in long.items()}
+    peak = max(estimate_memory(task.work) for task in grown.values())
+    fit = int(free.available // peak)
+    assert 1 < fit < 8 and f"by {fit} processes" in pool.describe_work(grown)
+    free.available = 2**30
+    assert "by 1 process" in pool.describe_work(grown)
 
 
 # --------------------------------------------------------------------------- doing it

@@ -20,6 +20,7 @@ PROCESS_BYTES = 500e6  # of Python and torch
 TRAINED_BYTES = 16  # a parameter's weight, gradient and Adam's two states, in float32
 LAYER_BYTES = 80  # kept for the backward pass, a token, layer and unit of width
 LOGIT_BYTES = 12  # the same, a token and entry of the vocabulary
+HELD = 1.6  # of a process, for a byte in use: freed memory of other sizes
 PIECE_TOKENS, PIECE_LOGITS = 2048, 200e6  # at once, as losses.make_pieces on a CPU
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
 ALL_EPOCHS_BYTES = 3e9  # more than this is too much to keep every epoch's model
@@ -155,7 +156,8 @@ def estimate_memory(work: Work) -> float:
     """Return about how many bytes there are at the peak, in float32 on a CPU.
 
     Training: weights, gradients, Adam's states, and what the backward pass needs of
-    the tokens computed at once. Sampling: weights, and the cache of the rows in work.
+    the tokens computed at once; all this HELD times, as a long training of SmolLM2 was
+    measured. Sampling: weights, and the cache of the rows in work.
     """
     from gsmlib.method.decoding import BATCH_BYTES, MAX_ROWS  # here: it imports torch
 
@@ -164,7 +166,7 @@ def estimate_memory(work: Work) -> float:
     if work.kind == "train":
         tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary)
         kept = LAYER_BYTES * size.layers * size.width + LOGIT_BYTES * size.vocabulary
-        return PROCESS_BYTES + TRAINED_BYTES * parameters + tokens * kept
+        return PROCESS_BYTES + HELD * (TRAINED_BYTES * parameters + tokens * kept)
     if work.kind == "score":
         read = EVALUATION_TOKENS * LAYER_BYTES * size.width
         return PROCESS_BYTES + 4 * parameters + read

@@ -138,10 +138,11 @@ def cost_table(tasks: Sequence[Task], store: Store) -> pd.DataFrame:
 # --------------------------------------------------------------------------- doing it
 
 
-def count_workers() -> int:
+def count_workers(peak: float = 0) -> int:
     """Return how many stages to compute at once: GSMLIB_WORKERS, else what fits.
 
-    That is one per core with 2.25 GiB of free memory, and one where there is a GPU.
+    That is one per core with 2.25 GiB of free memory, or `peak` bytes if a stage takes
+    more, and one where there is a GPU.
     Raises SettingsError where GSMLIB_WORKERS is no positive number.
     """
     given = count_from("GSMLIB_WORKERS")
@@ -149,8 +150,8 @@ def count_workers() -> int:
         return given
     if has_gpu() or is_launched():
         return 1  # all of `accelerate launch`'s processes compute the same stage
-    room = psutil.virtual_memory().available // WORKER_BYTES
-    return max(1, min(count_cores(), room))
+    room = psutil.virtual_memory().available // max(WORKER_BYTES, peak)
+    return max(1, min(count_cores(), int(room)))
 
 
 def count_cores() -> int:
@@ -162,7 +163,8 @@ def count_cores() -> int:
 
 def _count_workers_for(needed: dict[Spec, Task]) -> int:
     """Return how many processes compute these stages; little work is not shared out."""
-    workers = count_workers()  # also where it is not used: GSMLIB_WORKERS is checked
+    peak = max(estimates.estimate_memory(task.work) for task in needed.values())
+    workers = count_workers(peak)  # also where not used: GSMLIB_WORKERS is checked
     little = sum(task.seconds for task in needed.values()) < FEW_SECONDS
     return 1 if little else min(workers, len(needed))
 
