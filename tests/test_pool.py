@@ -27,10 +27,11 @@ from gsmlib.chapters import (
     test_at_n,
     verification,
 )
+from gsmlib.environment import product_rate
 from gsmlib.method.sizes import SIZES
 from gsmlib.records import SettingsError
 from gsmlib.report import run as report
-from gsmlib.study import pool, results, specs, stages
+from gsmlib.study import estimates, pool, results, specs, stages
 from gsmlib.study.estimates import (
     TOKENS,
     estimate_disk,
@@ -143,6 +144,34 @@ def test_estimates_grow_with_what_there_is_to_do():
     ):
         more = spec.model_copy(update=change)
         assert estimate_seconds(work_of(more)) > 1.5 * estimate_seconds(work_of(spec))
+
+
+def test_estimates_are_of_this_processor_and_precision(monkeypatch):
+    """The part that is products' goes by their rate here, in the stage's precision."""
+    rates = {"fp32": 1e11, "bf16": 1e10}
+    monkeypatch.setattr(estimates, "product_rate", rates.get)
+    for precision in rates:
+        chosen = dict(precision=precision, sampling_precision=precision)
+        work = {work_of(t.spec) for t in list_tasks(last_stages(**chosen), Store("no"))}
+        assert {one.kind for one in work} == {"train", "sample", "score"}
+        assert {one.precision for one in work} == {precision}
+    slow = work.pop()
+    fast = slow._replace(precision="fp32")
+    more = estimate_flops(slow) * (1 / 1e10 - 1 / 1e11) / estimates.PRODUCT_SHARE
+    grown = estimate_seconds(slow) - estimate_seconds(fast)
+    assert grown == pytest.approx(more)
+
+
+def test_the_rate_of_products_is_measured_once(monkeypatch):
+    """Against a product timed by hand, which may be disturbed: far less or more."""
+    rate = product_rate("fp32")
+    matrix = torch.ones(1024, 1024)
+    began = time.perf_counter()
+    matrix @ matrix
+    by_hand = 2 * 1024**3 / (time.perf_counter() - began) / torch.get_num_threads()
+    assert by_hand / 30 < rate < 300 * by_hand
+    monkeypatch.setattr(time, "perf_counter", None)
+    assert product_rate("fp32") == rate
 
 
 def test_flops_are_six_or_two_a_parameter_and_token():

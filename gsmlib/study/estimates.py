@@ -1,13 +1,18 @@
 """What a stage costs, estimated: time from measured rates, the rest from sizes alone.
 
+A part of the time is that of matrix products at the rate of this CPU's, a part of all
+else, as it was on another.
+
 A stage's `Work` says what there is to do; a row of COSTS what that kind of work costs.
 """
 
 from typing import Literal, NamedTuple
 
 from gsmlib.data import family
+from gsmlib.environment import product_rate
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.sizes import size_of
+from gsmlib.records import Precision
 from gsmlib.study import specs
 
 # Mean tokens of a question and of a solution.
@@ -34,44 +39,46 @@ class Work(NamedTuple):
     tokens: float  # about how many it learns, writes or reads; a shared question once
     models: int = 0  # that it keeps
     max_length: int = 0  # of a sampled row
+    precision: Precision = "fp32"  # that it computes in
 
 
 class Cost(NamedTuple):
     """A kind of work: seconds on one core, operations, bytes on disk.
 
-    The seconds of a token are those of mini-0.5m and mini-2m with both cores of an AMD
-    EPYC busy; what a million parameters add is from SmolLM2 on an Intel Xeon.
+    The seconds of a token, beside its products, are those of mini-0.5m and mini-2m with
+    both cores of an AMD EPYC busy.
     """
 
     seconds: float
-    seconds_a_million: float
     flops: float  # a parameter and token
     disk: float  # bytes a token
 
 
 COSTS = {
-    "train": Cost(45e-6, 27e-6, flops=6, disk=0),
-    "sample": Cost(85e-6, 21e-6, flops=2, disk=2.5),
-    "score": Cost(35e-6, 9e-6, flops=2, disk=7),  # no gradients
+    "train": Cost(45e-6, flops=6, disk=0),
+    "sample": Cost(85e-6, flops=2, disk=2.5),
+    "score": Cost(35e-6, flops=2, disk=7),  # no gradients
 }
+PRODUCT_SHARE = 0.6  # of products' rate; SmolLM2: 0.44 (with tiles) to 0.75 (float32)
 
 
 def pretrain_work(spec: specs.PretrainSpec) -> Work:
     """Return what additional pretraining has to do."""
     tokens = spec.n_texts * spec.training.epochs * PASSAGE_TOKENS
-    return Work("train", spec.model, tokens, models=1)
+    return Work("train", spec.model, tokens, 1, precision=spec.training.precision)
 
 
 def finetune_work(spec: specs.FinetuneSpec) -> Work:
     """Return what a finetuning has to do."""
     tokens = spec.data.n_train * spec.training.epochs * sum(_tokens(spec.data.dataset))
-    return Work("train", spec.model, tokens, models=len(spec.keep_epochs))
+    kept, precision = len(spec.keep_epochs), spec.training.precision
+    return Work("train", spec.model, tokens, kept, precision=precision)
 
 
 def sample_work(spec: specs.SampleSpec) -> Work:
     """Return what a sampling has to do."""
     model = (spec.sampler.base if spec.sampler else spec.generator).model
-    return Work("sample", model, _read(spec), max_length=spec.max_length)
+    return Work("sample", model, _read(spec), 0, spec.max_length, spec.precision)
 
 
 def search_work(spec: specs.SearchSpec) -> Work:
@@ -79,14 +86,15 @@ def search_work(spec: specs.SearchSpec) -> Work:
     question, solution = _tokens(spec.generator.data.dataset)
     each = question + SEARCHED * spec.width * spec.branching * solution
     tokens = spec.n_problems * each
-    return Work("sample", spec.generator.model, tokens, max_length=spec.max_length)
+    model = spec.generator.model
+    return Work("sample", model, tokens, 0, spec.max_length, spec.precision)
 
 
 def released_work(spec: specs.ReleasedSpec) -> Work:
     """Return what reading released solutions has to do: their log-probabilities."""
     question, solution = _tokens(spec.generator.data.dataset)
     tokens = spec.n_problems * spec.n * (question + solution)  # each row whole
-    return Work("score", spec.generator.model, tokens)
+    return Work("score", spec.generator.model, tokens, precision=spec.precision)
 
 
 def verifier_work(spec: specs.VerifierSpec) -> Work:
@@ -96,12 +104,15 @@ def verifier_work(spec: specs.VerifierSpec) -> Work:
     language = question + solution if spec.training.language_weight else 0
     tokens = solution + question / min(spec.training.group_size, each) + language
     tokens *= spec.completions.n_problems * each * spec.training.epochs
-    return Work("train", spec.base.model, tokens, models=spec.checkpoints)
+    kept, precision = spec.checkpoints, spec.training.precision
+    return Work("train", spec.base.model, tokens, kept, precision=precision)
 
 
 def score_work(spec: specs.ScoreSpec) -> Work:
     """Return what a scoring has to do."""
-    return Work("score", spec.verifier.base.model, _read(spec.completions))
+    verifier, tokens = spec.verifier, _read(spec.completions)
+    precision = verifier.training.precision
+    return Work("score", verifier.base.model, tokens, precision=precision)
 
 
 def _read(completions: specs.SampleSpec | specs.ReleasedSpec) -> float:
@@ -136,10 +147,10 @@ def in_words(seconds: float) -> str:
 
 
 def estimate_seconds(work: Work) -> float:
-    """Return about how long one core takes."""
-    cost = COSTS[work.kind]
-    each = cost.seconds + cost.seconds_a_million * size_of(work.model).millions
-    return START_SECONDS + work.tokens * each
+    """Return about how long one core of this CPU takes."""
+    rate = PRODUCT_SHARE * product_rate(work.precision)
+    others = work.tokens * COSTS[work.kind].seconds
+    return START_SECONDS + others + estimate_flops(work) / rate
 
 
 def estimate_flops(work: Work) -> float:
