@@ -244,24 +244,16 @@ def test_the_work_is_told_in_words(tasks, workers, words, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("capability", "precision", "warned"),
-    [("avx2", "bf16", True), ("avx2", "fp32", False), ("", "bf16", False)],
+    ("rate", "precision", "warned"),
+    [(1e10, "bf16", True), (1e10, "fp32", False), (2e11, "bf16", False)],
 )
-def test_bfloat16_on_a_processor_without_it_is_told(
-    capability, precision, warned, tmp_path
-):
-    given = ["--scale", "quick", "-p", "precision", precision]
-    told = {"ATEN_CPU_CAPABILITY": capability} if capability else {}
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        pytest.skip("this processor itself has no AVX-512, or is no x86")
-    done = subprocess.run(
-        [sys.executable, "-m", "gsmlib", "plan", "02", *given],
-        env=os.environ | told | {"GSMLIB_CACHE": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ("no AVX-512" in done.stdout) is warned
+def test_bfloat16_where_it_is_slow_is_told(rate, precision, warned, monkeypatch):
+    rates = {"fp32": 1e11, "bf16": rate}
+    monkeypatch.setattr(pool, "product_rate", rates.get)
+    tasks = list_tasks(last_stages("03_verification", precision=precision), Store("no"))
+    said = pool.describe_work({task.spec: task for task in tasks})
+    words = "bfloat16 takes this processor 10.0 times as long as float32"
+    assert (words in said) is warned
 
 
 def test_what_finished_stages_took_is_read_from_the_store(prepared, store):

@@ -27,7 +27,7 @@ import psutil
 from tqdm import tqdm
 
 from gsmlib import clock, progress
-from gsmlib.environment import count_from, has_gpu, is_launched, is_slow_in_bf16
+from gsmlib.environment import count_from, has_gpu, is_launched, product_rate
 from gsmlib.study import estimates
 from gsmlib.study.checks import check_specs
 from gsmlib.study.estimates import Work, estimate_seconds, in_words
@@ -39,13 +39,10 @@ from gsmlib.study.store import Place, Store
 THREADS = "OMP_NUM_THREADS"
 ALLOCATOR = "GLIBC_TUNABLES"
 LARGE_PAGES = "glibc.malloc.hugetlb=1"  # the same results, a little sooner
+SLOWER = 1.25  # bfloat16 that takes so many times float32's time is warned of
 FEW_SECONDS = 20  # less work than this is not worth starting processes for
 WORKER_BYTES = 9 * 2**28  # 2.25 GiB: what `quick` takes, see docs/speed.md
 Submit = Callable[[Spec, bool], Future[str]]  # see `work_off`
-SLOW_BF16 = (
-    "what computes in bfloat16 may take over ten times as long, for this "
-    "processor has no AVX-512; -p precision fp32 is another run"
-)
 SAY_EVERY = 1.0  # seconds: a worker says how far its stage is
 _told: SimpleQueue | None = None  # a worker's way to say that to its parent
 _announced: set[tuple[Path, str]] = set()  # stores and keys that `prepare` has told of
@@ -178,15 +175,22 @@ def describe_work(needed: dict[Spec, Task]) -> str:
     stages, processes = f"{len(needed)} stage", f"{workers} process"
     stages += "s" * (len(needed) > 1)
     processes += "es" * (workers > 1)
-    caution = f" ({SLOW_BF16})" if _is_slow(needed) else ""
-    return f"{stages} to compute, about {in_words(seconds)} by {processes}{caution}"
+    about = f"{stages} to compute, about {in_words(seconds)} by {processes}"
+    return about + _caution(needed)
 
 
-def _is_slow(needed: dict[Spec, Task]) -> bool:
-    """Whether stages compute in bfloat16 on a processor that is slow at it."""
-    recipes = [getattr(task.spec, "training", task.spec) for task in needed.values()]
-    asked = any(getattr(recipe, "precision", "") == "bf16" for recipe in recipes)
-    return asked and is_slow_in_bf16()
+def _caution(needed: dict[Spec, Task]) -> str:
+    """Return a warning where stages compute in bfloat16 and this CPU is slow at it."""
+    asked = any(task.work.precision == "bf16" for task in needed.values())
+    if not asked or has_gpu():
+        return ""
+    slower = product_rate("fp32") / product_rate("bf16")
+    if slower < SLOWER:
+        return ""
+    return (
+        f" (bfloat16 takes this processor {slower:.1f} times as long as float32; "
+        "-p precision fp32 is another run)"
+    )
 
 
 def prepare(specs: Sequence[Spec], store: Store) -> None:
