@@ -475,6 +475,9 @@ def test_shares_that_workers_say_move_the_bar_whatever_the_estimate(store):
         board.show([first, second, third])  # the third waits for a worker
         assert board.bar.n == pytest.approx(50, abs=1)
         assert board.bar.desc.count(" · ") == 1
+        board.began[second] -= 20  # by its time, until it is further than begun
+        board.show([first, second, third])
+        assert board.bar.n == pytest.approx(70, abs=1)
         board.hear(second, 0.75)
         board.show([first, second])
         assert board.bar.n == pytest.approx(125, abs=1)

@@ -337,13 +337,13 @@ class _Progress:
         self.bar = progress.bar(total, **look)
 
     def show(self, running: Iterable[Spec]) -> None:
-        """Count what is running: what said nothing by its time, up to nine tenths."""
+        """Count what is running: by its time, up to nine tenths, till it says more."""
         now, begun, names = time.monotonic(), 0.0, []
         for spec in running:
             seconds = self.needed[spec].seconds
             since = now - self.began.setdefault(spec, now)
             share = self.shares.get(spec)
-            begun += min(since, 0.9 * seconds) if share is None else share * seconds
+            begun += share * seconds if share else min(since, 0.9 * seconds)
             names += [self._name(spec)] * (not self.shares or share is not None)
         self._move(begun, " · ".join(names))
 
