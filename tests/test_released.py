@@ -10,6 +10,7 @@ import pytest
 from conftest import make_byte_tokenizer, make_tiny_gpt2
 from matplotlib import pyplot as plt
 
+from gsmlib import progress
 from gsmlib.chapters import released_solutions, resolve, shared
 from gsmlib.chapters.released_solutions import CHAPTER
 from gsmlib.chapters.released_solutions.grid import HALVES
@@ -137,6 +138,15 @@ def test_what_was_read_is_not_read_again(settings, store, table, monkeypatch):
     assert read == list(range(10, PROBLEMS // 2))
     again = pd.read_parquet(work / stages.COMPLETIONS)
     pd.testing.assert_frame_equal(again, results.sample(spec, store))
+
+
+def test_reading_them_tells_how_far_it_is(settings, tmp_path):
+    spec, told = released_solutions.grid(settings)[0].specs["odd"].completions, []
+    results.load_finetuned(spec.generator, spec.epoch, Store(tmp_path))
+    with progress.under(told.append):
+        results.sample(spec, Store(tmp_path))
+    assert told == pytest.approx([(i + 1) / spec.n_problems for i in range(len(told))])
+    assert len(told) == spec.n_problems
 
 
 def test_a_planted_effect_is_seen(table):

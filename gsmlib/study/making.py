@@ -281,9 +281,12 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
     places = zip(
         stages.released_places(spec), stages.sampled_problems(spec), strict=True
     )
-    for place, (number, problem) in enumerate(places):
-        if (place, 0) not in finished:
-            keep(_read_released(lm, problem, solutions.loc[number], spec, place))
+    read = len({problem for problem, _ in finished})
+    with progress.bar(spec.n_problems, initial=read, unit="problem") as bar:
+        for place, (number, problem) in enumerate(places):
+            if (place, 0) not in finished:
+                keep(_read_released(lm, problem, solutions.loc[number], spec, place))
+                bar.update()
     keep([], at_once=True)
     write_table(merge(parts), work / stages.COMPLETIONS)
 
