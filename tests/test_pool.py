@@ -250,6 +250,7 @@ def test_the_work_is_told_in_words(tasks, workers, words, monkeypatch):
 def test_bfloat16_where_it_is_slow_is_told(rate, precision, warned, monkeypatch):
     rates = {"fp32": 1e11, "bf16": rate}
     monkeypatch.setattr(pool, "product_rate", rates.get)
+    monkeypatch.setattr(pool, "has_gpu", lambda: False)
     tasks = list_tasks(last_stages("03_verification", precision=precision), Store("no"))
     said = pool.describe_work({task.spec: task for task in tasks})
     words = "bfloat16 takes this processor 10.0 times as long as float32"
@@ -293,6 +294,7 @@ def test_no_more_workers_than_there_is_memory_for(monkeypatch):
     """By what the largest stage takes, as the plan says it; one in any case."""
     monkeypatch.delenv("GSMLIB_WORKERS", raising=False)
     monkeypatch.setattr(pool, "count_cores", lambda: 8)
+    monkeypatch.setattr(pool, "has_gpu", lambda: False)
     free = SimpleNamespace(available=30 * 2**30)
     monkeypatch.setattr(pool.psutil, "virtual_memory", lambda: free)
     tasks = list_tasks(last_stages(), Store("nowhere"))

@@ -310,8 +310,13 @@ def unverified(axes: Axes, table: pd.DataFrame) -> None:
     table: with the columns of selection.NO_VERIFIER.
     """
     for name, line in UNVERIFIED.items():
-        look = dict(color=line.color, linestyle=line.dashes, linewidth=0.9, zorder=1)
-        axes.axhline(100 * table[name].mean(), label=NO_VERIFIER[name], **look)
+        across(axes, table[name].mean(), line, NO_VERIFIER[name])
+
+
+def across(axes: Axes, value: float, line: Line, label: str | None = None) -> None:
+    """Draw one accuracy as a line across, behind the curves."""
+    look = dict(color=line.color, linestyle=line.dashes, linewidth=0.9, zorder=1)
+    axes.axhline(100 * value, label=label, **look)
 
 
 def curves(

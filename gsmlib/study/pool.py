@@ -54,7 +54,7 @@ class Task(NamedTuple):
     spec: Spec
     place: Place
     work: Work
-    seconds: float  # estimated, on one core
+    seconds: float  # estimated, on one core; 0 where it is done
     done: bool
     asked: bool  # for itself, not only for what is made of it
 
@@ -74,8 +74,9 @@ def list_tasks(specs: Sequence[Spec], store: Store) -> list[Task]:
     asked, tasks = set(specs), []
     for spec in TopologicalSorter(graph).static_order():
         place, work = locate(spec), work_of(spec)
-        about = estimate_seconds(work), store.has(place), spec in asked
-        tasks.append(Task(spec, place, work, *about))
+        done = store.has(place)
+        seconds = 0.0 if done else estimate_seconds(work)
+        tasks.append(Task(spec, place, work, seconds, done, spec in asked))
     return tasks
 
 

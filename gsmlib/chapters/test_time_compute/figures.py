@@ -73,13 +73,7 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     table: the rows of `grid.table` with k.
     """
     counts = sorted(table["n"].unique())
-    theirs = []  # the paper's
-    for n, (low, high) in paper.BEST_VOTERS.items():
-        if n in counts:
-            few = f"{low}" if low == high else f"{low}-{high}"
-            look = dict(facecolor="#E3E3E3", edgecolor=PAPER.color, lw=0.6, zorder=0)
-            axes.axvspan(low, high, **look)
-            theirs.append(f"{few} of {n:,}")
+    theirs = _draw_stated_voters(axes, counts)
     best_k = table.groupby("n")["peak"].first()
     for line, n in zip(style.shades(GREEN, len(counts)), counts, strict=True):
         rows = table[table["n"] == n]
@@ -91,9 +85,7 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
         same = list(best_k[best_k == best_k[n]].index)  # their bars stand side by side
         at = best_k[n] * BESIDE ** (same.index(n) - (len(same) - 1) / 2)
         axes.errorbar([at], [value], bars, elinewidth=0.7, **look)
-    randomly = 100 * (table["accuracy"] - table["over_random"]).mean()
-    look = dict(color=SAMPLES.color, linestyle=SAMPLES.dashes, linewidth=0.9, zorder=1)
-    axes.axhline(randomly, **look)
+    style.across(axes, (table["accuracy"] - table["over_random"]).mean(), SAMPLES)
     style.count_axis(axes, max(counts))
     axes.set(xlabel="voters: the top k by score", ylabel=style.SOLVED)
     style.legend(axes, 4)
@@ -108,3 +100,15 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
         said += f" Grey: the paper's best k, {', '.join(theirs)}."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
     return axes
+
+
+def _draw_stated_voters(axes: Axes, counts: list[int]) -> list[str]:
+    """Draw the paper's best k of the counts it states one for; return them in words."""
+    theirs = []
+    for n, (low, high) in paper.BEST_VOTERS.items():
+        if n in counts:
+            few = f"{low}" if low == high else f"{low}-{high}"
+            look = dict(facecolor="#E3E3E3", edgecolor=PAPER.color, lw=0.6, zorder=0)
+            axes.axvspan(low, high, **look)
+            theirs.append(f"{few} of {n:,}")
+    return theirs
