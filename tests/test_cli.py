@@ -148,6 +148,20 @@ def test_a_trial_of_a_hundred_times_the_cost_is_asked_about(capsys, monkeypatch)
     assert run_cli(capsys, monkeypatch, "run", "02")[0] == 0 and len(ran) == 3
 
 
+def test_a_trial_is_measured_by_its_scale_even_where_that_is_in_the_store(monkeypatch):
+    def stages(**given):
+        chapter = report.find("02")
+        settings = report.resolve_as_run(chapter.name, "smoke", given)
+        return report.list_tasks(chapter.stages(settings), report.Store())
+
+    done = {task.place for task in stages()}
+    monkeypatch.setattr(report.Store, "has", lambda store, place: place in done)
+    assert report.warn_of_cost("02", "smoke", {}) == ""
+    assert report.warn_of_cost("02", "smoke", {"test_completions": "9"}) == ""
+    asked = report.warn_of_cost("02", "smoke", {"test_completions": "9999999"})
+    assert "times as long as at scale smoke" in asked
+
+
 def test_the_plan_of_a_trial(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path))
     plans = []

@@ -30,7 +30,7 @@ from gsmlib.report.page import Outcome, Section, count_verdicts, read_rows, writ
 from gsmlib.settings import as_text, parse_more, write_more
 from gsmlib.study import handing, pool
 from gsmlib.study.checks import check_shipped
-from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, in_words
+from gsmlib.study.estimates import GPU, GPU_FLOPS, GPU_SHARE, estimate_seconds, in_words
 from gsmlib.study.pool import (
     cost_table,
     describe_work,
@@ -129,8 +129,11 @@ def warn_of_cost(notebook: str, scale: str, given: dict[str, str]) -> str:
         settings = resolve_as_run(chapter.name, scale, given)
         return list_tasks(chapter.stages(settings), store)
 
-    usual = sum(task.seconds for task in tasks({}))
     left = sum(task.seconds for task in needed_tasks(tasks(given)).values())
+    if not left:
+        return ""
+    # what is done counts too, unlike in `Task.seconds`
+    usual = sum(estimate_seconds(task.work) for task in tasks({}))
     if left <= MANY_TIMES * usual:
         return ""
     return (
