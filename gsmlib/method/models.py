@@ -34,6 +34,8 @@ MALLOC = {-4: 0, -1: -1, -2: 2**28}
 # oneDNN keeps its kernels for so many shapes of products, half a megabyte each; read
 # when the first is computed. Its own 1,024 gain little where shapes are few.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+# torch asks Linux for large pages, read at its first tensor: new memory is there sooner
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 class LanguageModel(NamedTuple):
