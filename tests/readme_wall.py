@@ -23,6 +23,7 @@ from gsmlib.report.run import read_title
 from gsmlib.scales import DEFAULT_SCALE
 
 SCALES = ("mini", "quick")  # the study as far as it is computed, before a first look
+REAL = "smollm2"  # has the figures that none of these asks for
 LARGE = {"fig5": "C6", "fig2": "C1", "fig7a": "C11"}  # shown large, with their claim
 MAIN = "C6"  # the paper's main claim
 SECOND = ("C7", "C11", "C12", "S2")  # whose sentence's second part decides
@@ -55,7 +56,8 @@ def judged(scale: str) -> list[Row]:
 
 def scale_of(figure: Figure) -> str:
     """Return the scale that a figure is reported at."""
-    there = [s for s in SCALES if (REPORTED / s / f"{figure.name}.csv").is_file()]
+    scales = *SCALES, REAL
+    there = [s for s in scales if (REPORTED / s / f"{figure.name}.csv").is_file()]
     return [*there, SCALES[-1]][0]
 
 
@@ -171,7 +173,8 @@ def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
 
 def exported(chapter: Chapter) -> list[Figure]:
     """Return the figures of a chapter that a reported scale has."""
-    there = {png.stem for scale in SCALES for png in (REPORTED / scale).glob("*.png")}
+    folders = [REPORTED / scale for scale in (*SCALES, REAL)]
+    there = {png.stem for folder in folders for png in folder.glob("*.png")}
     return [figure for figure in chapter.figures if figure.name in there]
 
 
