@@ -41,7 +41,13 @@ from gsmlib.chapters import (
     verification,
 )
 from gsmlib.chapters.dataset.figures import _annotated
-from gsmlib.chapters.released_solutions.grid import RANKINGS
+from gsmlib.chapters.released_solutions.grid import (
+    ANY,
+    ERRORS,
+    LIKELY,
+    NOTHING,
+    RANKINGS,
+)
 from gsmlib.data.gsm8k import SYSTEMS
 from gsmlib.method import intervals
 from gsmlib.method.selection import NO_VERIFIER
@@ -194,6 +200,22 @@ def among_table():
     return table.assign(**about, n=4, n_problems=1319)
 
 
+def planted_table():
+    arms = product(("token", "solution"), ("joint", "verification only"))
+    judges = [(f"{level}-level, {objective}", "released") for level, objective in arms]
+    judges += [("token-level, verification only", "planted")]
+    judges += [(name, NOTHING) for name in LIKELY]
+    rows = [
+        {"judge": judge, "learnt": learnt, "error": error, "auc": 0.5 + place / 20}
+        for place, (judge, learnt) in enumerate(judges)
+        for error in (*ERRORS, ANY)
+    ]
+    table = pd.DataFrame(rows)
+    table = table.assign(auc_low=table["auc"] - 0.03, auc_high=table["auc"] + 0.03)
+    about = {"dataset": "gsm8k", "model": "smollm2-135m", "n_train": 2000, "seed": 0}
+    return table.assign(**about, n_problems=1040)
+
+
 def own_curves_table():
     rows = [
         {"method": method, "score": score, "n": n, "accuracy": 0.4 + place / 50}
@@ -261,6 +283,7 @@ TABLES = {
     "dataset_lengths": dataset_table,
     "released_solutions": released_table,
     "among_released": among_table,
+    "planted_errors": planted_table,
     "curves_of_completions": own_curves_table,
     "paired_completions": own_pairs_table,
     "extraction_of_answers": own_rules_table,
@@ -588,6 +611,7 @@ HUES = {  # what is drawn in colour, by whose work it is
     "course_of_pretraining": {VERIFIER, GREEDY, VOTES, LIKELIEST},
     "released_solutions": {GREEDY, VERIFIER},
     "among_released": {GREEDY, VERIFIER},
+    "planted_errors": {VERIFIER, LIKELIEST},
     "curves_of_completions": {VERIFIER, VOTES, LIKELIEST},
     "paired_completions": {VERIFIER, VOTES},
     "extraction_of_answers": set(),

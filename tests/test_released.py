@@ -13,10 +13,19 @@ from matplotlib import pyplot as plt
 from gsmlib import progress
 from gsmlib.chapters import released_solutions, resolve, shared
 from gsmlib.chapters.released_solutions import CHAPTER
-from gsmlib.chapters.released_solutions.grid import HALVES
+from gsmlib.chapters.released_solutions.grid import (
+    ANY,
+    ERRORS,
+    HALVES,
+    LIKELY,
+    NOTHING,
+    planted_grid,
+    released_grid,
+)
 from gsmlib.data import GSM8K_PROBLEMS
 from gsmlib.data.gsm8k import FILES, SOLUTIONS_FILE, SYSTEMS, DataFile
 from gsmlib.method import losses, metrics
+from gsmlib.method.answers import is_correct
 from gsmlib.method.batching import encode
 from gsmlib.study import parts, pool, results, stages
 from gsmlib.study.specs import ReleasedSpec
@@ -29,7 +38,9 @@ RIGHT, WRONG = "so it is", "but well"  # what a verifier can see
 
 
 def problem_row(i):
-    return {"question": f"{i}+{i % 7}?", "answer": f"It is so.\n#### {i + i % 7}"}
+    two, value = f"{i}+{i % 7}", i + i % 7
+    solution = f"{two}=<<{two}={value}>>{value}\n#### {value}"
+    return {"question": f"{two}?", "answer": solution}
 
 
 def released_row(i, rng):
@@ -89,7 +100,9 @@ def table(settings, store):
 
 
 def test_no_problem_is_judged_by_a_verifier_that_saw_it(settings):
-    for _, specs in released_solutions.grid(settings):
+    grid = released_solutions.grid(settings)
+    assert len(grid) == len(ARMS) + len(ARMS) + 1
+    for _, specs in grid:
         for half, spec in specs.items():
             assert spec.completions.half == half
             assert spec.verifier.completions.half == HALVES[half] != half
@@ -226,7 +239,7 @@ def test_a_token_level_verifier_is_also_asked_for_its_mean(settings, store, tabl
 
 def test_arms_differ_in_level_and_objective_alone(settings):
     found = {}
-    for about, specs in released_solutions.grid(settings):
+    for about, specs in released_grid(settings):
         training = specs["even"].verifier.training
         found[about["level"], about["objective"]] = training
     assert list(found) == ARMS
@@ -253,10 +266,89 @@ def test_fewer_verifiers_are_the_same_ones(settings, store, table):
     pd.testing.assert_frame_equal(same, of_all.reset_index(drop=True))
 
 
-def test_nothing_is_asked_for_that_was_not_planned(settings, store, table):
+def test_nothing_is_asked_for_that_was_not_planned(settings, store, table, planted):
     tasks = pool.list_tasks(CHAPTER.stages(settings), store)
     assert all(task.done for task in tasks)
     assert {task.place.stage for task in tasks} >= {"released", "score"}
+
+
+@pytest.fixture(scope="module")
+def planted(settings, store):
+    return released_solutions.planted_table(settings, store)
+
+
+def test_the_control_differs_in_what_it_learns_alone(settings):
+    points = planted_grid(settings)
+    names = [f"{about['level']}, {about['objective']}" for about, _ in points]
+    learnt = [about["learnt"] for about, _ in points]
+    assert learnt == ["released"] * len(ARMS) + ["planted"]
+    assert names == [", ".join(arm) for arm in ARMS] + ["token, verification only"]
+    of_arms = dict(zip(ARMS, released_grid(settings), strict=True))
+    control = points[-1].specs
+    for half, spec in of_arms["token", "verification only"].specs.items():
+        other = spec.verifier.completions.replace(solutions="planted")
+        expected = spec.verifier.replace(completions=other)
+        assert control[half].verifier == expected
+        assert control[half].completions.solutions == "planted"
+    for arm, point in zip(ARMS, points, strict=False):
+        for half, spec in point.specs.items():  # no verifier is trained for these
+            assert spec.verifier == of_arms[arm].specs[half].verifier
+    assert planted_grid(settings.replace(planted=False)) == []
+
+
+def test_planted_solutions_are_the_problems_own_and_wrong_ones(
+    settings, store, planted
+):
+    spec = planted_grid(settings)[-1].specs["odd"].completions
+    rows = results.sample(spec, store)
+    problems = stages.sampled_problems(spec)
+    assert (rows["correct"] == (rows["sample"] == 0)).all()
+    assert (rows["correct"] == (rows["kind"] == "")).all()
+    for row in rows.itertuples():
+        assert row.correct == is_correct(row.text, problems[row.problem].solution)
+        if row.correct:
+            assert row.text == problems[row.problem].solution
+    lm = results.load_finetuned(spec.generator, spec.epoch, store)
+    wrong = rows[~rows["correct"]].iloc[0]
+    question = problems[wrong["problem"]].question
+    (nats,), _ = losses.evaluate_losses(
+        lm, [encode(lm.tokenizer, question, wrong["text"], 60)]
+    )
+    assert wrong["logprob"] == pytest.approx(-nats)
+
+
+def test_what_a_judge_sees_is_counted_by_hand(settings, store, planted):
+    rows = planted.set_index(["judge", "learnt", "error"])
+    for about, specs in planted_grid(settings):
+        judge = f"{about['level']}-level, {about['objective']}", about["learnt"]
+        for error in (*ERRORS, ANY):
+            wins, problems = [], 0
+            for spec in specs.values():
+                table = shared.scored_completions(spec, store)
+                for _, four in table.groupby("problem"):
+                    four = four.set_index("sample")
+                    kinds = four["kind"].drop(0)
+                    found = kinds.index if error == ANY else kinds.index[kinds == error]
+                    scores = four["last"]
+                    seen = [
+                        (scores[0] > scores[j]) + (scores[0] == scores[j]) / 2
+                        for j in found
+                    ]
+                    wins += [np.mean(seen)] if seen else []
+                    problems += bool(seen)
+            row = rows.loc[(*judge, error)]
+            assert row["n_problems"] == problems
+            expected = np.mean(wins) if wins else np.nan
+            assert row["auc"] == pytest.approx(expected, nan_ok=True)
+    assert {(name, NOTHING) for name in LIKELY} < set(
+        planted.groupby(["judge", "learnt"]).groups
+    )
+
+
+def test_planted_operations_are_seen_by_who_learnt_them(planted):
+    """That `-` is wrong can be learnt here, in the problems' own words."""
+    rows = planted.set_index(["learnt", "error"]).sort_index()
+    assert rows.loc[("planted", "operation"), "auc_low"].min() > 0.6
 
 
 @pytest.mark.parametrize("scale", ["smoke", "quick", "mini"])
@@ -264,6 +356,7 @@ def test_there_are_no_released_solutions_of_minigsm(scale, store):
     settings = resolve(NOTEBOOK, scale=scale)
     assert CHAPTER.stages(settings) == []
     assert released_solutions.table(settings, store).empty
+    assert released_solutions.planted_table(settings, store).empty
 
 
 def test_released_solutions_are_of_gsm8k_alone(settings):
@@ -275,6 +368,17 @@ def test_released_solutions_are_of_gsm8k_alone(settings):
         ReleasedSpec(
             generator=spec.generator.replace(data=data), half="odd", n_problems=2
         )
+
+
+def test_the_figure_has_a_mark_for_every_judge_and_error(planted):
+    drawing = CHAPTER.draw("planted", planted)
+    (axes,) = drawing.axes
+    counts = planted.groupby("error")["n_problems"].max()
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels == [f"{error} ({counts[error]})" for error in (*ERRORS, ANY)]
+    judges = planted.groupby(["judge", "learnt"]).ngroups
+    assert len(drawing.legends[0].get_texts()) == judges == len(ARMS) + 1 + len(LIKELY)
+    plt.close(drawing)
 
 
 def test_the_figure_draws_every_choice(table):

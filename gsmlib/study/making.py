@@ -18,13 +18,13 @@ from pyarrow.parquet import write_table
 
 from gsmlib import progress
 from gsmlib.data import Problem, checker, load_problems
-from gsmlib.data.gsm8k import load_released_solutions, with_answer_mark
 from gsmlib.files import write_file
 from gsmlib.method import models
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
 from gsmlib.method.decoding import Completion, Rules, decode, stream_completions
 from gsmlib.method.losses import evaluate_losses
+from gsmlib.method.planted import Solution
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.method.search import Beams, Scorer, Searched
@@ -265,7 +265,7 @@ def _searched_rows(searched: Searched, place: int, problem: Problem) -> Iterator
 
 
 def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
-    """Make completions of the paper's released solutions, likely or not to a model.
+    """Make completions of released or planted solutions, likely or not to a model.
 
     Their log-probability is that of all tokens: which of them a calculator wrote was
     not released.
@@ -277,15 +277,12 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
         stages.epoch_folder(spec.generator, spec.epoch, store)
     )
     lm.model.to(best_device())
-    solutions = load_released_solutions().set_index("problem")
-    places = zip(
-        stages.released_places(spec), stages.sampled_problems(spec), strict=True
-    )
+    problems, four = stages.sampled_problems(spec), stages.four_solutions(spec)
     read = len({problem for problem, _ in finished})
     with progress.bar(spec.n_problems, initial=read, unit="problem") as bar:
-        for place, (number, problem) in enumerate(places):
+        for place, (problem, some) in enumerate(zip(problems, four, strict=True)):
             if (place, 0) not in finished:
-                keep(_read_released(lm, problem, solutions.loc[number], spec, place))
+                keep(_read_released(lm, problem, some, spec, place))
                 bar.update()
     keep([], at_once=True)
     write_table(merge(parts), work / stages.COMPLETIONS)
@@ -294,22 +291,22 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
 def _read_released(
     lm: models.LanguageModel,
     problem: Problem,
-    solutions: pd.DataFrame,
+    solutions: Sequence[Solution],
     spec: specs.ReleasedSpec,
     place: int,
 ) -> list[dict[str, Any]]:
     """Return the rows of one problem's solutions, as `sample` has them."""
-    texts = [with_answer_mark(text) for text in solutions["solution"]]
-    rows = [encode(lm.tokenizer, problem.question, t, spec.max_length) for t in texts]
+    question, longest = problem.question, spec.max_length
+    rows = [encode(lm.tokenizer, question, s.text, longest) for s in solutions]
     nats, _ = evaluate_losses(lm, rows, spec.precision)
     made = []
-    for j, row in enumerate(rows):
+    for j, (row, (text, correct, kind)) in enumerate(zip(rows, solutions, strict=True)):
         tokens = list(row.tokens[row.prompt_length :])
         forced = [False] * len(tokens)
-        completion = Completion(texts[j], tokens, forced, -nats[j], not row.cut)
+        completion = Completion(text, tokens, forced, -nats[j], not row.cut)
         about = {"problem": place, "sample": j} | completion._asdict()
-        correct = bool(solutions["is_correct"].iloc[j])
-        made.append(about | {"correct": correct, "answer": final_number(texts[j])})
+        about |= {"kind": kind} if spec.solutions == "planted" else {}
+        made.append(about | {"correct": correct, "answer": final_number(text)})
     return made
 
 

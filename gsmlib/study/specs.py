@@ -155,7 +155,9 @@ class ReleasedSpec(Spec):
     there are four solutions, in the order of `gsm8k.SYSTEMS`. They become the tokens of
     `generator`, which did not write them, and get its log-probability; the labels are
     those released, also of what `max_length` cuts (`finished` says so). A verifier that
-    learns from one half can be asked about the other.
+    learns from one half can be asked about the other. `solutions` "planted" is the
+    control: in their place the problem's own solution, and it with each of three errors
+    (`planted`).
     """
 
     generator: FinetuneSpec
@@ -163,6 +165,7 @@ class ReleasedSpec(Spec):
     n_problems: Count
     max_length: Count = 400
     precision: Precision = "fp32"
+    solutions: Literal["released", "planted"] = "released"
 
     @property
     def epoch(self) -> int:
@@ -190,7 +193,8 @@ class ReleasedSpec(Spec):
             )
 
     def describe(self) -> str:
-        return f"{self.n_problems * self.n} released solutions, {self.half} problems"
+        kind = "released" if self.solutions == "released" else "right and wrong"
+        return f"{self.n_problems * self.n} {kind} solutions, {self.half} problems"
 
 
 class VerifierSpec(Spec):

@@ -6,16 +6,17 @@ all that decides its result: its key in the store follows from it.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gsmlib.data import Problem, family, load_problems
-from gsmlib.data.gsm8k import load_gsm8k
+from gsmlib.data.gsm8k import load_gsm8k, load_released_solutions, with_answer_mark
 from gsmlib.files import file_sha256
 from gsmlib.method.folders import files_of, state_of
+from gsmlib.method.planted import Solution, with_errors
 from gsmlib.method.sizes import MINI_SIZES, TOKENIZER_FILE, WEIGHTS, known_names
 from gsmlib.records import Record
 from gsmlib.study import estimates, specs
@@ -210,6 +211,20 @@ def released_places(spec: ReleasedSpec) -> range:
     """Return the numbers of the test problems whose released solutions these are."""
     first = int(spec.half == "odd")
     return range(first, first + 2 * spec.n_problems, 2)
+
+
+def four_solutions(spec: ReleasedSpec) -> Iterator[list[Solution]]:
+    """Yield each problem's four solutions: released ones, or with planted errors."""
+    places = released_places(spec)
+    if spec.solutions == "planted":
+        for place, problem in zip(places, sampled_problems(spec), strict=True):
+            yield with_errors(problem, seed=place)
+        return
+    table = load_released_solutions().set_index("problem")
+    for place in places:
+        of_problem = table.loc[place]
+        texts = map(with_answer_mark, of_problem["solution"])
+        yield list(map(Solution, texts, map(bool, of_problem["is_correct"])))
 
 
 def shortened(problems: list[Problem], data: DataSpec) -> list[Problem]:

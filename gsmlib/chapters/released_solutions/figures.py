@@ -5,13 +5,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gsmlib.chapters import style
+from gsmlib.chapters.released_solutions.grid import ANY, ERRORS, NOTHING
 from gsmlib.chapters.style import (
     BLACK,
     CEILING,
     FINETUNING,
     GREY,
+    LOGPROB,
+    LOGPROB_SUM,
     SAMPLES,
     VERIFICATION,
+    VERMILLION,
+    Line,
 )
 from gsmlib.method.intervals import column_names
 
@@ -30,6 +35,7 @@ LABELS = {
 }
 BEST = "175B verification"
 LABEL_SIZE = 6.0  # points, of a row's label where the rows have room for it
+ROW = 0.7  # of a kind of error's row is for the marks of all judges
 PANELS = 0.6  # of the figure's height is for all rows of panels together, about
 SHORTER = {  # what the labels of rows leave out
     "verification only": "alone",
@@ -112,3 +118,53 @@ def _beyond(axes: Axes, ranked: pd.DataFrame, places: dict[str, int]) -> None:
         markersize=3,
         label="adjusted for system",
     )
+
+
+@style.styled
+def planted_errors(table: pd.DataFrame, axes: Axes) -> Axes:
+    """How often a right solution outscores the wrong one, by kind of error and judge.
+
+    table: the rows of `grid.planted_table`.
+    """
+    errors = [error for error in (*ERRORS, ANY) if error in set(table["error"])]
+    looks = _judges(table)
+    for place, ((judge, learnt), line) in enumerate(looks.items()):
+        of_judge = table[(table["judge"] == judge) & (table["learnt"] == learnt)]
+        for y, error in enumerate(errors):
+            rows = of_judge[of_judge["error"] == error]
+            at = y + ROW * ((place + 0.5) / len(looks) - 0.5)
+            label = None if y else _words(judge, learnt)
+            style.dot(axes, at, rows, line, "auc", label=label, half_band=0.05)
+    axes.axvline(50, color=BLACK, linewidth=0.8, zorder=0)
+    counts = table.groupby("error")["n_problems"].max()
+    labels = [f"{error} ({counts[error]:,})" for error in errors]
+    axes.set_yticks(range(len(errors)), labels)
+    axes.set_ylim(len(errors) - 0.5, -0.5)
+    axes.set_xlabel("pairs in the right order (%)")
+    axes.figure.legend(loc="outside upper center")
+    style.caption(axes, table)
+    return axes
+
+
+def _judges(table: pd.DataFrame) -> dict[tuple[str, str], Line]:
+    """Return each judge's look, first of the one that learnt planted errors."""
+    judges = list(table.groupby(["judge", "learnt"], sort=False).groups)
+    learnt = {
+        "planted": [VERIFICATION],
+        "released": [],
+        NOTHING: [LOGPROB_SUM, LOGPROB],
+    }
+    others = sum(of == "released" for _, of in judges)
+    learnt["released"] = style.shades(VERMILLION, others, "^v<>")
+    looks = {}
+    for of, lines in learnt.items():
+        those = [judge for judge in judges if judge[1] == of]
+        looks |= dict(zip(those, lines, strict=True))
+    return looks
+
+
+def _words(judge: str, learnt: str) -> str:
+    for words, fewer in SHORTER.items():
+        judge = judge.replace(words, fewer)
+    taught = {"planted": "planted errors", "released": "released solutions"}
+    return f"{judge}, on {taught[learnt]}" if learnt in taught else judge

@@ -2,7 +2,8 @@
 
 Four systems solved every test problem: 6B and 175B models, finetuned and verified. A
 verifier learns from half of the problems and chooses among the four of the other half,
-then the halves change places: all problems are judged, none by who saw it.
+then the halves change places: all problems are judged, none by who saw it. As a control
+a verifier learns errors planted in the problems' own solutions, and judges such.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from gsmlib.chapters.record import Point
 from gsmlib.chapters.released_solutions.settings import ReleasedSettings
 from gsmlib.data import family
 from gsmlib.data.gsm8k import SYSTEMS
-from gsmlib.method import metrics, selection
+from gsmlib.method import metrics, planted, selection
 from gsmlib.method.intervals import Measure, difference, pseudo_values, share, tabulate
 from gsmlib.study.specs import FinetuneSpec, ReleasedSpec, ScoreSpec
 from gsmlib.study.store import Store
@@ -34,55 +35,88 @@ RANKINGS = {
 }
 # What choices are compared with, beside a random one of the four and each system alone.
 OVER = {"shortest": "shortness", "likeliest": "per_token", "vote": "agreeing"}
+LIKELY = ("log-probability", "log-probability per token")  # which need no verifier
+ERRORS = (*planted.KINDS, planted.ANSWER)
+ANY = "any of these"
+NOTHING = "nothing"  # is learnt where no verifier is asked
 
 
 def grid(settings: ReleasedSettings) -> list[Point]:
-    """Return a point per seed and verifier: its scores of both halves; [] of MiniGSM.
+    """Return a point per seed and verifier, its scores of both halves; [] of MiniGSM.
+
+    First those of the released solutions, then of the planted errors, if asked for.
+    """
+    return [*released_grid(settings), *planted_grid(settings)]
+
+
+def released_grid(settings: ReleasedSettings) -> list[Point]:
+    """Return a point per seed and verifier of the released solutions.
 
     Of a seed the first is the kind that also votes, see `_by_verifier`.
 
     Verifiers are trained at token or solution level, jointly with the language
     objective on the generator's training problems or alone, in as many steps.
     """
-    if family(settings.dataset) != "gsm8k":
+    return [
+        _point(settings, base, arm, "released", "released")
+        for base, arm in product(_bases(settings), _arms(settings))
+    ]
+
+
+def planted_grid(settings: ReleasedSettings) -> list[Point]:
+    """Return a point per seed and verifier that judges solutions with planted errors.
+
+    Beside the verifiers of the released solutions there is one that learnt planted
+    errors, of the other half: at the first level, with the last of the objectives.
+    """
+    if not settings.planted:
         return []
-    points = []
-    arms = list(product(settings.levels, settings.objectives))
-    for base in shared.each_seed(settings):
-        generator = shared.generator(settings, base)
-        for level, objective in arms:
-            about = shared.describe(settings, base)
-            about |= {"level": level, "objective": objective}
-            verifier = settings, generator, level, objective
-            specs = {half: _scores(*verifier, half) for half in HALVES}
-            points.append(Point(about, specs))
-    return points
+    control = settings.levels[0], settings.objectives[-1]
+    judges = [(arm, "released") for arm in _arms(settings)] + [(control, "planted")]
+    return [
+        _point(settings, base, arm, learnt, "planted")
+        for base, (arm, learnt) in product(_bases(settings), judges)
+    ]
 
 
-def _scores(
+def _bases(settings: ReleasedSettings) -> list[shared.Base]:
+    """Return what is finetuned, once a seed; nothing where nothing was released."""
+    return shared.each_seed(settings) if family(settings.dataset) == "gsm8k" else []
+
+
+def _arms(settings: ReleasedSettings) -> list[tuple[str, str]]:
+    return list(product(settings.levels, settings.objectives))
+
+
+def _point(
     settings: ReleasedSettings,
-    generator: FinetuneSpec,
-    level: str,
-    objective: str,
-    half: str,
-) -> ScoreSpec:
-    """Return the scores of one half by a verifier of the other."""
+    base: shared.Base,
+    arm: tuple[str, str],
+    learnt: str,
+    judged: str,
+) -> Point:
+    """Return the scores of each half by a verifier of the other's solutions."""
+    level, objective = arm
+    generator = shared.generator(settings, base)
     usual = shared.verifier(settings, generator)
     training = usual.training.replace(group_size=len(SYSTEMS))
     joint = objective == "joint"
-    return ScoreSpec(
-        verifier=usual.replace(
-            completions=released(settings, generator, HALVES[half]),
-            training=shared.trained_for(settings, training, level, joint),
-        ),
-        completions=released(settings, generator, half),
-    )
+    training = shared.trained_for(settings, training, level, joint)
+    specs = {}
+    for half, other in HALVES.items():
+        completions = released(settings, generator, other, learnt)
+        specs[half] = ScoreSpec(
+            verifier=usual.replace(completions=completions, training=training),
+            completions=released(settings, generator, half, judged),
+        )
+    about = shared.describe(settings, base) | {"level": level, "objective": objective}
+    return Point(about | {"learnt": learnt}, specs)
 
 
 def released(
-    settings: ReleasedSettings, generator: FinetuneSpec, half: str
+    settings: ReleasedSettings, generator: FinetuneSpec, half: str, solutions: str
 ) -> ReleasedSpec:
-    """Return the spec of the released solutions of one half of the problems."""
+    """Return the spec of one half's solutions, released or planted."""
     problems = settings.released_problems
     return ReleasedSpec(
         generator=generator,
@@ -90,7 +124,11 @@ def released(
         n_problems=(problems + 1) // 2 if half == "even" else problems // 2,
         max_length=settings.released_length,
         precision=settings.precision,
+        solutions=solutions,
     )
+
+
+# ------------------------------------------------------------------- released solutions
 
 
 def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
@@ -106,9 +144,9 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
     chooses. Empty at scales without GSM8K.
     """
     rows: list[dict[str, Any]] = []
-    arms = len(settings.levels) * len(settings.objectives)
-    for place, (about, specs) in enumerate(shared.computed(grid(settings), store)):
-        arm = f"{about.pop('level')}-level, {about.pop('objective')}"
+    arms, points = len(_arms(settings)), released_grid(settings)
+    for place, (about, specs) in enumerate(shared.computed(points, store)):
+        arm, _ = _judge(about)
         run = _read(specs, store)
         about |= {"n": len(SYSTEMS), "n_problems": len(run["correct"])}
         first = place % arms == 0
@@ -116,6 +154,12 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
             rows += [about | row for row in _without_verifier(run)]
         rows += [about | row for row in _by_verifier(run, arm, first)]
     return tabulate(rows, ("choice",))
+
+
+def _judge(about: dict[str, Any]) -> tuple[str, str]:
+    """Take out of a point's columns its verifier's name, and what that learnt from."""
+    level, objective, learnt = (about.pop(n) for n in ("level", "objective", "learnt"))
+    return f"{level}-level, {objective}", learnt
 
 
 def _read(specs: Mapping[str, ScoreSpec], store: Store) -> dict[str, np.ndarray]:
@@ -134,10 +178,12 @@ def _read(specs: Mapping[str, ScoreSpec], store: Store) -> dict[str, np.ndarray]
         same = run["answer"][:, :, None] == run["answer"][:, None, :]
         agreeing = np.where(run["answer"] >= 0, same.sum(axis=2), 0)
         run["agreeing"] = agreeing + run["system"]
-    return {
-        name: np.concatenate([run[name] for run in halves.values()])
-        for name in halves["even"]
-    }
+    return _both(list(halves.values()))
+
+
+def _both(halves: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the arrays of both halves, the problems of one behind the other's."""
+    return {name: np.concatenate([run[name] for run in halves]) for name in halves[0]}
 
 
 def _read_half(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
@@ -224,3 +270,51 @@ def _solved(
     for name, theirs in others.items():
         row |= difference(f"over_{name}", solved, theirs)
     return row
+
+
+# --------------------------------------------------------------------- planted errors
+
+
+def planted_table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
+    """Return a row per judge of planted errors, kind of error, and seed.
+
+    Columns: dataset, model, n_train, seed, judge (a verifier, or a log-probability),
+    learnt (from what: released, planted or nothing), error (of ERRORS, or ANY),
+    n_problems that have it; auc, with _low and _high,
+    how often the problem's own solution outscores it with the error. Empty where
+    nothing is planted.
+    """
+    rows: list[dict[str, Any]] = []
+    for about, specs in shared.computed(planted_grid(settings), store):
+        judge, learnt = _judge(about)
+        run = _both([_read_planted(spec, store) for spec in specs.values()])
+        judges = {judge: ("score", learnt)}
+        if learnt == "planted":  # what needs no verifier, once a seed
+            judges |= {name: (RANKINGS[name], NOTHING) for name in LIKELY}
+        for name, (column, taught) in judges.items():
+            for error, wins in _seen(run[column], run["kind"]).items():
+                row = about | {"judge": name, "learnt": taught, "error": error}
+                row["n_problems"] = int((~np.isnan(wins)).sum())
+                rows.append(row | share("auc", wins))
+    return tabulate(rows, ("judge", "learnt", "error"))
+
+
+def _read_planted(spec: ScoreSpec, store: Store) -> dict[str, np.ndarray]:
+    completions = shared.completions(spec.completions, store)
+    names = ["kind", *(RANKINGS[name] for name in LIKELY)]
+    columns = {name: shared.matrix(completions, name) for name in names}
+    return columns | {"score": shared.scores_and_labels(spec, store)[0]}
+
+
+def _seen(scores: np.ndarray, kinds: np.ndarray) -> dict[str, np.ndarray]:
+    """Return by kind of error (P,): how often the first of four, right, outscores it.
+
+    nan where a problem has no such error; equal scores count 1/2.
+    """
+    wins = (scores[:, :1] > scores) + (scores[:, :1] == scores) / 2
+    there = {kind: kinds == kind for kind in ERRORS} | {ANY: kinds != ""}
+    seen = {kind: np.full(len(kinds), np.nan) for kind in there}
+    for kind, some in there.items():
+        counts = some.sum(axis=1)
+        np.divide((wins * some).sum(axis=1), counts, out=seen[kind], where=counts > 0)
+    return seen

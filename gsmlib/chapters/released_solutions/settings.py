@@ -25,6 +25,8 @@ class ReleasedSettings(OneModel, VerifierSettings):
     """verifiers to train: scores of every token or of the last alone"""
     objectives: Annotated[tuple[Objective, ...], *SOME] = ("joint", "verification only")
     """and with the language objective or without it"""
+    planted: bool = True
+    """a control beside them: errors planted in the problems' own solutions"""
 
 
 SCALES = {
