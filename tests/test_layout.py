@@ -20,7 +20,7 @@ ORDER = """
     data data.kinds data.worlds data.own data.gsm8k data.completions data.samples
     data.schoolwork data.checker
     method method.recipe method.folders method.sizes method.answers method.calculator
-    method.inspection method.tokenizer
+    method.inspection method.planted method.tokenizer
     method.smollm2 method.pretrained method.models method.engine method.decoding
     method.search
     method.attention method.batching method.losses method.checks method.training
