@@ -470,6 +470,22 @@ def test_pieces_hold_as_many_tokens_as_is_said(byte_tokenizer, monkeypatch):
     torch.testing.assert_close(gradients(model), in_pieces, rtol=1e-4, atol=1e-6)
 
 
+def test_pieces_of_a_large_model_are_smaller(byte_tokenizer, monkeypatch):
+    """What is kept for the backward pass is bounded; scoring keeps nothing."""
+    model = make_verifier(byte_tokenizer)
+    config = model.language_model.config
+    rows = make_completions(3, 6) + make_rows(3, seed=4)
+
+    def pieces(*most):
+        return [list(p.rows) for p in training.losses.make_pieces(model, rows, *most)]
+
+    assert pieces() == pieces(10_000)
+    kept = 60 * config.num_hidden_layers * config.hidden_size
+    monkeypatch.setattr(training.losses, "KEPT", kept)
+    assert pieces() == [list(piece.rows) for piece in cut_pieces(rows, 60)]
+    assert len(pieces(10_000)) < len(pieces())
+
+
 def count_tokens(model, rows) -> int:
     """How many token embeddings one batch's losses look up."""
     seen = []

@@ -239,7 +239,7 @@ def _training_error(lm: LanguageModel) -> float:
     size = lm.model.get_input_embeddings().num_embeddings
     texts = [[token % size for token in text] for text in TEXTS]
     rows = [Row(text, prompt_length=1) for text in texts]
-    (piece,) = make_pieces(lm.model, rows)
+    (piece,) = make_pieces(lm.model, rows, sum(map(len, texts)))
     batch = make_batch(lm.model, rows, piece, lm.tokenizer.pad_token_id)
     targets = torch.tensor([token for text in texts for token in text[1:]])
     with attention.flat(lm.model):

@@ -31,6 +31,10 @@ from gsmlib.method.models import LanguageModel, Verifier
 
 CPU_TOKENS, GPU_TOKENS = 2048, 8192  # computed at once
 LOGITS = 200_000_000  # values at once: 0.8 GB in float32
+# Tokens x layers x width of what a CPU keeps for a backward pass: 925 tokens of
+# SmolLM2-135M, about 2 GB. Rows of a larger piece also differ more in length, and
+# attention keeps the square of the longest for them all.
+KEPT = 16_000_000
 TARGETS_STEP = 256  # logits are computed for multiples of so many positions
 
 # ----------------------------------------------------------------------- forward passes
@@ -44,16 +48,21 @@ def language_model_of(model: nn.Module) -> PreTrainedModel:
 def make_pieces(
     model: nn.Module, rows: Sequence[Row], max_tokens: int = 0, *, share: bool = True
 ) -> list[Piece]:
-    """Pieces in which a model computes rows, of `max_tokens` at most (0: what fits).
+    """Pieces in which a model computes rows, of `max_tokens` at most.
 
-    More tokens at once than here take memory, and gain little speed.
+    0 is what fits while training: more tokens at once take memory, and gain little
+    speed.
     """
-    embedding = language_model_of(model).get_input_embeddings()
-    most = GPU_TOKENS if embedding.weight.device.type == "cuda" else CPU_TOKENS
-    most = min(most, LOGITS // embedding.num_embeddings)
-    most = max(1, min(most, max_tokens or most))
-    share = share and attention.can_flatten(language_model_of(model))
-    return cut_pieces(rows, most, share=share) if rows else []
+    lm = language_model_of(model)
+    config, embedding = lm.config.get_text_config(), lm.get_input_embeddings()
+    on_gpu = embedding.weight.device.type == "cuda"
+    most = [GPU_TOKENS if on_gpu else CPU_TOKENS, LOGITS // embedding.num_embeddings]
+    if max_tokens:
+        most.append(max_tokens)
+    elif not on_gpu:
+        most.append(KEPT // (config.num_hidden_layers * config.hidden_size))
+    share = share and attention.can_flatten(lm)
+    return cut_pieces(rows, max(1, min(most)), share=share) if rows else []
 
 
 def make_batch(

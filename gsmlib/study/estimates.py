@@ -26,7 +26,8 @@ TRAINED_BYTES = 16  # a parameter's weight, gradient and Adam's two states, in f
 LAYER_BYTES = 80  # kept for the backward pass, a token, layer and unit of width
 LOGIT_BYTES = 12  # the same, a token and entry of the vocabulary
 HELD = 1.6  # of a process, for a byte in use: freed memory of other sizes
-PIECE_TOKENS, PIECE_LOGITS = 2048, 200e6  # at once, as losses.make_pieces on a CPU
+# What is computed at once, as by losses.make_pieces on a CPU.
+PIECE_TOKENS, PIECE_LOGITS, PIECE_KEPT = 2048, 200e6, 16e6
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
 ALL_EPOCHS_BYTES = 3e9  # more than this is too much to keep every epoch's model
 
@@ -175,8 +176,9 @@ def estimate_memory(work: Work) -> float:
     size = size_of(work.model)
     parameters = 1e6 * size.millions
     if work.kind == "train":
-        tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary)
-        kept = LAYER_BYTES * size.layers * size.width + LOGIT_BYTES * size.vocabulary
+        inner = size.layers * size.width
+        tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary, PIECE_KEPT / inner)
+        kept = LAYER_BYTES * inner + LOGIT_BYTES * size.vocabulary
         return PROCESS_BYTES + HELD * (TRAINED_BYTES * parameters + tokens * kept)
     if work.kind == "score":
         read = EVALUATION_TOKENS * LAYER_BYTES * size.width
