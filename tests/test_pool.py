@@ -511,6 +511,21 @@ def test_a_process_that_dies_is_named_and_the_rest_goes_on(capsys):
     assert "A process died" in capsys.readouterr().out
 
 
+def test_what_a_died_process_leaves_is_computed_here(store, monkeypatch, capsys):
+    """Under a bar again, and not called computed before it is."""
+    wanted = last_stages("02_test_at_n")
+
+    def die(*_):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(pool, "work_off", die)
+    monkeypatch.setattr(pool, "_count_workers_for", lambda _: 2)
+    prepare(wanted, store)
+    said = capsys.readouterr().out
+    assert said.index("A process died") < said.index("Computed in")
+    assert all(stages.is_done(spec, store) for spec in wanted)
+
+
 @pytest.mark.parametrize("given", [None, "glibc.malloc.check=0"])
 def test_workers_inherit_threads_and_allocator(monkeypatch, given):
     """Large pages, unless the user has said otherwise; this process stays as it was."""

@@ -218,10 +218,8 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
     if not needed:
         return
     began, workers = time.monotonic(), _count_workers_for(needed)
-    if workers < 2:
-        _work_off_here(needed, store)
-    else:
-        _work_off_in_processes(needed, store, workers)
+    if workers < 2 or not _work_off_in_processes(needed, store, workers):
+        _work_off_here(needed_tasks(list_tasks(specs, store)), store)
     verb = "Stopped after" if clock.is_over() else "Computed in"
     progress.say(f"{verb} {in_words(time.monotonic() - began)}.")
 
@@ -259,7 +257,8 @@ def _work_off_here(needed: dict[Spec, Task], store: Store) -> None:
 
 def _work_off_in_processes(
     needed: dict[Spec, Task], store: Store, workers: int
-) -> None:
+) -> bool:
+    """Compute stages several at a time; return whether no process died on the way."""
     told = multiprocessing.get_context("spawn").SimpleQueue()
     with processes(workers, told=told) as pool:
 
@@ -269,6 +268,8 @@ def _work_off_in_processes(
                 return pool.submit(compute_quietly, spec, store.root, max(1, threads))
 
         work_off(needed, submit, told)
+        return True
+    return False
 
 
 def work_off(
