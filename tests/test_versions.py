@@ -83,7 +83,7 @@ JUDGING = "released train_verifier score search"
         ("method.models", "_load_pretrained", "*"),
         ("study.making", "load_start", "finetune train_verifier"),
         ("method.models", "Verifier", f"pretrain finetune {JUDGING}"),
-        ("method.calculator", "evaluate", "sample search"),
+        ("method.calculator", "evaluate", "sample released search"),
         ("method.answers", "final_number", "sample released search"),
         ("method.selection", "aggregate", "score"),
         ("method.tokenizer", "build_tokenizer", ""),

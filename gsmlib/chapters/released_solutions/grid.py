@@ -280,9 +280,8 @@ def planted_table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
 
     Columns: dataset, model, n_train, seed, judge (a verifier, or a log-probability),
     learnt (from what: released, planted or nothing), error (of ERRORS, or ANY),
-    n_problems that have it; auc, with _low and _high,
-    how often the problem's own solution outscores it with the error. Empty where
-    nothing is planted.
+    n_problems that have it; auc, with _low and _high, how often the problem's own
+    solution outscores it with the error. Empty where nothing is planted.
     """
     rows: list[dict[str, Any]] = []
     for about, specs in shared.computed(planted_grid(settings), store):
