@@ -40,6 +40,7 @@ from gsmlib.method.models import (
 )
 from gsmlib.method.recipe import TrainSettings
 from gsmlib.method.training import train
+from gsmlib.study import estimates
 
 NAN = float("nan")
 PAD = 0
@@ -484,6 +485,13 @@ def test_pieces_of_a_large_model_are_smaller(byte_tokenizer, monkeypatch):
     monkeypatch.setattr(training.losses, "KEPT", kept)
     assert pieces() == [list(piece.rows) for piece in cut_pieces(rows, 60)]
     assert len(pieces(10_000)) < len(pieces())
+
+
+def test_estimates_know_the_pieces():
+    """They stand there too, because planning imports no torch."""
+    loss, known = training.losses, estimates
+    there = known.PIECE_TOKENS, known.PIECE_LOGITS, known.PIECE_KEPT
+    assert there == (loss.CPU_TOKENS, loss.LOGITS, loss.KEPT)
 
 
 def count_tokens(model, rows) -> int:

@@ -218,8 +218,10 @@ def prepare(specs: Sequence[Spec], store: Store) -> None:
     if not needed:
         return
     began, workers = time.monotonic(), _count_workers_for(needed)
-    if workers < 2 or not _work_off_in_processes(needed, store, workers):
-        _work_off_here(needed_tasks(list_tasks(specs, store)), store)
+    if workers > 1 and not _work_off_in_processes(needed, store, workers):
+        workers, needed = 1, needed_tasks(list_tasks(specs, store))  # that are left
+    if workers < 2:
+        _work_off_here(needed, store)
     verb = "Stopped after" if clock.is_over() else "Computed in"
     progress.say(f"{verb} {in_words(time.monotonic() - began)}.")
 

@@ -149,15 +149,14 @@ def planted_errors(table: pd.DataFrame, axes: Axes) -> Axes:
 def _judges(table: pd.DataFrame) -> dict[tuple[str, str], Line]:
     """Return each judge's look, first of the one that learnt planted errors."""
     judges = list(table.groupby(["judge", "learnt"], sort=False).groups)
-    learnt = {
+    others = sum(of == "released" for _, of in judges)
+    by_learnt = {
         "planted": [VERIFICATION],
-        "released": [],
+        "released": style.shades(VERMILLION, others, "^v<>"),
         NOTHING: [LOGPROB_SUM, LOGPROB],
     }
-    others = sum(of == "released" for _, of in judges)
-    learnt["released"] = style.shades(VERMILLION, others, "^v<>")
     looks = {}
-    for of, lines in learnt.items():
+    for of, lines in by_learnt.items():
         those = [judge for judge in judges if judge[1] == of]
         looks |= dict(zip(those, lines, strict=True))
     return looks
