@@ -143,7 +143,7 @@ ScaleName = Annotated[str, Field(description=f"one of {', '.join(SCALES)}")]
 
 def as_text(value: Any) -> str:
     """Return a setting's value as `-p` and `more` take it: "250,1000"."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         items = map(str, value)
         return ",".join(f'"{item}"' if "," in item else item for item in items)
     return str(value)

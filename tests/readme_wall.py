@@ -8,6 +8,8 @@ the first of SCALES that has it: no result is typed.
 
 import json
 import re
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from gsmlib import paper
@@ -21,9 +23,10 @@ from gsmlib.environment import project_root
 from gsmlib.report.page import origin
 from gsmlib.report.run import read_title
 from gsmlib.scales import DEFAULT_SCALE
+from gsmlib.settings import as_text
 
 SCALES = ("mini", "quick")  # the study as far as it is computed, before a first look
-REAL = "smollm2"  # has the figures that none of these asks for
+REAL = "smollm2"  # GSM8K's; what none of these asks for stands in its chapter
 LARGE = {"fig5": "C6", "fig2": "C1", "fig7a": "C11"}  # shown large, with their claim
 MAIN = "C6"  # the paper's main claim
 SECOND = ("C7", "C11", "C12", "S2")  # whose sentence's second part decides
@@ -57,8 +60,12 @@ def judged(scale: str) -> list[Row]:
 def scale_of(figure: Figure) -> str:
     """Return the scale that a figure is reported at."""
     scales = *SCALES, REAL
-    there = [s for s in scales if (REPORTED / s / f"{figure.name}.csv").is_file()]
-    return [*there, SCALES[-1]][0]
+    return [*(s for s in scales if exists(figure, s)), SCALES[-1]][0]
+
+
+def exists(figure: Figure, scale: str) -> bool:
+    """Say whether a figure is exported at a scale."""
+    return (REPORTED / scale / f"{figure.name}.csv").is_file()
 
 
 def scales_said(rows: list[Row]) -> str:
@@ -147,20 +154,32 @@ def all_figures(rows: list[Row]) -> str:
         parts.append(f"## {read_title(chapter.name)}\n\nNotebook {name}.")
         if chapter.figures and not exported(chapter):
             parts.append(NO_RESULT)
-        parts += [entry(chapter, figure, rows) for figure in exported(chapter)]
-    return "\n\n".join(parts) + "\n"
+        for figure in exported(chapter):
+            parts.append(entry(chapter, figure, rows, scale_of(figure)))
+    return "\n\n".join([*parts, *on_gsm8k()]) + "\n"
 
 
-def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
+def on_gsm8k() -> list[str]:
+    """Return the figures of REAL that also a reported scale has, under a title."""
+    rows = [row | {"scale": REAL} for row in judged(REAL)]
+    shown = [
+        entry(chapter, figure, rows, REAL)
+        for chapter in CHAPTERS
+        for figure in exported(chapter)
+        if scale_of(figure) != REAL and exists(figure, REAL)
+    ]
+    return ["## The same on GSM8K", *shown] if shown else []
+
+
+def entry(chapter: Chapter, figure: Figure, rows: list[Row], scale: str) -> str:
     """Return a figure with its words, what was found, and the files beside it."""
-    scale = scale_of(figure)
     place = f"../figures/{scale}/{figure.name}"
     files = ", ".join(f"[{kind}]({place}.{kind})" for kind in ("svg", "pdf", "csv"))
     judged = [claim.id for claim in chapter.claims if claim.figure == figure.id]
     file = REPORTED / scale / figure.name
     table = read_table(figure, file.with_suffix(".csv"))
     shown = [part for part in (words_of(figure), drawn_from(table)) if part]
-    lines = [f"{': '.join(shown)}, at scale `{scale}`."]
+    lines = [f"{': '.join(shown)}, at scale `{scale}`{trial(chapter, file)}."]
     if chapter.reads_others and scale == DEFAULT_SCALE:
         lines.append("README has verdicts of the study where there are any.")
     lines += [found(row) for row in rows if row["id"] in judged]
@@ -168,7 +187,20 @@ def entry(chapter: Chapter, figure: Figure, rows: list[Row]) -> str:
         lines.append(f"The paper, on GSM8K: {paper.STATED[figure.id]}.")
     lines += [origin(file.with_suffix(".json")), f"Files: {files}."]
     image = f"![{name_of(figure)}]({place}.png)"
-    return "\n\n".join([f'<a name="{figure.id}"></a>', image, " ".join(lines)])
+    anchor = figure.id if scale == scale_of(figure) else f"{figure.id}-{scale}"
+    return "\n\n".join([f'<a name="{anchor}"></a>', image, " ".join(lines)])
+
+
+def trial(chapter: Chapter, file: Path) -> str:
+    """Return what of a figure's settings is not its scale's, as a command has it."""
+    there = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    usual = chapter.resolve(scale=there["scale"]).model_dump(mode="json")
+    changed = [
+        f"-p {name} {quote(as_text(value))}"
+        for name, value in there["settings"].items()
+        if name in usual and value != usual[name]
+    ]
+    return f" with `{' '.join(changed)}`" if changed else ""
 
 
 def exported(chapter: Chapter) -> list[Figure]:

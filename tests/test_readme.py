@@ -1,6 +1,7 @@
 """README, docs/figures.md and what stands beside them say what the files say."""
 
 import re
+import shutil
 import tomllib
 
 import pytest
@@ -31,6 +32,22 @@ def test_the_page_of_all_figures_is_the_chapters():
     for scale in readme_wall.SCALES:
         for png in (readme_wall.REPORTED / scale).glob("*.png"):
             assert f"/{png.name})" in text
+    for png in (readme_wall.REPORTED / readme_wall.REAL).glob("*.png"):
+        assert f"/{readme_wall.REAL}/{png.name})" in text
+
+
+def test_gsm8ks_figures_stand_behind_the_studys(tmp_path, monkeypatch):
+    real = shutil.copytree(readme_wall.REPORTED, tmp_path / "f") / readme_wall.REAL
+    monkeypatch.setattr(readme_wall, "REPORTED", tmp_path / "f")
+    assert not readme_wall.on_gsm8k()
+    for file in (tmp_path / "f" / "quick").glob("fig5_verification.*"):
+        text = file.read_bytes().replace(b'"quick"', b'"smollm2"')
+        (real / file.name).write_bytes(text)
+    title, shown = readme_wall.on_gsm8k()
+    assert readme_wall.all_figures(ROWS).endswith(f"{title}\n\n{shown}\n")
+    assert "smollm2/fig5_verification.png)" in shown and "C6 is" in shown
+    assert "-p sizes 250,2000" in shown  # as it was computed, not the scale's
+    assert f'<a name="fig5-{readme_wall.REAL}">' in shown
 
 
 def test_another_verdict_would_be_noticed():
@@ -73,7 +90,7 @@ def test_every_link_leads_somewhere(page):
             text = file.read_text(encoding="utf-8")
             heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
             known = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in heads}
-            assert anchor in known | set(re.findall(r'<a name="(\w+)">', text))
+            assert anchor in known | set(re.findall(r'<a name="([\w-]+)">', text))
 
 
 def test_the_version_has_one_source():
