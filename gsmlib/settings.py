@@ -127,17 +127,17 @@ def refuse_twice(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 _NUMBERS = BeforeValidator(split_numbers), Field(min_length=1)
+_TEXTS = BeforeValidator(split_text), Field(min_length=1)
 _ONCE = AfterValidator(refuse_twice)
+SOME = *_TEXTS, _ONCE  # makes a setting of several words, no two alike
 Counts = Annotated[tuple[Count, ...], *_NUMBERS, _ONCE]
 Seeds = Annotated[tuple[Seed, ...], *_NUMBERS, _ONCE]
 Weights = Annotated[tuple[Weight, ...], *_NUMBERS]
 Decoys = Annotated[tuple[Seed, Seed], BeforeValidator(make_pair)]
-Names = Annotated[tuple[str, ...], BeforeValidator(split_text), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], *_TEXTS]
 Rates = Annotated[tuple[Rate, ...], *_NUMBERS]
 Model = Annotated[ModelName, BeforeValidator(name_model)]
-Models = Annotated[
-    tuple[Model, ...], BeforeValidator(split_text), Field(min_length=1), _ONCE
-]
+Models = Annotated[tuple[Model, ...], *SOME]
 ScaleName = Annotated[str, Field(description=f"one of {', '.join(SCALES)}")]
 
 

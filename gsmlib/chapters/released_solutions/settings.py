@@ -2,16 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import Field
 
 from gsmlib.chapters.study_settings import OneModel, VerifierSettings
 from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
 from gsmlib.records import Count
-from gsmlib.settings import refuse_twice, split_text
+from gsmlib.settings import SOME
 
 Level = Literal["token", "solution"]
 Objective = Literal["joint", "verification only"]
-SOME = BeforeValidator(split_text), Field(min_length=1), AfterValidator(refuse_twice)
 
 
 class ReleasedSettings(OneModel, VerifierSettings):
