@@ -169,9 +169,12 @@ def run(
     scale: Scale = DEFAULT_SCALE,
     p: Parameters = (),
     yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Then put its page into docs/<scale>.")
+    ] = False,
 ) -> None:
     """Run one notebook with any of its settings; a trial gets a folder of its own."""
-    from gsmlib.report.run import run_notebook, warn_of_cost
+    from gsmlib.report.run import page_of, run_notebook, warn_of_cost
 
     asked = notebook.removesuffix(".ipynb"), check_scale(scale), _read_parameters(p)
     costly = "" if yes else warn_of_cost(*asked)
@@ -182,6 +185,10 @@ def run(
     outcome = run_notebook(*asked)
     if outcome.error:
         raise typer.Exit(1)
+    if publish:
+        from gsmlib.report.publish import publish_run
+
+        print(f"Published: {publish_run(page_of(*asked), asked[1])}")
 
 
 @app.command(name="figures")

@@ -135,6 +135,9 @@ def notebooks(rows: list[Row]) -> str:
         words = "all of them" if chapter.reads_others else words or "no claim"
         page = f"docs/report/{chapter.name}"
         run = f"[notebook]({page}.ipynb), [page]({page}.html)"
+        real = f"docs/{REAL}/{chapter.name}"
+        if (project_root() / f"{real}.html").is_file():
+            run += f"; `{REAL}`: [notebook]({real}.ipynb), [page]({real}.html)"
         seen = ", ".join(shown) or NO_RESULT
         cells = (link, run, read_title(chapter.name), seen, words)
         lines.append(f"| {' | '.join(cells)} |")

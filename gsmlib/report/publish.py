@@ -1,7 +1,8 @@
 """A scale's report as static pages of the repository, for who computes nothing.
 
 They stand in docs/report/, ready for GitHub Pages, and ask for nothing of the network;
-beside each page is the executed notebook, which GitHub shows by itself.
+beside each page is the executed notebook, which GitHub shows by itself. Single
+notebooks of another scale stand in docs/<scale>/.
 """
 
 import re
@@ -20,6 +21,7 @@ from gsmlib.report.page import FIGURES
 
 KINDS = ("png", "csv")  # of a figure's files; the others are in figures/
 LEFT_OUT = re.compile(r'\s*<a href="figures/\w+\.(pdf|svg)">[^<]*</a>')
+OTHER_PAGE = re.compile(r'href="(?=(?:index|\d\d_\w+)\.html)')
 
 
 def pages_folder() -> Path:
@@ -56,6 +58,17 @@ def publish(scale: str) -> Path:
             shutil.copy(file, target / FIGURES / file.name)
     write_file(target / ".nojekyll", "")  # GitHub is to take the files as they are
     return target / "index.html"
+
+
+def publish_run(page: Path, scale: str) -> Path:
+    """Put one notebook's page, and itself as executed, into docs/<scale>."""
+    target = pages_folder().parent / scale
+    others = f'href="../{pages_folder().name}/'
+    text = OTHER_PAGE.sub(others, page.read_text(encoding="utf-8"))
+    write_file(target / page.name, text)
+    notebook = page.with_suffix(".ipynb")
+    write_file(target / notebook.name, _without_places(notebook))
+    return target / page.name
 
 
 def _without_places(path: Path) -> str:

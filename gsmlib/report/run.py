@@ -105,10 +105,17 @@ def run_notebook(notebook: str, scale: str, given: dict[str, str]) -> Outcome:
     outcome = _execute_aloud(chapter.name, scale, parameters, folder)
     took = cost_table(list_tasks(chapter.stages(settings), store), store)
     _write_costs(chapter.name, took, figures_folder(scale, changed))
-    page = folder / f"{chapter.name}.html"
+    page = page_of(notebook, scale, given)
     if page.is_file():
         print(page.resolve().as_uri())
     return outcome
+
+
+def page_of(notebook: str, scale: str, given: dict[str, str]) -> Path:
+    """Return where a notebook's page goes, the notebook as executed beside it."""
+    chapter = find(notebook)
+    changed = chapter.changed(resolve_as_run(chapter.name, scale, given))
+    return run_folder(scale, changed) / f"{chapter.name}.html"
 
 
 def _write_costs(notebook: str, took: pd.DataFrame, figures: Path) -> None:
