@@ -479,6 +479,11 @@ def test_shares_that_workers_say_move_the_bar_whatever_the_estimate(store):
         assert board.bar.desc.count(" · ") == 1
         board.began[second] -= 20  # by its time, until it is further than begun
         board.show([first, second, third])
+        board.began[third] = board.began[second] - 20  # as seen before any was heard
+        board.show([first, second, third])
+        assert board.bar.n == pytest.approx(70, abs=1)
+        board.hear(third, 0.0)
+        board.show([first, second, third])
         assert board.bar.n == pytest.approx(70, abs=1)
         board.hear(second, 0.75)
         board.show([first, second])

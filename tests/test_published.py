@@ -97,7 +97,7 @@ def test_one_notebook_is_published_beside_the_report(monkeypatch, tmp_path):
         '<a href="index.html"> <a href="02_test_at_n.html#a"> <a href="#fig5"> '
         '<a href="03_verification.ipynb">'
     )
-    notebook = nbformat.v4.new_notebook(metadata={"papermill": {"output_path": "out.ipynb"}})
+    notebook = nbformat.v4.new_notebook(metadata={"papermill": {}})
     nbformat.write(notebook, page.with_suffix(".ipynb"))
     monkeypatch.setattr(publish, "pages_folder", lambda: tmp_path / "docs" / "report")
     published = publish.publish_run(page, "smollm2")

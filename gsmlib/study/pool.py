@@ -341,18 +341,23 @@ class _Progress:
         self.bar = progress.bar(total, **look)
 
     def show(self, running: Iterable[Spec]) -> None:
-        """Count what is running: by its time, up to nine tenths, till it says more."""
+        """Count what is running: by its time, up to nine tenths, till it says more.
+
+        Where workers speak, a stage that none spoke of is not running: it waits.
+        """
         now, begun, names = time.monotonic(), 0.0, []
-        for spec in running:
-            seconds = self.needed[spec].seconds
+        heard = [s for s in running if not self.shares or s in self.shares]
+        for spec in heard:
+            seconds, share = self.needed[spec].seconds, self.shares.get(spec)
             since = now - self.began.setdefault(spec, now)
-            share = self.shares.get(spec)
             begun += share * seconds if share else min(since, 0.9 * seconds)
-            names += [self._name(spec)] * (not self.shares or share is not None)
+            names.append(self._name(spec))
         self._move(begun, " · ".join(names))
 
     def hear(self, spec: Spec, share: float) -> None:
         """Note how far a stage is; its later bars begin anew, and are not heard."""
+        if spec not in self.shares:
+            self.began[spec] = time.monotonic()
         self.shares[spec] = max(share, self.shares.get(spec, 0.0))
 
     def show_share(self, spec: Spec, share: float) -> None:
