@@ -62,8 +62,9 @@ def test_every_claim_and_every_notebook_has_its_row():
     for chapter in CHAPTERS:
         page = f"docs/report/{chapter.name}"
         row = f"[{chapter.name}](notebooks/{chapter.name}.ipynb) | "
-        row += f"[notebook]({page}.ipynb), [page]({page}.html) | "
-        assert row + read_title(chapter.name) in README
+        row += f"[notebook]({page}.ipynb), [page]({page}.html)"
+        _, _, rest = README.partition(row)
+        assert rest.split(" | ")[1] == read_title(chapter.name)
 
 
 def test_the_words_are_explained_before_they_are_used_in_the_table():
