@@ -15,7 +15,7 @@ from gsmlib.chapters import export
 from gsmlib.chapters.style import VENUES, TooLong
 from gsmlib.clock import OutOfTime
 from gsmlib.environment import cache_folder
-from gsmlib.files import in_words
+from gsmlib.files import check_folder, in_words
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
 from gsmlib.settings import as_text, check_scale, names_of, split_text, write_more
@@ -170,13 +170,21 @@ def run(
     p: Parameters = (),
     yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Then put its page into docs/<scale>.")
+        bool,
+        typer.Option(
+            "--publish",
+            help="Then put it as executed, and its page, into docs/<scale> of the "
+            "checkout, in the place of what is there.",
+        ),
     ] = False,
 ) -> None:
     """Run one notebook with any of its settings; a trial gets a folder of its own."""
+    from gsmlib.report.publish import publish_run, runs_folder
     from gsmlib.report.run import page_of, run_notebook, warn_of_cost
 
     asked = notebook.removesuffix(".ipynb"), check_scale(scale), _read_parameters(p)
+    if publish:  # refused before anything is computed
+        check_folder(runs_folder(scale), "")
     costly = "" if yes else warn_of_cost(*asked)
     if costly and not sys.stdin.isatty():
         raise SettingsError(f"{costly}; give --yes to start it all the same.")
@@ -186,9 +194,7 @@ def run(
     if outcome.error:
         raise typer.Exit(1)
     if publish:
-        from gsmlib.report.publish import publish_run
-
-        print(f"Published: {publish_run(page_of(*asked), asked[1])}")
+        print(f"Published: {publish_run(page_of(*asked), scale)}")
 
 
 @app.command(name="figures")

@@ -95,8 +95,9 @@ def test_one_notebook_is_published_beside_the_report(monkeypatch, tmp_path):
     page.parent.mkdir()
     page.write_text(
         '<a href="index.html"> <a href="02_test_at_n.html#a"> <a href="#fig5"> '
-        '<a href="03_verification.ipynb">'
+        f'<a href="03_verification.ipynb"> {page.parent}/figures, {tmp_path}/smollm2'
     )
+    monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path))
     notebook = nbformat.v4.new_notebook(metadata={"papermill": {}})
     nbformat.write(notebook, page.with_suffix(".ipynb"))
     monkeypatch.setattr(publish, "pages_folder", lambda: tmp_path / "docs" / "report")
@@ -104,7 +105,8 @@ def test_one_notebook_is_published_beside_the_report(monkeypatch, tmp_path):
     assert published == tmp_path / "docs" / "smollm2" / page.name
     assert published.read_text() == (
         '<a href="../report/index.html"> <a href="../report/02_test_at_n.html#a"> '
-        '<a href="#fig5"> <a href="03_verification.ipynb">'
+        '<a href="#fig5"> <a href="03_verification.ipynb"> '
+        "runs/figures, figures/smollm2"
     )
     assert "papermill" not in published.with_suffix(".ipynb").read_text()
 

@@ -60,14 +60,23 @@ def publish(scale: str) -> Path:
     return target / "index.html"
 
 
+def runs_folder(scale: str) -> Path:
+    """Return where single notebooks of a scale are published."""
+    return pages_folder().parent / scale
+
+
 def publish_run(page: Path, scale: str) -> Path:
-    """Put one notebook's page, and itself as executed, into docs/<scale>."""
-    target = pages_folder().parent / scale
+    """Put one notebook's page, and itself as executed, into docs/<scale>; return it.
+
+    What is there is replaced. Where figures and runs were on this machine is left out.
+    """
+    target, notebook = runs_folder(scale), page.with_suffix(".ipynb")
     others = f'href="../{pages_folder().name}/'
     text = OTHER_PAGE.sub(others, page.read_text(encoding="utf-8"))
-    write_file(target / page.name, text)
-    notebook = page.with_suffix(".ipynb")
-    write_file(target / notebook.name, _without_places(notebook))
+    for file, said in ((page, text), (notebook, _without_places(notebook))):
+        said = said.replace(str(page.parent), "runs")
+        said = said.replace(str(figures_folder(scale)), f"{FIGURES}/{scale}")
+        write_file(target / file.name, said)
     return target / page.name
 
 
