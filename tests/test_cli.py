@@ -8,7 +8,9 @@ import pytest
 
 from gsmlib import __main__, cli, environment
 from gsmlib.chapters import CHAPTERS, export
+from gsmlib.report import publish
 from gsmlib.report import run as report
+from gsmlib.report.page import Outcome
 
 
 def run_cli(capsys, monkeypatch, *arguments):
@@ -309,3 +311,30 @@ def test_a_home_that_cannot_be_written_is_kept_but_not_written(monkeypatch, tmp_
     environment.give_home()
     assert os.environ["HOME"] == str(tmp_path / "none")
     assert os.path.isdir(os.path.dirname(os.environ["JUPYTER_RUNTIME_DIR"]))
+
+
+def test_a_run_that_is_to_be_published_is_refused_early(capsys, monkeypatch, tmp_path):
+    (tmp_path / "smoke").touch()
+    monkeypatch.setattr(publish, "pages_folder", lambda: tmp_path / "report")
+    monkeypatch.setattr(report, "run_notebook", pytest.fail)
+    asked = ["run", "00", "--scale", "smoke", "--publish"]
+    code, said = run_cli(capsys, monkeypatch, *asked)
+    assert code == 2 and "smoke cannot be written (Not a directory)" in said.err
+
+
+def test_a_run_is_published_if_it_ended_well(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(publish, "pages_folder", lambda: tmp_path / "docs" / "report")
+    monkeypatch.setenv("GSMLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("GSMLIB_FIGURES", str(tmp_path / "figures"))
+    asked = ["run", "00", "--scale", "smoke", "--publish"]
+    code, said = run_cli(capsys, monkeypatch, *asked)
+    page = tmp_path / "docs" / "smoke" / "00_dataset.html"
+    assert code == 0 and f"Published: {page}" in said.out
+    text = page.read_text(encoding="utf-8")
+    text += page.with_suffix(".ipynb").read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    failed = Outcome("00_dataset", 1.0, "ValueError: no")
+    monkeypatch.setattr(report, "run_notebook", lambda *asked: failed)
+    page.unlink()
+    code, said = run_cli(capsys, monkeypatch, *asked)
+    assert code == 1 and not page.exists()
