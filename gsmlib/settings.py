@@ -357,5 +357,7 @@ def _sentence(error: ValidationError) -> str:
     if len(first["loc"]) > 1 and first["type"].endswith("_parsing"):
         kind = "whole number" if first["type"].startswith("int") else "number"
         what = f"an item is no {kind}; give numbers with commas between, such as 1,3"
+    if first["type"] == "too_short":
+        what = "it is empty; name one at least, or leave it out"
     what = what[0].lower() + what[1:]
     return f"{where} = {first['input']!r} is refused: {what}."

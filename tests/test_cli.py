@@ -32,6 +32,7 @@ def run_cli(capsys, monkeypatch, *arguments):
         (["prepare", "03", "-p", "sizes", "99999999999"], ["-p sizes 1000000."]),
         (["prepare", "03", "-p", "max_length", "10"], ["raise max_length"]),
         (["plan", "03", "-p", "questions", ""], ["questions is given no value"]),
+        (["plan", "03", "-p", "kinds", "[]"], ["kinds = '[]' is refused: it is empty"]),
         (["plan", "03", "-p", "kinds", "foo"], ["of count, packs"]),
         (["plan", "03", "-p", "seeds", "-1"], ["seeds = '-1'"]),
         (["run", "07_none"], ["'07_none'", "03_verification"]),
