@@ -14,7 +14,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from gsmlib.method import calculator as arithmetic
 from gsmlib.method.batching import IGNORE, Row, Targets, collate
 from gsmlib.method.decoding import decode, encode_prompt
-from gsmlib.method.losses import autocast, language_loss, verifier_loss
+from gsmlib.method.losses import language_loss, verifier_loss
 from gsmlib.method.models import LanguageModel, Verifier
 from gsmlib.method.recipe import TrainSettings
 
@@ -129,7 +129,7 @@ class PaddedLoop:
         verifies = isinstance(self.model, Verifier)
         batch = collate(rows, self.pad_token, Targets(loss_on_question=not verifies))
         mask = _mask(rows, batch.input_ids)
-        with autocast(torch.device("cpu"), self.settings.precision):
+        with _autocast(self.settings.precision):
             output = self.model(batch.input_ids, attention_mask=mask)
             logits = output[1] if verifies else output.logits
             loss = torch.zeros(())
@@ -176,7 +176,7 @@ class OneShape:
     def _backward(self) -> None:
         vocabulary = self.model.config.vocab_size
         ids = torch.randint(vocabulary, self.shape, generator=self.draw)
-        with autocast(torch.device("cpu"), self.settings.precision):
+        with _autocast(self.settings.precision):
             logits = self.model(
                 ids, attention_mask=torch.ones_like(ids), use_cache=False
             ).logits
@@ -192,8 +192,13 @@ def score_padded(
     for start in range(0, len(texts), PADDED_ROWS):
         rows = [Row(tokens, 1) for tokens in texts[start : start + PADDED_ROWS]]
         ids = collate(rows, pad_token).input_ids
-        with autocast(torch.device("cpu"), precision):
+        with _autocast(precision):
             verifier(ids, attention_mask=_mask(rows, ids))
+
+
+def _autocast(precision: str) -> torch.autocast:
+    """Return PyTorch's own mixed precision, which turns the weights at every pass."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
 
 def _mask(rows: Sequence[Row], ids: Tensor) -> Tensor:

@@ -315,8 +315,20 @@ def test_language_rows_of_a_group_are_not_copies_of_one():
         assert np.bincount(batch[batch >= 160]).max() < 4
 
 
-def joint_settings(group_size: int) -> TrainSettings:
-    return settings(group_size=group_size, batch_tokens=800)
+def test_a_group_may_share_a_language_row_in_an_equal_mix():
+    rows, plain = make_completions(20, 8), make_rows(5)
+    plan = plan_training(rows, plain, joint_settings(4, shared_language=True))
+    seen = np.concatenate([batch for epoch, batch in plan if epoch == 1])
+    assert sorted(seen[seen < 160]) == list(range(160))
+    assert set(np.bincount(seen[seen >= 160] - 160)) == {32}  # 160 beside 5
+    for _, batch in plan:
+        assert (batch < 160).sum() == (batch >= 160).sum()
+        counts = np.bincount(batch[batch >= 160] - 160)
+        assert not (counts % 4).any()  # computed once, with that weight
+
+
+def joint_settings(group_size: int, **changes) -> TrainSettings:
+    return settings(group_size=group_size, batch_tokens=800, **changes)
 
 
 @pytest.mark.parametrize("max_tokens", [1, 60, 200, 10_000])
@@ -454,6 +466,44 @@ def test_gradients_equal_the_plain_loops(
     torch.testing.assert_close(gradients(model), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_gradients_in_bfloat16_add_up_in_float32(byte_tokenizer, monkeypatch):
+    """Each piece's are a bfloat16 model's; of its weights a step changes float32's."""
+    monkeypatch.setattr(training.losses, "CPU_TOKENS", 60)
+    model, chosen = make_verifier(byte_tokenizer), settings(precision="bf16")
+    rows = make_completions(3, 6) + make_rows(3, seed=4)
+    run = make_run(model, rows, chosen)
+    training.add_gradients(run, rows)
+    in_copy = gradients(model)
+    kinds = {name: p.dtype for name, p in run.computing.named_parameters()}
+    low = {name for name, kind in kinds.items() if kind == torch.bfloat16}
+    assert low == {name for name in kinds if name.startswith("language_model.")}
+    assert all(p.grad is None for p in run.computing.parameters())
+    slow = training.losses.in_precision(model, "bf16")
+    pieces = training._make_batches(run, rows, [1] * len(rows))
+    counts = training.losses.count_targets(pieces)
+    expected = torch.zeros_like(in_copy)
+    for piece in pieces:
+        with attention.flat(slow.language_model):
+            parts = training.losses.batch_losses(slow, piece, "mse", counts)
+        sum(parts).backward()
+        some = [p.grad if p.grad is not None else 0 * p for p in slow.parameters()]
+        expected += torch.cat([gradient.float().flatten() for gradient in some])
+        slow.zero_grad()
+    assert len(pieces) > 1 and in_copy.dtype == torch.float32
+    torch.testing.assert_close(in_copy, expected)
+    training.add_gradients(make_run(model, rows, settings()), rows)
+    plain = gradients(model)
+    assert (in_copy - plain).norm() < 0.05 * plain.norm()
+
+
+def test_a_step_too_small_for_bfloat16_is_taken(byte_tokenizer):
+    model, rows = make_model(byte_tokenizer), make_rows(10)
+    ones = weights(model) == 1  # of the normalizations
+    fit(model, rows, settings(epochs=1, learning_rate=1e-6, precision="bf16"))
+    learnt = weights(model)[ones]
+    assert (learnt != 1).any() and (learnt.bfloat16() == 1).all()
+
+
 def test_pieces_hold_as_many_tokens_as_is_said(byte_tokenizer, monkeypatch):
     """And the gradients do not depend on it."""
     monkeypatch.setattr(training.losses, "CPU_TOKENS", 60)
@@ -481,7 +531,7 @@ def test_pieces_of_a_large_model_are_smaller(byte_tokenizer, monkeypatch):
         return [list(p.rows) for p in training.losses.make_pieces(model, rows, *most)]
 
     assert pieces() == pieces(10_000)
-    kept = 60 * config.num_hidden_layers * config.hidden_size
+    kept = 60 * 4 * config.num_hidden_layers * config.hidden_size
     monkeypatch.setattr(training.losses, "KEPT", kept)
     assert pieces() == [list(piece.rows) for piece in cut_pieces(rows, 60)]
     assert len(pieces(10_000)) < len(pieces())
@@ -664,6 +714,7 @@ LANGUAGE_CHANGES = dict(
     optimizer="muon",
 )
 VERIFIER_CHANGES = dict(level="solution", loss="bce", language_weight=0.1, group_size=4)
+VERIFIER_CHANGES |= dict(shared_language=True)
 
 
 def trained_weights(tokenizer, verifies: bool, **changes) -> torch.Tensor:
@@ -683,9 +734,10 @@ def test_every_setting_is_accounted_for():
 @pytest.mark.parametrize("name", [*LANGUAGE_CHANGES, *VERIFIER_CHANGES])
 def test_every_setting_changes_the_weights(byte_tokenizer, name):
     verifies = name in VERIFIER_CHANGES
-    change = {name: (LANGUAGE_CHANGES | VERIFIER_CHANGES)[name]}
-    plain = trained_weights(byte_tokenizer, verifies)
-    assert torch.equal(plain, trained_weights(byte_tokenizer, verifies))
+    usual = dict(group_size=2) if name == "shared_language" else {}
+    change = usual | {name: (LANGUAGE_CHANGES | VERIFIER_CHANGES)[name]}
+    plain = trained_weights(byte_tokenizer, verifies, **usual)
+    assert torch.equal(plain, trained_weights(byte_tokenizer, verifies, **usual))
     assert not torch.equal(plain, trained_weights(byte_tokenizer, verifies, **change))
 
 
@@ -792,10 +844,11 @@ def interrupt_after(step: int, monkeypatch) -> None:
 
 
 def joint_run(
-    tokenizer, optimizer: str = "adam", **options
+    tokenizer, optimizer: str = "adam", precision: str = "fp32", **options
 ) -> tuple[torch.Tensor, pd.DataFrame]:
     model = make_verifier(tokenizer, dropout=0.2)
-    chosen = settings(dropout=0.2, epochs=3, optimizer=optimizer)
+    how = dict(optimizer=optimizer, precision=precision)
+    chosen = settings(dropout=0.2, epochs=3, **how)
     rows, plain = make_rows(20, None), make_rows(7)
     history = fit(model, rows, chosen, language_rows=plain, **options)
     return weights(model), history.drop(columns="seconds")
@@ -803,16 +856,16 @@ def joint_run(
 
 @pytest.mark.parametrize("step", [1, 5, 11])
 @pytest.mark.parametrize("save_every_seconds", [0, 60])
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("how", [("adam",), ("muon",), ("adam", "bf16")])
 def test_resumed_equals_uninterrupted(
-    byte_tokenizer, tmp_path, monkeypatch, step, save_every_seconds, optimizer
+    byte_tokenizer, tmp_path, monkeypatch, step, save_every_seconds, how
 ):
-    whole, history = joint_run(byte_tokenizer, optimizer)
+    whole, history = joint_run(byte_tokenizer, *how)
     options = dict(checkpoint=tmp_path, save_every_seconds=save_every_seconds)
     with monkeypatch.context() as patch, pytest.raises(Interruption):
         interrupt_after(step, patch)
-        joint_run(byte_tokenizer, optimizer, **options)
-    resumed, resumed_history = joint_run(byte_tokenizer, optimizer, **options)
+        joint_run(byte_tokenizer, *how, **options)
+    resumed, resumed_history = joint_run(byte_tokenizer, *how, **options)
     assert torch.equal(whole, resumed)
     pd.testing.assert_frame_equal(history, resumed_history)
 

@@ -161,6 +161,7 @@ def verifier(settings: VerifierSettings, generator: FinetuneSpec) -> VerifierSpe
             learning_rate=settings.verifier_learning_rate,
             batch_tokens=settings.verifier_batch_tokens,
             group_size=settings.verifier_group_size,
+            shared_language=settings.verifier_shared_language,
             dropout=settings.dropout,
             precision=settings.precision,
             seed=generator.training.seed,

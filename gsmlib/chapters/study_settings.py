@@ -154,6 +154,8 @@ class VerifierSettings(SampledSettings):
     """tokens of a batch of training a verifier"""
     verifier_group_size: Count
     """completions of one problem that share a batch, and so their question"""
+    verifier_shared_language: bool = False
+    """whether they share a language row too, which counts as often, or have one each"""
 
     @model_validator(mode="after")
     def _several_completions(self) -> Self:

@@ -367,7 +367,7 @@ def plan_training(
 
     An epoch is every row once. Language rows are indexed from len(rows) on. Beside each
     row stands one of them, and all come equally often and evenly spread: section 4.2's
-    equal mix.
+    equal mix. With `shared_language` the same one stands beside all rows of a group.
     """
     lengths = np.array([len(row.tokens) for row in rows])
     extra = np.array([len(row.tokens) for row in language_rows])
@@ -379,7 +379,9 @@ def plan_training(
         groups = np.split(order, ends[:-1])
         means = np.add.reduceat(lengths[order], ends - sizes) / sizes
         if len(extra):
-            partners = pair_rows(np.repeat(means, sizes), extra, [*seed, 1])
+            share = sizes if settings.shared_language else 1
+            asking = means if settings.shared_language else np.repeat(means, sizes)
+            partners = np.repeat(pair_rows(asking, extra, [*seed, 1]), share)
             means = means + np.add.reduceat(extra[partners], ends - sizes) / sizes
             beside = np.split(partners + len(rows), ends[:-1])
             groups = [np.concatenate(pair) for pair in zip(groups, beside, strict=True)]

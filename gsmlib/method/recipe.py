@@ -20,7 +20,9 @@ class TrainSettings(Record):
     of 0 trains the verifier term alone. The paper's levels are "token" and "solution";
     "line" looks at the ends of a solution's lines. `group_size` says how many
     completions of one problem are put into the same batch (1: all are shuffled singly);
-    then their question is computed once. `optimizer` "muon" is for pretraining: Muon
+    then their question is computed once. With `shared_language` they have one language
+    row beside them that counts as often, where otherwise each has its own (section
+    4.2's equal mix either way): less work, fewer different rows in a batch. `optimizer` "muon" is for pretraining: Muon
     (Jordan et al. 2024) for the matrices within the layers at twice the rate, Adam for
     the rest; the paper's is Adam.
     """
@@ -41,4 +43,5 @@ class TrainSettings(Record):
     loss: Literal["mse", "bce"] = "mse"
     language_weight: float = Field(1.0, ge=0)
     group_size: Count = 1
+    shared_language: bool = False
     optimizer: Literal["adam", "muon"] = "adam"

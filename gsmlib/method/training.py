@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +70,18 @@ class Run:
         shape = [(len(row.tokens), row.prompt_length, row.label) for row in self.rows]
         checksum = zlib.crc32(np.array(shape).tobytes())
         return f"{self.settings.model_dump_json()} {checksum}"
+
+    @cached_property
+    def computing(self) -> nn.Module:
+        """What computes losses and gradients: the model, or a copy in bfloat16.
+
+        A copy hands its gradients on to the model, which adds them up in float32.
+        """
+        copied = losses.in_precision(self.model, self.settings.precision)
+        if copied is not self.model:
+            for own, lower in _pairs(self.model, copied):
+                lower.register_post_accumulate_grad_hook(partial(_hand_on, own))
+        return copied
 
     @property
     def epoch_ends(self) -> bool:
@@ -133,7 +145,7 @@ def new_run(
     _check_dropout(model, settings.dropout)
     keep_freed_memory()
     launched()
-    accelerator = Accelerator(mixed_precision="no")  # see `losses.autocast`
+    accelerator = Accelerator(mixed_precision="no")  # see `losses.in_precision`
     model.to(accelerator.device)
     if os.environ.get("GSMLIB_GRADIENT_CHECKPOINTING", "0") not in ("", "0"):
         language_model = losses.language_model_of(model)
@@ -165,7 +177,7 @@ def _take_steps(
             calls.make(run)
             if len(run.history) == len(run.plan):
                 break
-            run.model.train()
+            run.computing.train()
             entry = take_step(run)
             bar.set_postfix(epoch=entry["epoch"], loss=entry["loss"], refresh=False)
             bar.update(entry["tokens"])
@@ -224,19 +236,20 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     Every piece's losses are divided by the whole batch's tokens, so that the pieces, of
     all processes, add up to the undivided mean.
     """
-    model, settings, device = run.model, run.settings, run.accelerator.device
+    model, settings, device = run.computing, run.settings, run.accelerator.device
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
     rows, counts = _own_share(run.accelerator, *batching.merge_equal(rows))
     batches = _make_batches(run, rows, counts)
     own = losses.count_targets(batches)
     tokens = run.accelerator.reduce(torch.tensor(own, device=device), "sum").tolist()
     sums = torch.zeros(2, device=device)
+    if model is not run.model:
+        with torch.no_grad():
+            for own, lower in _pairs(run.model, model):
+                lower.copy_(own)
     with attention.flat(losses.language_model_of(model)):
         for batch in batches:
-            with losses.autocast(device, settings.precision):
-                parts = losses.batch_losses(
-                    model, batch.to(device), settings.loss, tokens
-                )
+            parts = losses.batch_losses(model, batch.to(device), settings.loss, tokens)
             run.accelerator.backward(parts[0] + weight * parts[1])
             sums += torch.stack(parts).detach()
     if run.accelerator.num_processes > 1:
@@ -247,6 +260,17 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
         "verifier_loss": verifier if tokens[0] else float("nan"),
         "language_loss": language if tokens[1] else float("nan"),
     }
+
+
+def _pairs(model: nn.Module, copied: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """The parameters of a model and of its copy."""
+    return zip(model.parameters(), copied.parameters(), strict=True)
+
+
+def _hand_on(own: Tensor, lower: Tensor) -> None:
+    """Add a copy's gradient to the model's own."""
+    gradient, lower.grad = lower.grad, None
+    own.grad = gradient.float() if own.grad is None else own.grad.add_(gradient)
 
 
 def _own_share(
@@ -274,9 +298,10 @@ def _make_batches(run: Run, rows: Sequence[Row], counts: Sequence[int]) -> list[
     if on_question is None:
         on_question = not isinstance(run.model, Verifier)
     targets = batching.Targets(on_question, run.settings.level)
-    pieces = losses.make_pieces(run.model, rows, share=not on_question)
+    model = run.computing
+    pieces = losses.make_pieces(model, rows, share=not on_question)
     return [
-        losses.make_batch(run.model, rows, piece, run.pad_token, targets, counts)
+        losses.make_batch(model, rows, piece, run.pad_token, targets, counts)
         for piece in pieces
     ]
 

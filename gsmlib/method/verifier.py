@@ -18,6 +18,7 @@ from gsmlib.method import attention, losses
 from gsmlib.method.batching import Piece, Row, collate, make_row
 from gsmlib.method.decoding import decode, encode_prompt
 from gsmlib.method.models import LanguageModel, Verifier, find_reserved_token
+from gsmlib.records import Precision
 
 CENTRED_ROWS = 64  # how many rows the head's first bias is taken from
 
@@ -104,7 +105,7 @@ def score_completions(
     completions: Sequence[Sequence[Sequence[int]]],
     *,
     batch_tokens: int,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
     loss: Literal["mse", "bce"] = "mse",
     progress: bool = True,
 ) -> list[list[np.ndarray]]:
@@ -117,14 +118,15 @@ def score_completions(
     """
     rows, index = _distinct_rows(tokenizer, questions, completions)
     losses.check_lengths(verifier, rows)
+    training, verifier = verifier.training, losses.in_precision(verifier, precision)
     pieces = losses.make_pieces(verifier, rows, batch_tokens)
     scores: dict[int, np.ndarray] = {}
-    training, pad_token = verifier.training, tokenizer.pad_token_id
+    pad_token = tokenizer.pad_token_id
     verifier.eval()
     with bars.bar(len(rows), unit="completion", disable=not progress) as bar:
         # the longest first: too little memory shows now
         for piece in reversed(pieces):
-            scores |= _score_piece(verifier, rows, piece, pad_token, precision, loss)
+            scores |= _score_piece(verifier, rows, piece, pad_token, loss)
             bar.update(len(piece.rows))
     verifier.train(training)
     return [[scores[i] for i in problem] for problem in index]
@@ -156,13 +158,12 @@ def _score_piece(
     rows: Sequence[Row],
     piece: Piece,
     pad_token: int,
-    precision: str,
     loss: str,
 ) -> dict[int, np.ndarray]:
     """The scores at the solution's tokens, by each row's index."""
     device, lm = verifier.bias.device, verifier.language_model
     batch = losses.make_batch(verifier, rows, piece, pad_token).to(device)
-    with attention.flat(lm), losses.autocast(device, precision):
+    with attention.flat(lm):
         inputs = losses.model_inputs(verifier, batch)
         outputs, _ = verifier(**inputs, with_logits=False)
     line = outputs.float().cpu().flatten()

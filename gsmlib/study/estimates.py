@@ -27,7 +27,7 @@ LAYER_BYTES = 80  # kept for the backward pass, a token, layer and unit of width
 LOGIT_BYTES = 12  # the same, a token and entry of the vocabulary
 HELD = 1.6  # of a process, for a byte in use: freed memory of other sizes
 # What is computed at once, as by losses.make_pieces on a CPU.
-PIECE_TOKENS, PIECE_LOGITS, PIECE_KEPT = 2048, 200e6, 16e6
+PIECE_TOKENS, PIECE_LOGITS, PIECE_KEPT = 2048, 200e6, 72e6
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
 ALL_EPOCHS_BYTES = 3e9  # more than this is too much to keep every epoch's model
 
@@ -102,8 +102,10 @@ def verifier_work(spec: specs.VerifierSpec) -> Work:
     """Return what a verifier's training has to do."""
     question, solution = _tokens(spec.completions.generator.data.dataset)
     each = spec.per_problem or spec.completions.n
+    together = min(spec.training.group_size, each)
     language = question + solution if spec.training.language_weight else 0
-    tokens = solution + question / min(spec.training.group_size, each) + language
+    language /= together if spec.training.shared_language else 1
+    tokens = solution + question / together + language
     tokens *= spec.completions.n_problems * each * spec.training.epochs
     kept, precision = spec.checkpoints, spec.training.precision
     return Work("train", spec.base.model, tokens, kept, precision=precision)
@@ -177,7 +179,9 @@ def estimate_memory(work: Work) -> float:
     parameters = 1e6 * size.millions
     if work.kind == "train":
         inner = size.layers * size.width
-        tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary, PIECE_KEPT / inner)
+        tokens = min(
+            PIECE_TOKENS, PIECE_LOGITS / size.vocabulary, PIECE_KEPT / 4 / inner
+        )
         kept = LAYER_BYTES * inner + LOGIT_BYTES * size.vocabulary
         return PROCESS_BYTES + HELD * (TRAINED_BYTES * parameters + tokens * kept)
     if work.kind == "score":

@@ -23,7 +23,7 @@ from gsmlib.method import models
 from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.batching import Row, encode
 from gsmlib.method.decoding import Completion, Rules, decode, stream_completions
-from gsmlib.method.losses import evaluate_losses
+from gsmlib.method.losses import evaluate_losses, in_precision
 from gsmlib.method.planted import Solution
 from gsmlib.method.pretraining import more_text_rows
 from gsmlib.method.recipe import EVALUATION_TOKENS
@@ -276,7 +276,8 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
     lm = models.load_saved_language_model(
         stages.epoch_folder(spec.generator, spec.epoch, store)
     )
-    lm.model.to(best_device())
+    model = in_precision(lm.model.to(best_device()), spec.precision)
+    lm = lm._replace(model=model)
     problems, four = stages.sampled_problems(spec), stages.four_solutions(spec)
     read = len({problem for problem, _ in finished})
     with progress.bar(spec.n_problems, initial=read, unit="problem") as bar:
@@ -449,7 +450,7 @@ def _token_scorer(
     verifier, tokenizer = models.load_saved_verifier(folder)
     return partial(
         score_completions,
-        verifier.to(best_device()),
+        in_precision(verifier.to(best_device()), spec.training.precision),
         tokenizer,
         batch_tokens=EVALUATION_TOKENS,
         precision=spec.training.precision,
