@@ -34,8 +34,8 @@ from gsmlib.records import Precision
 CPU_TOKENS, GPU_TOKENS = 2048, 8192  # computed at once
 LOGITS = 200_000_000  # values at once: 0.8 GB in float32
 # Bytes x tokens x layers x width of what a CPU keeps for a backward pass: of
-# SmolLM2-135M 1,041 tokens in float32, over 2 GB, or 2,083 in bfloat16. Rows of a larger
-# piece also differ more in length, and attention keeps the square of the longest.
+# SmolLM2-135M 1,041 tokens in float32, over 2 GB, or 2,083 in bfloat16. Rows of a
+# larger piece also differ more in length, and attention keeps the longest's square.
 KEPT = 72_000_000
 TARGETS_STEP = 256  # logits are computed for multiples of so many positions
 
