@@ -128,7 +128,6 @@ SCALES: dict[str, dict[str, Any]] = {
         verifier_learning_rate=5e-5,
         verifier_batch_tokens=4_000,
         verifier_group_size=4,
-        verifier_shared_language=True,  # half of the joint objective's work
         seeds=(0,),
     ),
     # The paper's protocol at SmolLM2's size, for one GPU (docs/scaling.md).
