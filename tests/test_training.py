@@ -983,8 +983,11 @@ def test_cut_rows_are_reported(byte_tokenizer, caplog):
 # --------------------------------------------------------------------------- test loss
 
 
-def test_test_losses_are_the_nats_of_each_solution(tiny_gpt2):
-    rows = make_rows(7)
+@pytest.mark.parametrize("most", [40, 10_000])
+def test_test_losses_are_the_nats_of_each_solution(tiny_gpt2, monkeypatch, most):
+    """Whatever stands beside it, and also where a question is computed once."""
+    monkeypatch.setattr(training.losses, "CPU_TOKENS", most)
+    rows = make_rows(7) + make_completions(3, 4)
     nats, tokens = evaluate_losses(tiny_gpt2, rows)
     for row, found, count in zip(rows, nats, tokens, strict=True):
         logits = tiny_gpt2.model(torch.tensor([row.tokens])).logits[0].log_softmax(-1)

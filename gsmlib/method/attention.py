@@ -183,7 +183,8 @@ def _attend(
     plain = torch.is_grad_enabled() or query.dtype == torch.bfloat16
     if query.device.type == "cpu" and plain:
         # to train and in bfloat16, plain products are faster: 1.25 and 1.3 times in all
-        scores = (query * scaling) @ keys.mT + mask
+        scores = (query * scaling) @ keys.mT
+        scores += mask  # in place: it is the largest tensor of a layer
         mixed = scores.softmax(-1).to(values.dtype) @ values
     else:
         mixed = F.scaled_dot_product_attention(query, keys, values, mask, scale=scaling)

@@ -271,40 +271,38 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
     not released.
     """
     parts = work / RESUME
-    parts.mkdir(exist_ok=True)
-    finished, keep = finished_rows(parts), keeper(parts)
+    groups, keep = _missing_groups(spec, parts, 0, 1), keeper(parts)
+    models.keep_freed_memory()
     lm = models.load_saved_language_model(
         stages.epoch_folder(spec.generator, spec.epoch, store)
     )
     model = in_precision(lm.model.to(best_device()), spec.precision)
     lm = lm._replace(model=model)
-    problems, four = stages.sampled_problems(spec), stages.four_solutions(spec)
-    read = len({problem for problem, _ in finished})
-    with progress.bar(spec.n_problems, initial=read, unit="problem") as bar:
-        for place, (problem, some) in enumerate(zip(problems, four, strict=True)):
-            if (place, 0) not in finished:
-                keep(_read_released(lm, problem, some, spec, place))
-                bar.update()
+    problems, four = stages.sampled_problems(spec), list(stages.four_solutions(spec))
+    with progress.bar(sum(map(len, groups)), unit="problem") as bar:
+        for places in groups:
+            chosen = [(place, problems[place], four[place]) for place in places]
+            keep(_read_released(lm, spec, chosen))
+            bar.update(len(places))
     keep([], at_once=True)
     write_table(merge(parts), work / stages.COMPLETIONS)
 
 
 def _read_released(
     lm: models.LanguageModel,
-    problem: Problem,
-    solutions: Sequence[Solution],
     spec: specs.ReleasedSpec,
-    place: int,
+    chosen: Sequence[tuple[int, Problem, Sequence[Solution]]],
 ) -> list[dict[str, Any]]:
-    """Return the rows of one problem's solutions, as `sample` has them."""
-    question, longest = problem.question, spec.max_length
-    rows = [encode(lm.tokenizer, question, s.text, longest) for s in solutions]
+    """Return the rows of some places' problems' solutions, as `sample` has them."""
+    each = [(i, j, p.question, s) for i, p, few in chosen for j, s in enumerate(few)]
+    rows = [encode(lm.tokenizer, q, s.text, spec.max_length) for _, _, q, s in each]
     nats, _ = evaluate_losses(lm, rows, spec.precision)
     made = []
-    for j, (row, (text, correct, kind)) in enumerate(zip(rows, solutions, strict=True)):
+    for (place, j, _, solution), row, lost in zip(each, rows, nats, strict=True):
+        text, correct, kind = solution
         tokens = list(row.tokens[row.prompt_length :])
         forced = [False] * len(tokens)
-        completion = Completion(text, tokens, forced, -nats[j], not row.cut)
+        completion = Completion(text, tokens, forced, -lost, not row.cut)
         about = {"problem": place, "sample": j} | completion._asdict()
         about |= {"kind": kind} if spec.solutions == "planted" else {}
         made.append(about | {"correct": correct, "answer": final_number(text)})
@@ -422,6 +420,7 @@ def score_shard(
     groups = _missing_groups(spec, parts, shard, shards)
     if not groups:
         return
+    models.keep_freed_memory()
     last = spec.checkpoint == spec.verifier.checkpoints
     score = _token_scorer(spec.verifier, store, None if last else spec.checkpoint)
     problems = stages.sampled_problems(spec.completions)
@@ -469,7 +468,8 @@ SHARDED = {
 }
 # How many problems are computed together: as many in any number of shards, and after an
 # interruption, because what is computed in bfloat16 depends on what is beside it.
-TOGETHER = {specs.SampleSpec: 1, specs.ScoreSpec: 8, specs.SearchSpec: 32}
+TOGETHER = {specs.SampleSpec: 1, specs.SearchSpec: 32}
+TOGETHER |= dict.fromkeys([specs.ScoreSpec, specs.ReleasedSpec], 8)
 
 
 def groups_of(spec: specs.Spec) -> list[range]:
