@@ -46,19 +46,21 @@ class Work(NamedTuple):
 class Cost(NamedTuple):
     """A kind of work: seconds on one core, operations, bytes on disk.
 
-    The seconds of a token, beside its products, are those of mini-0.5m and mini-2m with
-    both cores of an AMD EPYC busy.
+    A token's seconds, beside its products, are some and those of each of its units, as
+    many as layers times width: of mini-0.5m and mini-2m as they took with both cores of
+    an AMD EPYC busy, of SmolLM2 two thirds of what it took on an Intel Xeon.
     """
 
     seconds: float
+    unit: float
     flops: float  # a parameter and token
     disk: float  # bytes a token
 
 
 COSTS = {
-    "train": Cost(45e-6, flops=6, disk=0),
-    "sample": Cost(85e-6, flops=2, disk=2.5),
-    "score": Cost(35e-6, flops=2, disk=7),  # no gradients
+    "train": Cost(15e-6, 40e-9, flops=6, disk=0),
+    "sample": Cost(25e-6, 80e-9, flops=2, disk=2.5),
+    "score": Cost(10e-6, 33e-9, flops=2, disk=7),  # no gradients
 }
 PRODUCT_SHARE = 0.55  # of products' rate; SmolLM2: 0.44 (with tiles) to 0.62
 
@@ -152,7 +154,8 @@ def in_words(seconds: float) -> str:
 def estimate_seconds(work: Work) -> float:
     """Return about how long one core of this CPU takes."""
     rate = PRODUCT_SHARE * product_rate(work.precision)
-    others = work.tokens * COSTS[work.kind].seconds
+    cost, size = COSTS[work.kind], size_of(work.model)
+    others = work.tokens * (cost.seconds + cost.unit * size.layers * size.width)
     return START_SECONDS + others + estimate_flops(work) / rate
 
 
