@@ -301,7 +301,6 @@ class Steps:
     ):
         self.run = new_run(model, rows, settings, language_rows, pad_token)
         self.n_rows = len(rows)
-        self.run.model.train()
 
     def _step(self) -> np.ndarray:
         if len(self.run.history) == len(self.run.plan):

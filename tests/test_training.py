@@ -1,5 +1,6 @@
 """Training: batches, masks, losses, the loop, checkpoints, against slow plain paths."""
 
+import json
 import math
 
 import numpy as np
@@ -315,6 +316,17 @@ def test_language_rows_of_a_group_are_not_copies_of_one():
         assert np.bincount(batch[batch >= 160]).max() < 4
 
 
+def test_a_shared_language_row_counts_for_uneven_groups():
+    rows, plain = make_completions(6, 10), make_rows(5)  # groups of 3, 3, 4 and so on
+    plan = plan_training(rows, plain, joint_settings(4, shared_language=True))
+    for _, batch in plan:
+        assert (batch < 60).sum() == (batch >= 60).sum()
+    seen = np.concatenate([batch for epoch, batch in plan if epoch == 1])
+    counts = np.bincount(seen[seen >= 60] - 60)
+    assert len(counts) == 5  # three or four groups each, of 3 or 4
+    assert counts.min() >= 9 and counts.max() <= 16
+
+
 def test_a_group_may_share_a_language_row_in_an_equal_mix():
     rows, plain = make_completions(20, 8), make_rows(5)
     plan = plan_training(rows, plain, joint_settings(4, shared_language=True))
@@ -494,6 +506,50 @@ def test_gradients_in_bfloat16_add_up_in_float32(byte_tokenizer, monkeypatch):
     training.add_gradients(make_run(model, rows, settings()), rows)
     plain = gradients(model)
     assert (in_copy - plain).norm() < 0.05 * plain.norm()
+
+
+@pytest.mark.parametrize("kind", attention.TYPES)
+def test_a_copy_in_bfloat16_keeps_its_buffers(byte_tokenizer, kind):
+    """Rotations' frequencies above all, which say how far apart tokens are."""
+    verifier = any_verifier(kind, byte_tokenizer)
+    low = training.losses.in_precision(verifier, "bf16")
+    weights = dict(low.language_model.named_parameters())
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    exact = dict(verifier.named_buffers())
+    assert all(torch.equal(b, exact[name]) for name, b in low.named_buffers())
+    assert training.losses.in_precision(low, "bf16") is low
+    assert training.losses.in_precision(verifier, "fp32") is verifier
+
+
+def test_frozen_parameters_stay_also_in_bfloat16(byte_tokenizer):
+    model = make_model(byte_tokenizer)
+    frozen = model.transformer.wte.weight.requires_grad_(False)
+    before, others = frozen.clone(), model.transformer.wpe.weight.clone()
+    fit(model, make_rows(10), settings(precision="bf16"))
+    assert torch.equal(before, frozen)
+    assert not torch.equal(others, model.transformer.wpe.weight)
+
+
+def test_dropout_works_in_bfloat16(byte_tokenizer):
+    """In whatever mode the model, or its copy, was before."""
+    plain, dropped = (
+        trained_weights(byte_tokenizer, False, precision="bf16", dropout=rate)
+        for rate in (0.0, 0.5)
+    )
+    assert not torch.equal(plain, dropped)
+    model = make_model(byte_tokenizer, dropout=0.5).eval()
+    chosen = settings(precision="bf16", dropout=0.5)
+    run = training.new_run(model, make_rows(10), chosen, (), PAD)
+    run.computing.eval()
+    training.take_step(run)
+    assert run.computing.training
+
+
+def test_a_checkpoint_of_a_setting_by_default_is_the_same(byte_tokenizer):
+    """One saved before a setting was added goes on after it."""
+    run = make_run(make_model(byte_tokenizer), make_rows(3), settings())
+    said = run.fingerprint.rsplit(" ", 1)[0]
+    assert json.loads(said) == dict(epochs=2, learning_rate=3e-3, batch_tokens=60)
 
 
 def test_a_step_too_small_for_bfloat16_is_taken(byte_tokenizer):

@@ -367,7 +367,8 @@ def plan_training(
 
     An epoch is every row once. Language rows are indexed from len(rows) on. Beside each
     row stands one of them, and all come equally often and evenly spread: section 4.2's
-    equal mix. With `shared_language` the same one stands beside all rows of a group.
+    equal mix. With `shared_language` the same one stands beside all rows of a group:
+    as many, but an epoch of few groups sees few different ones.
     """
     lengths = np.array([len(row.tokens) for row in rows])
     extra = np.array([len(row.tokens) for row in language_rows])

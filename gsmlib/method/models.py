@@ -239,7 +239,7 @@ class Verifier(nn.Module):
     score = gain * logit[reserved_token] + bias at every position. The other logits stay
     the language model's. `head="linear"` scores by its own weights on the last hidden
     state instead; the paper does not use it.
-    Scores are computed in float32 even of a model in bfloat16, whose neighbouring
+    The head's product is in float32 even behind a model in bfloat16, whose neighbouring
     values near 1 are 0.008 apart, which would tie many completions.
     """
 

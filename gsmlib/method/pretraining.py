@@ -119,7 +119,8 @@ class Pretraining(training.Run):
     @cached_property
     def fingerprint(self) -> str:
         """What a checkpoint must agree on: settings and the number of steps."""
-        return f"{self.settings.model_dump_json()} {len(self.plan)} x {PASSAGES}"
+        settings = self.settings.model_dump_json(exclude_defaults=True)
+        return f"{settings} {len(self.plan)} x {PASSAGES}"
 
 
 def pretrain(name: str, work: Path, *, steps: int = 0, seed: int = 0) -> dict:
@@ -166,7 +167,6 @@ def _new_run(name: str, steps: int, rate: float, seed: int) -> Pretraining:
 def _take_steps(run: Pretraining, checkpoint: Path) -> None:
     """Take the steps still to be taken, saving every minute."""
     saved = time.monotonic()
-    run.model.train()
     done, steps = len(run.history), len(run.plan)
     with progress.bar(steps, initial=done, unit="step") as bar:
         while len(run.history) < steps:

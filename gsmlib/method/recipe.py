@@ -22,7 +22,8 @@ class TrainSettings(Record):
     completions of one problem are put into the same batch (1: all are shuffled singly);
     then their question is computed once. With `shared_language` they have one language
     row beside them that counts as often, where otherwise each has its own (section
-    4.2's equal mix either way): less work, fewer different rows in a batch.
+    4.2's equal mix either way): less work, fewer different rows in a batch; of groups
+    of 1 it changes nothing.
     `optimizer` "muon" is for pretraining: Muon (Jordan et al. 2024) for the matrices
     within the layers at twice the rate, Adam for the rest; the paper's is Adam.
     """

@@ -69,7 +69,7 @@ class Run:
         """What a checkpoint must agree on: settings, the rows' lengths and labels."""
         shape = [(len(row.tokens), row.prompt_length, row.label) for row in self.rows]
         checksum = zlib.crc32(np.array(shape).tobytes())
-        return f"{self.settings.model_dump_json()} {checksum}"
+        return f"{self.settings.model_dump_json(exclude_defaults=True)} {checksum}"
 
     @cached_property
     def computing(self) -> nn.Module:
@@ -80,7 +80,8 @@ class Run:
         copied = losses.in_precision(self.model, self.settings.precision)
         if copied is not self.model:
             for own, lower in _pairs(self.model, copied):
-                lower.register_post_accumulate_grad_hook(partial(_hand_on, own))
+                if lower.requires_grad:
+                    lower.register_post_accumulate_grad_hook(partial(_hand_on, own))
         return copied
 
     @property
@@ -177,7 +178,6 @@ def _take_steps(
             calls.make(run)
             if len(run.history) == len(run.plan):
                 break
-            run.computing.train()
             entry = take_step(run)
             bar.set_postfix(epoch=entry["epoch"], loss=entry["loss"], refresh=False)
             bar.update(entry["tokens"])
@@ -195,6 +195,7 @@ def _take_steps(
 def take_step(run: Run) -> dict[str, float]:
     """One update of the weights; returns and keeps its entry of the history."""
     began = time.perf_counter()
+    run.computing.train()
     step, settings = len(run.history), run.settings
     epoch, batch = run.plan[step]
     rows = [run.rows[i] for i in batch]
@@ -240,8 +241,8 @@ def add_gradients(run: Run, rows: Sequence[Row]) -> dict[str, float]:
     weight = settings.language_weight if isinstance(model, Verifier) else 1.0
     rows, counts = _own_share(run.accelerator, *batching.merge_equal(rows))
     batches = _make_batches(run, rows, counts)
-    own = losses.count_targets(batches)
-    tokens = run.accelerator.reduce(torch.tensor(own, device=device), "sum").tolist()
+    here = torch.tensor(losses.count_targets(batches), device=device)
+    tokens = run.accelerator.reduce(here, "sum").tolist()
     sums = torch.zeros(2, device=device)
     if model is not run.model:
         with torch.no_grad():
@@ -451,8 +452,8 @@ def load_checkpoint(run: Run, folder: Path) -> None:
         position = stored.metadata()
         if position["run"] != run.fingerprint:
             raise ValueError(
-                f"{file} is of a run with other settings or rows; delete it to start "
-                "anew."
+                f"{file} is of a run with other settings or rows, or of an earlier "
+                "version; delete it to start anew."
             )
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     run.history = json.loads(position["history"])

@@ -23,6 +23,7 @@ PASSAGE_TOKENS = 145  # of running text
 GPU, GPU_FLOPS, GPU_SHARE = "NVIDIA A100", 312e12, 0.3
 PROCESS_BYTES = 500e6  # of Python and torch
 TRAINED_BYTES = 16  # a parameter's weight, gradient and Adam's two states, in float32
+# In float32, and half as much in bfloat16:
 LAYER_BYTES = 80  # kept for the backward pass, a token, layer and unit of width
 LOGIT_BYTES = 12  # the same, a token and entry of the vocabulary
 HELD = 1.6  # of a process, for a byte in use: freed memory of other sizes
@@ -95,9 +96,7 @@ def search_work(spec: specs.SearchSpec) -> Work:
 
 def released_work(spec: specs.ReleasedSpec) -> Work:
     """Return what reading released solutions has to do: their log-probabilities."""
-    question, solution = _tokens(spec.generator.data.dataset)
-    tokens = spec.n_problems * spec.n * (question + solution)  # each row whole
-    return Work("score", spec.generator.model, tokens, precision=spec.precision)
+    return Work("score", spec.generator.model, _read(spec), precision=spec.precision)
 
 
 def verifier_work(spec: specs.VerifierSpec) -> Work:
@@ -170,11 +169,12 @@ def estimate_gpu_seconds(work: Work) -> float:
 
 
 def estimate_memory(work: Work) -> float:
-    """Return about how many bytes there are at the peak, in float32 on a CPU.
+    """Return about how many bytes there are at the peak, on a CPU.
 
-    Training: weights, gradients, Adam's states, and what the backward pass needs of
-    the tokens computed at once; all this HELD times, as a long training of SmolLM2 was
-    measured. Sampling: weights, and the cache of the rows in work.
+    Training: weights, gradients, Adam's states, a copy where bfloat16 computes, and
+    what the backward pass needs of the tokens computed at once; all this HELD times,
+    as a long training of SmolLM2 was measured in float32. Sampling: weights, and the
+    cache of the rows in work.
     """
     from gsmlib.method.decoding import BATCH_BYTES, MAX_ROWS  # here: it imports torch
 
@@ -182,11 +182,12 @@ def estimate_memory(work: Work) -> float:
     parameters = 1e6 * size.millions
     if work.kind == "train":
         inner = size.layers * size.width
-        tokens = min(
-            PIECE_TOKENS, PIECE_LOGITS / size.vocabulary, PIECE_KEPT / 4 / inner
-        )
-        kept = LAYER_BYTES * inner + LOGIT_BYTES * size.vocabulary
-        return PROCESS_BYTES + HELD * (TRAINED_BYTES * parameters + tokens * kept)
+        item, copied = (2, 2) if work.precision == "bf16" else (4, 0)
+        most = PIECE_KEPT / item / inner
+        tokens = min(PIECE_TOKENS, PIECE_LOGITS / size.vocabulary, most)
+        kept = item / 4 * (LAYER_BYTES * inner + LOGIT_BYTES * size.vocabulary)
+        trained = (TRAINED_BYTES + copied) * parameters
+        return PROCESS_BYTES + HELD * (trained + tokens * kept)
     if work.kind == "score":
         read = EVALUATION_TOKENS * LAYER_BYTES * size.width
         return PROCESS_BYTES + 4 * parameters + read

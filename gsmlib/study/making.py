@@ -41,9 +41,6 @@ from gsmlib.study import specs, stages
 from gsmlib.study.parts import finished_rows, keeper, merge, per_problem
 from gsmlib.study.store import RESUME, Store
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
 # ----------------------------------------------------------------------------- pretrain
 
 
@@ -157,7 +154,8 @@ def sample_shard(
     else:
         folder = stages.folder_of(spec.sampler, store) / stages.verifier_name()
     lm = models.load_saved_language_model(folder)
-    lm.model.to(best_device(), PRECISIONS[spec.precision])
+    model = in_precision(lm.model.to(best_device()), spec.precision)
+    lm = lm._replace(model=model)
     keep = keeper(parts)
     for row in _complete(lm, spec, places, finished):
         keep([row])
@@ -220,7 +218,8 @@ def search_shard(
     problems, epoch = stages.sampled_problems(spec), spec.verifier.completions.epoch
     folder = stages.epoch_folder(spec.generator, epoch, store)
     lm = models.load_saved_language_model(folder)
-    lm.model.to(best_device(), PRECISIONS[spec.precision])
+    model = in_precision(lm.model.to(best_device()), spec.precision)
+    lm = lm._replace(model=model)
     score = _oracle(lm) if spec.oracle else _scorer(spec.verifier, store)
     keep = keeper(parts)
     beams = Beams(spec.width, spec.branching, spec.shuffled)
