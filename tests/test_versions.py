@@ -82,7 +82,7 @@ JUDGING = "released train_verifier score search"
         ("method.losses", "model_inputs", f"pretrain finetune {JUDGING}"),
         ("method.models", "_load_pretrained", "*"),
         ("study.making", "load_start", "finetune train_verifier"),
-        ("method.models", "Verifier", f"pretrain finetune {JUDGING}"),
+        ("method.models", "Verifier", "*"),
         ("method.calculator", "evaluate", "sample released search"),
         ("method.answers", "final_number", "sample released search"),
         ("method.selection", "aggregate", "score"),
