@@ -380,9 +380,10 @@ def plan_training(
         groups = np.split(order, ends[:-1])
         means = np.add.reduceat(lengths[order], ends - sizes) / sizes
         if len(extra):
-            share = sizes if settings.shared_language else 1
-            asking = means if settings.shared_language else np.repeat(means, sizes)
-            partners = np.repeat(pair_rows(asking, extra, [*seed, 1]), share)
+            if settings.shared_language:
+                partners = np.repeat(pair_rows(means, extra, [*seed, 1]), sizes)
+            else:
+                partners = pair_rows(np.repeat(means, sizes), extra, [*seed, 1])
             means = means + np.add.reduceat(extra[partners], ends - sizes) / sizes
             beside = np.split(partners + len(rows), ends[:-1])
             groups = [np.concatenate(pair) for pair in zip(groups, beside, strict=True)]

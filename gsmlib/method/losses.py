@@ -30,12 +30,13 @@ from gsmlib.method.batching import (
     line_up,
 )
 from gsmlib.method.models import LanguageModel, Verifier
+from gsmlib.method.recipe import EVALUATION_TOKENS
 from gsmlib.records import Precision
 
 CPU_TOKENS, GPU_TOKENS = 2048, 8192  # computed at once
 LOGITS = 200_000_000  # values at once: 0.8 GB in float32
 # Bytes x tokens x layers x width of what a CPU keeps for a backward pass: of
-# SmolLM2-135M 1,041 tokens in float32, over 2 GB, or 2,083 in bfloat16. Rows of a
+# SmolLM2-135M 1,041 tokens in float32, over 2 GB, or 2,048 in bfloat16. Rows of a
 # larger piece also differ more in length, and attention keeps the longest's square.
 KEPT = 72_000_000
 TARGETS_STEP = 256  # logits are computed for multiples of so many positions
@@ -179,9 +180,9 @@ def language_loss(
     """
     tokens = (targets != IGNORE).sum() if tokens is None else tokens
     logits, targets = logits.flatten(0, -2), targets.flatten()
-    counts = torch.ones(len(targets), device=logits.device)
-    counts = counts if weights is None else weights.flatten()
-    return _CrossEntropy.apply(logits, targets, counts * (targets != IGNORE)) / tokens
+    counts = (targets != IGNORE).float()
+    counts = counts if weights is None else counts * weights.flatten()
+    return _CrossEntropy.apply(logits, targets, counts) / tokens
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -194,12 +195,9 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        slopes, total = (
-            torch.empty_like(logits),
-            logits.new_zeros((), dtype=torch.float),
-        )
+        slopes, total = torch.empty_like(logits), weights.new_zeros(())
         targets = targets.clamp(min=0)[:, None]  # where IGNORE, the weight is 0
-        whole = (logits, targets, weights[:, None].float(), slopes)
+        whole = logits, targets, weights[:, None], slopes
         for some in zip(*(x.split(TARGETS_STEP) for x in whole), strict=True):
             few, target, weight, slope = some
             likely = few.float().log_softmax(-1)
@@ -288,7 +286,7 @@ def evaluate_losses(
     rows = [row._replace(label=float("nan")) for row in rows]
     nats, tokens = np.zeros(len(rows)), np.zeros(len(rows), int)
     with attention.flat(model):
-        for piece in make_pieces(model, rows, GPU_TOKENS):
+        for piece in make_pieces(model, rows, EVALUATION_TOKENS):
             batch = make_batch(model, rows, piece, lm.tokenizer.pad_token_id)
             owner, found = _nats_of_targets(model, batch.to(model.device))
             n = len(piece.rows)

@@ -49,7 +49,8 @@ class Cost(NamedTuple):
 
     A token's seconds, beside its products, are some and those of each of its units, as
     many as layers times width: of mini-0.5m and mini-2m as they took with both cores of
-    an AMD EPYC busy, of SmolLM2 two thirds of what it took on an Intel Xeon.
+    an AMD EPYC busy; of SmolLM2 a third of what training took on an Intel Xeon with
+    tiles, half of what sampling did.
     """
 
     seconds: float

@@ -37,6 +37,7 @@ from gsmlib.method.verifier import (
     score_completions,
     with_lines,
 )
+from gsmlib.records import Precision
 from gsmlib.study import specs, stages
 from gsmlib.study.parts import finished_rows, keeper, merge, per_problem
 from gsmlib.study.store import RESUME, Store
@@ -124,6 +125,12 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _load(folder: Path, precision: Precision) -> models.LanguageModel:
+    """Return a model to compute with, on the device and in the precision asked for."""
+    lm = models.load_saved_language_model(folder)
+    return lm._replace(model=in_precision(lm.model.to(best_device()), precision))
+
+
 def sample(spec: specs.SampleSpec, store: Store, work: Path) -> None:
     """Sample completions of a generator and label them (section 4.2)."""
     if _compute_share(sample_shard, spec, store, work / RESUME):
@@ -153,9 +160,7 @@ def sample_shard(
         folder = stages.epoch_folder(spec.generator, spec.epoch, store)
     else:
         folder = stages.folder_of(spec.sampler, store) / stages.verifier_name()
-    lm = models.load_saved_language_model(folder)
-    model = in_precision(lm.model.to(best_device()), spec.precision)
-    lm = lm._replace(model=model)
+    lm = _load(folder, spec.precision)
     keep = keeper(parts)
     for row in _complete(lm, spec, places, finished):
         keep([row])
@@ -217,9 +222,7 @@ def search_shard(
     models.keep_freed_memory()
     problems, epoch = stages.sampled_problems(spec), spec.verifier.completions.epoch
     folder = stages.epoch_folder(spec.generator, epoch, store)
-    lm = models.load_saved_language_model(folder)
-    model = in_precision(lm.model.to(best_device()), spec.precision)
-    lm = lm._replace(model=model)
+    lm = _load(folder, spec.precision)
     score = _oracle(lm) if spec.oracle else _scorer(spec.verifier, store)
     keep = keeper(parts)
     beams = Beams(spec.width, spec.branching, spec.shuffled)
@@ -272,11 +275,8 @@ def released(spec: specs.ReleasedSpec, store: Store, work: Path) -> None:
     parts = work / RESUME
     groups, keep = _missing_groups(spec, parts, 0, 1), keeper(parts)
     models.keep_freed_memory()
-    lm = models.load_saved_language_model(
-        stages.epoch_folder(spec.generator, spec.epoch, store)
-    )
-    model = in_precision(lm.model.to(best_device()), spec.precision)
-    lm = lm._replace(model=model)
+    folder = stages.epoch_folder(spec.generator, spec.epoch, store)
+    lm = _load(folder, spec.precision)
     problems, four = stages.sampled_problems(spec), list(stages.four_solutions(spec))
     with progress.bar(sum(map(len, groups)), unit="problem") as bar:
         for places in groups:
