@@ -31,7 +31,7 @@ from gsmlib.method.decoding import (
     stream_completions,
     uniform,
 )
-from gsmlib.method.engine import Engine, PlainEngine, new_engine
+from gsmlib.method.engine import PACKS, Engine, Linear, PlainEngine, new_engine
 from gsmlib.method.models import WEIGHTS, LanguageModel, load_language_model
 
 QUESTIONS = [
@@ -375,6 +375,24 @@ def test_engine_logits_equal_an_uncached_forward(tiny_lm, dtype, error):
     )
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_packed_weights_give_the_same_products(bpe_tokenizer, family):
+    """On a CPU in bfloat16 alone: laid out once, as its products read them."""
+    llama = tiny_llama(bpe_tokenizer).model
+    model = llama if family == "llama" else make_tiny_gpt2(bpe_tokenizer)
+    engine = new_engine(model)
+    parts = [engine.weights.vocabulary, *engine.weights.layers[0]]
+    assert not any(isinstance(p, Linear) and p.weight.is_mkldnn for p in parts)
+    weights = new_engine(model.to(torch.bfloat16)).weights
+    packed = [part for part in weights.layers[0] if isinstance(part, Linear)]
+    assert [part.weight.is_mkldnn for part in [*packed, weights.vocabulary]] == (
+        [PACKS] * 5
+    )
+    linear = Linear(torch.randn(7, 5).bfloat16().t(), torch.randn(5).bfloat16())
+    x = torch.randn(3, 7).bfloat16()
+    torch.testing.assert_close(linear.packed()(x), linear(x))
+
+
 def test_unusual_models_take_the_plain_engine(bpe_tokenizer):
     assert type(new_engine(make_tiny_gpt2(bpe_tokenizer))) is Engine
     assert type(new_engine(tiny_llama(bpe_tokenizer).model)) is Engine
@@ -497,6 +515,17 @@ def test_inverse_cdf_by_chunks_equals_the_plain_one(size):
     assert torch.isfinite(logits[range(300), tokens]).all()
 
 
+def test_tokens_chosen_a_few_rows_at_a_time_are_the_same(monkeypatch):
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(50, 1400)
+    uniforms = uniform(hash_address(1, np.arange(50)), np.zeros(50))
+    whole = choose_tokens(logits, 0.7, uniforms)
+    for together in (1, 3 * 1400):  # fewer than a row; three rows and a rest
+        monkeypatch.setattr(decoding, "CHOSEN_TOGETHER", together)
+        for parts in zip(choose_tokens(logits, 0.7, uniforms), whole, strict=True):
+            assert torch.equal(*parts)
+
+
 def test_batch_sizes(byte_tokenizer):
     assert choose_batch_size(make_tiny_gpt2(byte_tokenizer), 400) == 512
     with torch.device("meta"):
@@ -509,7 +538,7 @@ def test_batch_sizes(byte_tokenizer):
                 num_key_value_heads=3,
             )
         )
-    assert choose_batch_size(smollm2, 400) == 128
+    assert choose_batch_size(smollm2, 400) == 256
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from gsmlib.study import results, stages
 from gsmlib.study.specs import ScoreSpec
 from gsmlib.study.store import Store
 results.obtain(ScoreSpec.model_validate_json(sys.argv[1]), Store(sys.argv[2]))
-print("one of", launched().num_processes)
+print(f"one of {launched().num_processes}\\n", end="")  # one write: two print at once
 """
 
 

@@ -27,7 +27,8 @@ TAIL = 256  # tokens decoded to look for an expression or an answer line
 COMPACT_BELOW = 0.75  # stopped samples leave once more than a quarter have stopped
 REFILL_BELOW = 0.5  # waiting samples enter once half of the batch is free
 MAX_ROWS, GPU_ROWS = 512, 4096  # more gain nothing on a CPU, which is full by then
-BATCH_BYTES = 2**32  # of caches and logits, on a CPU
+BATCH_BYTES = 5 * 2**30  # of caches and logits, on a CPU
+CHOSEN_TOGETHER = 2**19  # logits of which a CPU chooses tokens together
 CHUNK = 64  # tokens whose probabilities are added up before one of them is looked for
 
 
@@ -212,11 +213,22 @@ def choose_tokens(
     tokens with probabilities 0.2, 0.5 and 0.3, a uniform of 0.61 takes the second: sums
     are 0.2, 0.7 and 1.
     """
-    logits = logits.float()
+    targets = torch.from_numpy(uniforms).to(logits.device)[:, None]
+    # a few rows at a time, whose probabilities stay in a processor's cache
+    on_cpu = logits.device.type == "cpu"
+    size = max(1, CHOSEN_TOGETHER // logits.shape[1]) if on_cpu else len(logits)
+    pieces = zip(logits.split(size), targets.split(size), strict=True)
+    chosen = [_choose(piece.float(), temperature, target) for piece, target in pieces]
+    return tuple(torch.cat(part) for part in zip(*chosen, strict=True))
+
+
+def _choose(
+    logits: Tensor, temperature: float, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`choose_tokens` of a few rows, their uniforms as `targets` (B, 1)."""
     if temperature == 0:
         tokens = logits.argmax(dim=-1)
     else:
-        targets = torch.from_numpy(uniforms).to(logits.device)[:, None]
         tokens = _invert(torch.softmax(logits / temperature, dim=-1), targets)
     return tokens, logits.log_softmax(dim=-1).gather(-1, tokens[:, None]).squeeze(-1)
 
@@ -245,8 +257,8 @@ def _invert(probabilities: Tensor, targets: Tensor) -> Tensor:
 def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
     """The largest power of two of rows that fit the memory: at most 512, GPU 4,096.
 
-    That is 4 GiB, or half of what a GPU has free, for keys and values of `max_length`
-    tokens (no prompt shared) and the logits: 512 for the mini-GPTs, 128 for SmolLM2.
+    That is 5 GiB, or half of what a GPU has free, for keys and values of `max_length`
+    tokens (no prompt shared) and the logits: 512 for the mini-GPTs, 256 for SmolLM2.
     """
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

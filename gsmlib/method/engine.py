@@ -28,9 +28,15 @@ from transformers.pytorch_utils import Conv1D
 
 BLOCK = 16  # tokens of room added to a cohort when it is full
 PREFILL_TOKENS = 4096  # of prompts computed together
-# a private operation of torch: where it is missing F.linear serves
+# private operations of torch: where they are missing F.linear serves
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
     torch.ops.mkldnn, "_linear_pointwise"
+)
+PACKS = (
+    ONEDNN
+    and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+    and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 )
 FIXED_ROTATIONS = ("default", "llama3")  # others change with the length of the text
 TANH = partial(F.gelu, approximate="tanh")
@@ -62,9 +68,21 @@ class Linear(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         # PyTorch leaves float32 to MKL, half as fast as oneDNN on an AMD processor
-        if ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32:
+        plain = x.device.type == "cpu" and x.dtype == torch.float32
+        if self.weight.is_mkldnn or (ONEDNN and plain):
             return torch.ops.mkldnn._linear_pointwise(x, *self, "none", [], "")
         return F.linear(x, *self)
+
+    def packed(self) -> "Linear":
+        """The same, on a CPU in bfloat16 laid out once as its products read it.
+
+        Otherwise every step would lay all weights out anew, for few rows' sake.
+        """
+        plain = self.weight.device.type == "cpu" and self.weight.dtype == torch.bfloat16
+        if not (PACKS and plain):
+            return self
+        weight = self.weight.contiguous()  # GPT-2's lies the other way
+        return Linear(torch.ops.mkldnn._reorder_linear_weight(weight), self.bias)
 
 
 class Layer(NamedTuple):
@@ -121,7 +139,7 @@ def _read(model: PreTrainedModel) -> Weights:
         layers=layers,
         activate=GELUS[config.activation_function] if is_gpt2 else _swiglu,
         norm=body.ln_f if is_gpt2 else body.norm,
-        vocabulary=Linear(model.lm_head.weight, None),
+        vocabulary=Linear(model.lm_head.weight, None).packed(),
     )
 
 
@@ -136,11 +154,12 @@ def _read_part(block: nn.Module, names: str) -> nn.Module | Linear:
     modules = [block.get_submodule(name) for name in names.split("+")]
     module = modules[0]
     if isinstance(module, Conv1D):
-        return Linear(module.weight.t(), module.bias)  # GPT-2 stores (in, out)
+        # GPT-2 stores (in, out)
+        return Linear(module.weight.t(), module.bias).packed()
     if not isinstance(module, nn.Linear):
         return module
     bias = None if module.bias is None else torch.cat([m.bias for m in modules])
-    return Linear(torch.cat([m.weight for m in modules]), bias)
+    return Linear(torch.cat([m.weight for m in modules]), bias).packed()
 
 
 def _swiglu(x: Tensor) -> Tensor:
@@ -366,9 +385,10 @@ class Engine:
         sizes = [weights.heads, weights.kv_heads, weights.kv_heads]
         for number, layer in enumerate(weights.layers):
             heads = layer.qkv(layer.norm(x)).unflatten(1, (sum(sizes), -1))
-            query, key, value = heads.split(sizes, dim=1)
+            turned, value = heads.split([sum(sizes[:2]), sizes[2]], dim=1)
             if turn is not None:
-                query, key = _rotate(query, *turn), _rotate(key, *turn)
+                turned = _rotate(turned, *turn)
+            query, key = turned.split(sizes[:2], dim=1)
             query = query * query.shape[-1] ** -0.5
             x = x + layer.out(attend(number, query, key, value))
             x = x + layer.down(weights.activate(layer.up(layer.mlp_norm(x))))
