@@ -188,8 +188,9 @@ class Cohort:
         """keys (N, G, K, D, P), values (N, G, K, P, D); rows (R,) of prompt numbers."""
         self.keys, self.values, self.lengths, self.rows = keys, values, lengths, rows
         layers, _, heads, width, _ = keys.shape
-        self.own_keys = keys.new_zeros((layers, len(rows), heads, width, 0))
-        self.own_values = keys.new_zeros((layers, len(rows), heads, 0, width))
+        empty = keys.new_zeros((len(rows), heads, 0, width))
+        # a tensor a layer: one takes the memory that another has just left
+        self.own_keys, self.own_values = [empty.mT] * layers, [empty] * layers
         self.age = 0
         self._arrange()
 
@@ -198,8 +199,8 @@ class Cohort:
 
     def keep(self, kept: Tensor) -> None:
         """Keep the rows `kept` (places), and the prompts that they need."""
-        self.own_keys = self.own_keys[:, kept]
-        self.own_values = self.own_values[:, kept]
+        for own in (self.own_keys, self.own_values):
+            own[:] = (layer[kept] for layer in own)
         needed, self.rows = self.rows[kept].unique(return_inverse=True)
         self.lengths = self.lengths[needed]
         if len(needed) < self.keys.shape[1]:
@@ -224,12 +225,14 @@ class Cohort:
 
     def begin(self) -> None:
         """Make room for one more token of every row."""
-        room = self.own_keys.shape[-1]
+        room = self.own_keys[0].shape[-1]
         if self.age == room:  # no spare room beyond: bmm is slow on what has gaps
-            shape = (*self.own_keys.shape[:-1], BLOCK)
+            shape = (*self.own_keys[0].shape[:-1], BLOCK)
             more = self.keys.new_zeros(shape)  # not empty: 0 times nan is nan
-            self.own_keys = torch.cat((self.own_keys, more), dim=-1)
-            self.own_values = torch.cat((self.own_values, more.mT), dim=-2)
+            for layer, keys in enumerate(self.own_keys):
+                self.own_keys[layer] = torch.cat((keys, more), dim=-1)
+                values = self.own_values[layer]
+                self.own_values[layer] = torch.cat((values, more.mT), dim=-2)
             self.future = self.keys.new_zeros(room + BLOCK)
             self.future[room:] = -torch.inf
         self.future[self.age] = 0
