@@ -318,6 +318,22 @@ def export_stages(
         print(f"{path}  {describe(spec)}")
 
 
+@app.command(name="import")
+def import_stages(
+    files: Annotated[list[Path], typer.Argument(help="What `gsmlib export` wrote.")],
+) -> None:
+    """Take exported completions into this store; nothing is computed.
+
+    What was sampled on one machine is so verified, scored or drawn on another.
+    """
+    from gsmlib.study.handing import take_in
+    from gsmlib.study.store import Store
+
+    for file in files:
+        spec, new = take_in(file, Store())
+        print(f"{'Taken' if new else 'There already'}: {file}  {spec.describe()}")
+
+
 @app.command()
 def regime(
     scale: Scale = "mini",

@@ -10,8 +10,9 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-from pyarrow.parquet import read_schema
+from pyarrow.parquet import read_schema, read_table, write_table
 
 from gsmlib import cli, curves
 from gsmlib.chapters import find, find_figure, resolve, test_time_compute
@@ -21,7 +22,7 @@ from gsmlib.environment import project_root
 from gsmlib.method import labels, metrics
 from gsmlib.method.answers import INVALID, last_number, spell
 from gsmlib.records import SettingsError
-from gsmlib.study import handing, stages
+from gsmlib.study import handing, results, stages
 from gsmlib.study.specs import SampleSpec, ScoreSpec
 from gsmlib.study.store import Store
 
@@ -620,6 +621,76 @@ def test_completions_without_scores_are_exported_alone(computed, tmp_path):
     assert samples.scores == ("logprob", "logprob_per_token")
     key = stages.locate(drawn[0]).key
     assert handing.handed_on(drawn, [key[:6]]) == drawn
+
+
+@pytest.fixture
+def exported(computed, tmp_path):
+    """Exports of chapter 06's scores and of their completions alone; the store."""
+    _, store = computed
+    specs = find("06").stages(resolve("06_test_time_compute", scale="smoke"))
+    scores = next(spec for spec in specs if isinstance(spec, ScoreSpec))
+    both = [scores, scores.completions]
+    return handing.write_stages(both, store, tmp_path / "out"), scores, store
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_exported_completions_go_into_another_store(exported, tmp_path, which):
+    """From the file of scores and from their own, with what they took elsewhere."""
+    files, scores, store = exported
+    other, spec = Store(tmp_path / "other"), scores.completions
+    assert handing.take_in(files[which], other) == (spec, True)
+    assert stages.is_done(spec, other) and not stages.is_done(scores, other)
+    pd.testing.assert_frame_equal(
+        results.sample(spec, other), results.sample(spec, store)
+    )
+    place = stages.locate(spec)
+    assert other.spent(place) == store.spent(place)
+    assert handing.take_in(files[which], other) == (spec, False)
+
+
+def _relabel(table):
+    labels = table["correct"].to_pylist()
+    labels[-1] = not labels[-1]
+    return table.set_column(table.column_names.index("correct"), "correct", [labels])
+
+
+def _elsewhere(table):
+    about = json.loads(table.schema.metadata[ORIGIN])
+    about["spec"]["seed"] += 1
+    return table.replace_schema_metadata({ORIGIN: json.dumps(about)})
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda table: table.slice(1), "completions of each of"),
+        (lambda table: pa.concat_tables([table, table]), "completions of each of"),
+        (_relabel, "is labelled wrongly"),
+        (lambda table: table.drop_columns(["tokens"]), "lacks tokens; export it again"),
+        (lambda table: table.replace_schema_metadata(None), "was not written by"),
+        (_elsewhere, "is another thing here; sample it anew"),
+    ],
+)
+def test_other_files_are_not_taken_in(exported, tmp_path, change, sentence):
+    (_, path), scores, _ = exported
+    other = Store(tmp_path / "other")
+    write_table(change(read_table(path)), path)
+    with pytest.raises(SettingsError, match=sentence):
+        handing.take_in(path, other)
+    assert not stages.is_done(scores.completions, other)
+
+
+def test_import_says_what_it_took(exported, tmp_path, monkeypatch, capsys):
+    (_, path), _, _ = exported
+    monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path / "cache"))
+    for said in ("Taken: ", "There already: "):
+        monkeypatch.setattr(sys, "argv", ["gsmlib", "import", str(path)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code and said in capsys.readouterr().out
+    for missing in (tmp_path / "no.parquet", tmp_path):
+        with pytest.raises(SettingsError, match="cannot be read as parquet"):
+            handing.take_in(missing, Store(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("unnamed", ["", "Unnamed: 0"])

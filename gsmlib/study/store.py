@@ -90,11 +90,17 @@ class Store:
         """Return whether the artifact is there and intact."""
         return self._is_intact(self.folder(place), repair=False)
 
-    def get(self, place: Place, make: Callable[[Path], None]) -> Artifact:
+    def get(
+        self,
+        place: Place,
+        make: Callable[[Path], None],
+        spent: dict[str, float] | None = None,
+    ) -> Artifact:
         """Return the artifact, built by `make(work folder)` unless it is there intact.
 
-        `make` may find an interrupted predecessor's files in the folder. Raises
-        StoreError on a full disk or a store that cannot be written or read.
+        `make` may find an interrupted predecessor's files in the folder. `spent`: what
+        it took where it was computed, if not here. Raises StoreError on a full disk or
+        a store that cannot be written or read.
         """
         start = time.perf_counter()
         folder = self.folder(place)
@@ -103,7 +109,7 @@ class Store:
         with self._storage_errors(folder), self._lock(folder):
             cached = self._is_intact(folder, repair=True)
             if not cached:
-                self._build(folder, place.identity, make)
+                self._build(folder, place.identity, make, spent)
         return Artifact(folder, cached, time.perf_counter() - start)
 
     def check_writable(self) -> None:
@@ -130,7 +136,11 @@ class Store:
         return manifest.get("spent") or {"": manifest["seconds"]}
 
     def _build(
-        self, folder: Path, identity: dict[str, Any], make: Callable[[Path], None]
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        make: Callable[[Path], None],
+        elsewhere: dict[str, float] | None,
     ) -> None:
         start, processor = time.perf_counter(), processor_name()
         work = folder.with_suffix(".work")
@@ -142,6 +152,7 @@ class Store:
             files = {name: file_sha256(work / name) for name in list_files(work)}
             last = time.perf_counter() - start
             spent[processor] = round(spent.get(processor, 0) + last, 1)
+            spent = elsewhere or spent
             manifest = {
                 "identity": identity,
                 "files": files,
