@@ -329,9 +329,17 @@ def import_stages(
     from gsmlib.study.handing import take_in
     from gsmlib.study.store import Store
 
+    refused = 0
     for file in files:
-        spec, new = take_in(file, Store())
-        print(f"{'Taken' if new else 'There already'}: {file}  {spec.describe()}")
+        try:
+            spec, new = take_in(file, Store())
+        except SettingsError as error:
+            refused += 1
+            print(error)
+        else:
+            print(f"{'Taken' if new else 'There already'}: {file}  {spec.describe()}")
+    if refused:
+        raise SettingsError(f"{refused} of {len(files)} files were not taken.")
 
 
 @app.command()

@@ -648,27 +648,66 @@ def test_exported_completions_go_into_another_store(exported, tmp_path, which):
     assert handing.take_in(files[which], other) == (spec, False)
 
 
-def _relabel(table):
-    labels = table["correct"].to_pylist()
-    labels[-1] = not labels[-1]
-    return table.set_column(table.column_names.index("correct"), "correct", [labels])
+def test_an_interrupted_sampling_gives_way_to_what_is_taken_in(exported, tmp_path):
+    (_, path), scores, store = exported
+    other, spec = Store(tmp_path / "other"), scores.completions
+    part = other.parts(stages.locate(spec)) / "some.parquet"
+    write_table(read_table(stages.folder_of(spec, store) / "completions.parquet"), part)
+    assert handing.take_in(path, other) == (spec, True)
+    assert not part.exists() and stages.is_done(spec, other)
 
 
-def _elsewhere(table):
-    about = json.loads(table.schema.metadata[ORIGIN])
-    about["spec"]["seed"] += 1
-    return table.replace_schema_metadata({ORIGIN: json.dumps(about)})
+def _relabel(name):
+    """A change of the last completion's label or answer."""
+
+    def change(table):
+        cells = table[name].to_pylist()
+        cells[-1] = not cells[-1] if name == "correct" else "17/3"
+        return table.set_column(table.column_names.index(name), name, [cells])
+
+    return change
+
+
+def _ask(table):
+    cells = [f"{text}?" for text in table["question"].to_pylist()]
+    return table.set_column(table.column_names.index("question"), "question", [cells])
+
+
+def _empty(table):
+    cells = [None, *table["text"].to_pylist()[1:]]
+    return table.set_column(table.column_names.index("text"), "text", [cells])
+
+
+def _noted(**values):
+    """A change of what the export noted; what begins with `spec_` of the spec."""
+
+    def change(table):
+        about = json.loads(table.schema.metadata[ORIGIN])
+        for name, value in values.items():
+            where = about["spec"] if name.startswith("spec_") else about
+            where[name.removeprefix("spec_")] = value
+        return table.replace_schema_metadata({ORIGIN: json.dumps(about)})
+
+    return change
 
 
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        (lambda table: table.slice(1), "completions of each of"),
-        (lambda table: pa.concat_tables([table, table]), "completions of each of"),
-        (_relabel, "is labelled wrongly"),
-        (lambda table: table.drop_columns(["tokens"]), "lacks tokens; export it again"),
+        (lambda table: table.slice(1), "has not . completions of each of"),
+        (lambda table: pa.concat_tables([table] * 2), "completions of each of"),
+        (_relabel("correct"), "another label of problem"),
+        (_relabel("answer"), "another label of problem"),
+        (_ask, "another problem 0 than here"),
+        (_empty, "empty cells"),
+        (lambda table: table.drop_columns(["tokens"]), "an earlier version"),
         (lambda table: table.replace_schema_metadata(None), "was not written by"),
-        (_elsewhere, "is another thing here; sample it anew"),
+        (_noted(spec_seed=5), "sample them anew"),
+        (_noted(stage="other"), "sample them anew"),
+        (_noted(stage=["sample"]), "was not written by"),
+        (_noted(spent=[1.0]), "was not written by"),
+        (_noted(spent={"CPU": "long"}), "was not written by"),
+        (_noted(spec_n=0), "cannot be imported here: .*greater than"),
     ],
 )
 def test_other_files_are_not_taken_in(exported, tmp_path, change, sentence):
@@ -680,17 +719,31 @@ def test_other_files_are_not_taken_in(exported, tmp_path, change, sentence):
     assert not stages.is_done(scores.completions, other)
 
 
-def test_import_says_what_it_took(exported, tmp_path, monkeypatch, capsys):
+def test_completions_do_not_wait_for_their_verifiers_version(exported, tmp_path):
+    """Scores of another version are another thing; what they were given is the same."""
+    (path, _), scores, _ = exported
+    table = read_table(path)
+    about = json.loads(table.schema.metadata[ORIGIN]) | {"key": "of before"}
+    write_table(table.replace_schema_metadata({ORIGIN: json.dumps(about)}), path)
+    assert handing.take_in(path, Store(tmp_path / "o")) == (scores.completions, True)
+
+
+def test_import_says_what_it_took_and_goes_on(exported, tmp_path, monkeypatch, capsys):
     (_, path), _, _ = exported
     monkeypatch.setenv("GSMLIB_CACHE", str(tmp_path / "cache"))
-    for said in ("Taken: ", "There already: "):
-        monkeypatch.setattr(sys, "argv", ["gsmlib", "import", str(path)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert not end.value.code and said in capsys.readouterr().out
-    for missing in (tmp_path / "no.parquet", tmp_path):
-        with pytest.raises(SettingsError, match="cannot be read as parquet"):
-            handing.take_in(missing, Store(tmp_path / "other"))
+    missing, broken = tmp_path / "no.parquet", tmp_path / "broken.parquet"
+    broken.write_text("no parquet")
+    given = [missing, tmp_path, broken, path, path]
+    monkeypatch.setattr(sys, "argv", ["gsmlib", "import", *map(str, given)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    printed = capsys.readouterr()
+    assert end.value.code and "3 of 5 files were not taken" in printed.err
+    said = printed.out.splitlines()
+    beginnings = [f"{missing} cannot", f"{tmp_path} cannot", f"{broken} cannot"]
+    beginnings += ["Taken: ", "There already: "]
+    assert len(said) == 5
+    assert all(a.startswith(b) for a, b in zip(said, beginnings, strict=True))
 
 
 @pytest.mark.parametrize("unnamed", ["", "Unnamed: 0"])

@@ -393,6 +393,19 @@ def test_packed_weights_give_the_same_products(bpe_tokenizer, family):
     torch.testing.assert_close(linear.packed()(x), linear(x))
 
 
+def test_rows_may_leave_before_their_first_step(tiny_lm):
+    """While all layers still share one tensor without tokens."""
+    engine, alone = new_engine(tiny_lm.model), new_engine(tiny_lm.model)
+    with torch.inference_mode():
+        engine.add([[5, 6, 7], [8, 9]], [2, 1])
+        engine.keep(torch.tensor([True, False, True]))
+        alone.add([[5, 6, 7]], [1])
+        logits = [engine.step(torch.tensor([token, 9])) for token in (11, 12)]
+        expected = [alone.step(torch.tensor([token])) for token in (11, 12)]
+    for ours, theirs in zip(logits, expected, strict=True):
+        torch.testing.assert_close(ours[:1], theirs, atol=1e-4, rtol=1e-4)
+
+
 def test_unusual_models_take_the_plain_engine(bpe_tokenizer):
     assert type(new_engine(make_tiny_gpt2(bpe_tokenizer))) is Engine
     assert type(new_engine(tiny_llama(bpe_tokenizer).model)) is Engine

@@ -25,6 +25,7 @@ from gsmlib.settings import refuse_number
 PARTS = ("train", "test")
 COLUMNS = ("question", "answer")
 TEST_SHARE = 5  # of a file without parts, one problem in so many is a test problem
+UNREAD = ("tokens", "forced")  # of what `gsmlib export` wrote: large, and asked nowhere
 SHOWN = 5  # rows that a refusal names
 REFERENCE = re.compile(r"(.+)#([0-9a-f]{12})")  # a path, and the digest of its rows
 ENDING = r"\.(jsonl|ndjson|json|parquet)(\.gz)?"
@@ -300,10 +301,12 @@ def read_rows(file: Path) -> Iterator[tuple[str, Any]]:
 
 def _parquet_rows(data: bytes, file: Path) -> Iterator[tuple[str, Any]]:
     from pyarrow import ArrowException, BufferReader  # here: slow to import
-    from pyarrow.parquet import read_table
+    from pyarrow.parquet import ParquetFile
 
     try:
-        rows = read_table(BufferReader(data)).to_pylist()
+        opened = ParquetFile(BufferReader(data))
+        names = [name for name in opened.schema_arrow.names if name not in UNREAD]
+        rows = opened.read(names).to_pylist()
     except (ArrowException, OSError):
         raise SettingsError(f"{file} is parquet, and cut off or broken.") from None
     yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))

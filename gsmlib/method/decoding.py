@@ -132,7 +132,7 @@ def stream_completions(
         if (sample.problem, sample.number) not in skip
     )
     size = batch_size or choose_batch_size(lm.model, rules.max_length)
-    return complete(lm, samples, rules, size)
+    return complete(SampleBatch(lm, rules), samples, size)
 
 
 def _list_samples(
@@ -274,18 +274,20 @@ def choose_batch_size(model: PreTrainedModel, max_length: int) -> int:
 
 
 def complete(
-    lm: LanguageModel, samples: Iterator[Sample], rules: Rules, size: int
+    batch: "SampleBatch", samples: Iterator[Sample], size: int
 ) -> Iterator[Done]:
     """Complete all samples, at most `size` of them together; yield each once it is.
 
     Of 20 samples at size 8, say, the first 8 enter. Once fewer than 3/4 of them go on
     (5 of 8), the 3 that have stopped leave the caches. Once at most half of `size` go
-    on (4), the next 4 enter; and so forth until none waits.
+    on (4), the next 4 enter; and so forth until none waits. The batch ends as empty as
+    it was.
     """
-    was_training = lm.model.training
-    lm.model.eval()
+    model = batch.lm.model
+    was_training = model.training
+    model.eval()
     try:
-        batch, waiting = SampleBatch(lm, rules), True
+        waiting = True
         while waiting or len(batch):
             if waiting and len(batch) <= REFILL_BELOW * size:
                 entering = list(islice(samples, size - len(batch)))
@@ -294,7 +296,7 @@ def complete(
             if len(batch):
                 yield from batch.step()
     finally:
-        lm.model.train(was_training)
+        model.train(was_training)
 
 
 class SampleBatch:

@@ -200,7 +200,8 @@ class Cohort:
     def keep(self, kept: Tensor) -> None:
         """Keep the rows `kept` (places), and the prompts that they need."""
         for own in (self.own_keys, self.own_values):
-            own[:] = (layer[kept] for layer in own)
+            for layer, before in enumerate(own):  # one after the other: see __init__
+                own[layer] = before[kept]
         needed, self.rows = self.rows[kept].unique(return_inverse=True)
         self.lengths = self.lengths[needed]
         if len(needed) < self.keys.shape[1]:
@@ -359,8 +360,9 @@ class Engine:
             query, key, value = (
                 part.unflatten(0, (prompts, widest)).transpose(1, 2) for part in heads
             )
-            keys.append(key.mT.to(self.cache_dtype))
-            values.append(value.to(self.cache_dtype))
+            # copies: a part would keep the whole that it was cut from
+            keys.append(key.mT.to(self.cache_dtype, copy=True))
+            values.append(value.to(self.cache_dtype, copy=True))
             share = query.shape[1] // key.shape[1]
             if share > 1:
                 key, value = (x.repeat_interleave(share, 1) for x in (key, value))

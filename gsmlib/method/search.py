@@ -16,6 +16,7 @@ from gsmlib.method.decoding import (
     Completion,
     Rules,
     Sample,
+    SampleBatch,
     choose_batch_size,
     complete,
     decode,
@@ -98,9 +99,9 @@ def search(
         _Problem(number, question, encode_prompt(lm.tokenizer, question), [Path()])
         for number, question in zip(problem_ids, questions, strict=True)
     ]
-    line = 0
+    batch, line = SampleBatch(lm, rules), 0
     while open_ones := [problem for problem in problems if problem.going_on]:
-        _continue(lm, open_ones, beams, rules, line)
+        _continue(batch, open_ones, beams, line)
         asked = [[list(path.tokens) for path in p.found] for p in open_ones]
         scores = score([problem.question for problem in open_ones], asked)
         for problem, values in zip(open_ones, scores, strict=True):
@@ -114,10 +115,10 @@ def search(
 
 
 def _continue(
-    lm: LanguageModel, problems: list[_Problem], beams: Beams, rules: Rules, line: int
+    batch: SampleBatch, problems: list[_Problem], beams: Beams, line: int
 ) -> None:
     """Find what the problems' prefixes go on to by one line, each once."""
-    each = beams.branching * (1 if line else beams.width)
+    rules, each = batch.rules, beams.branching * (1 if line else beams.width)
     samples: list[Sample] = []
     starts: list[tuple[_Problem, Path]] = []
     for problem in problems:
@@ -129,8 +130,8 @@ def _continue(
             samples += [Sample(place, j, own[j], prompt) for j in range(each)]
             starts.append((problem, path))
     samples.sort(key=lambda sample: len(sample.prompt))  # to be padded little
-    size = choose_batch_size(lm.model, rules.max_length)
-    done = sorted(complete(lm, iter(samples), rules, size), key=lambda one: one[:2])
+    size = choose_batch_size(batch.lm.model, rules.max_length)
+    done = sorted(complete(batch, iter(samples), size), key=lambda one: one[:2])
     for place, _, more in done:
         problem, path = starts[place]
         problem.written += len(more.tokens)

@@ -9,16 +9,18 @@ import json
 import re
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from gsmlib.data.samples import ORIGIN, parse_json
 from gsmlib.environment import provenance
-from gsmlib.files import write_file
-from gsmlib.method.answers import is_correct
+from gsmlib.files import in_words, write_file
+from gsmlib.method.answers import final_number, is_correct
 from gsmlib.method.selection import AGGREGATIONS
 from gsmlib.records import SettingsError
 from gsmlib.study.specs import ReleasedSpec, SampleSpec, ScoreSpec, Spec
@@ -32,6 +34,9 @@ from gsmlib.study.stages import (
     sampled_problems,
 )
 from gsmlib.study.store import Store
+
+if TYPE_CHECKING:
+    from pyarrow import Table
 
 COLUMNS = "problem sample text tokens forced logprob finished correct answer".split()
 KEY = re.compile(r"[0-9a-f]{1,16}")  # how a stage's key begins
@@ -132,9 +137,9 @@ def describe(spec: Spec) -> str:
 def origin(spec: Spec, store: Store) -> dict[str, Any]:
     """Return where a stage's result comes from: its spec, key, versions, commit.
 
-    `spent`: the seconds that its completions took, by processor.
+    completions: their key; spent: the seconds that they took, by processor.
     """
-    place = locate(spec)
+    place, drawn = locate(spec), locate(drawn_by(spec))
     return {
         "stage": place.stage,
         "key": place.key,
@@ -142,7 +147,8 @@ def origin(spec: Spec, store: Store) -> dict[str, Any]:
         "describe": describe(spec),
         "gsmlib": metadata.version("gsmlib"),
         "spec": spec.model_dump(mode="json"),
-        "spent": store.spent(locate(drawn_by(spec))),
+        "completions": drawn.key,
+        "spent": store.spent(drawn),
         **{k: v for k, v in provenance({}).items() if k != "settings"},
     }
 
@@ -150,77 +156,97 @@ def origin(spec: Spec, store: Store) -> dict[str, Any]:
 # ------------------------------------------------------------------------- taking it in
 
 
-def take_in(file: Path, store: Store) -> tuple[Spec, bool]:
+def take_in(file: Path, store: Store) -> tuple[SampleSpec, bool]:
     """Take the completions of an exported file into the store; return spec, if new.
 
-    Only what this gsmlib would compute under the same key is taken: SettingsError where
-    the spec's key is another now, rows are missing, or a label is not what it gives.
+    Only what this gsmlib would keep under the same key is taken. SettingsError where
+    the key is another here, problems or labels are others, or rows are missing;
+    StoreError where the store cannot be written.
     """
     from pyarrow import ArrowException, Table
     from pyarrow.parquet import read_table, write_table
 
     try:
-        with file.open("rb") as opened:
+        with file.expanduser().open("rb") as opened:
             table: Table = read_table(opened)
-    except (OSError, ArrowException):
+    except OSError as error:
+        raise SettingsError(in_words(error, file, use="read")) from None
+    except ArrowException:
         what = f"{file} cannot be read as parquet"
         raise SettingsError(f"{what}; give what `gsmlib export` wrote.") from None
-    spec, about = _read_origin(file, (table.schema.metadata or {}).get(ORIGIN, b""))
-    if lacking := sorted(set(COLUMNS) - set(table.column_names)):
-        what = f"{file} lacks {', '.join(lacking)}"
-        raise SettingsError(f"{what}; export it again with this version of gsmlib.")
-    rows = table.select(COLUMNS).to_pandas()
-    if fault := _find_fault(rows, spec):
-        raise SettingsError(f"{file}: {fault}; export it again, or sample anew.")
+    about = parse_json((table.schema.metadata or {}).get(ORIGIN, b""))
+    if not _is_origin(about) or not {"question", *COLUMNS} <= set(table.column_names):
+        raise SettingsError(
+            f"{file} was not written by `gsmlib export`, or by an earlier version of "
+            "it; export it again."
+        )
+    spec = _spec_of(file, about)
+    if fault := _find_fault(table, spec):
+        raise SettingsError(f"{file} has {fault}; export it again, or sample anew.")
     plain = table.select(COLUMNS).replace_schema_metadata(None)
     artifact = store.get(
         locate(spec),
         lambda work: write_table(plain, work / COMPLETIONS),
-        spent=about.get("spent"),
+        spent=about["spent"],
     )
     return spec, not artifact.cached
 
 
-def _read_origin(file: Path, text: bytes) -> tuple[SampleSpec, dict[str, Any]]:
-    """Return the spec of a file's completions, and what else its export noted."""
-    about = parse_json(text)
-    if not isinstance(about, dict):
-        raise SettingsError(
-            f"{file} was not written by `gsmlib export`; give what was."
-        )
+def _is_origin(about: Any) -> bool:
+    """Whether this is what `origin` returns, as far as taking in needs it."""
+    if not isinstance(about, dict) or not isinstance(spent := about.get("spent"), dict):
+        return False
+    seconds = [value for value in spent.values() if isinstance(value, int | float)]
+    named = isinstance(about.get("stage"), str) and isinstance(about.get("spec"), dict)
+    return named and len(seconds) == len(spent) > 0 and "completions" in about
+
+
+def _spec_of(file: Path, about: dict[str, Any]) -> SampleSpec:
+    """Return the spec of a file's completions; SettingsError where it is another's."""
     kinds = {row.name: kind for kind, row in STAGES.items()}
-    kind = kinds.get(about.get("stage"))
     try:
-        spec = kind(**about["spec"])
+        spec = drawn_by(kinds[about["stage"]](**about["spec"]))
         key = locate(spec).key
-    except (TypeError, KeyError, ValueError, OSError):
+    except KeyError:
         spec, key = None, ""
-    if key != about.get("key"):
-        made = f"gsmlib {about.get('gsmlib')} at commit {about.get('commit')}"
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ").removesuffix(".")
+        raise SettingsError(f"{file} cannot be imported here: {why}.") from None
+    except OSError as error:
+        raise SettingsError(in_words(error, use="read")) from None
+    if key != about["completions"]:
         raise SettingsError(
-            f"{file} was made by {made}, whose {about.get('stage')} "
-            f"{about.get('key')} is another thing here; sample it anew, or use that."
+            f"{file} has completions that gsmlib {about.get('gsmlib')} calls "
+            f"{about['completions']} and this one {key or 'nothing'}, for code or data "
+            "have changed since; sample them anew."
         )
-    drawn = drawn_by(spec)
-    if not isinstance(drawn, SampleSpec):
+    if not isinstance(spec, SampleSpec):
         raise SettingsError(
-            f"{file} has released solutions, which are read from GSM8K's own files."
+            f"{file} has released solutions, which are read from GSM8K's own files; "
+            "leave it out."
         )
-    return drawn, about
+    return spec
 
 
-def _find_fault(rows: pd.DataFrame, spec: SampleSpec) -> str:
-    """Say what is wrong with a stage's rows; "" where nothing is."""
-    wanted = pd.MultiIndex.from_product([range(spec.n_problems), range(spec.n)])
-    if not pd.MultiIndex.from_frame(rows[["problem", "sample"]]).equals(wanted):
-        return (
-            f"not {spec.n} completions of each of {spec.n_problems} problems, in order"
-        )
+def _find_fault(table: "Table", spec: SampleSpec) -> str:
+    """Say what a stage's rows have that it cannot have; "" where that is nothing."""
+    from pyarrow.compute import list_value_length
+
+    if any(table[name].null_count for name in COLUMNS):
+        return "empty cells"
+    lengths = [list_value_length(table[name]) for name in ("tokens", "forced")]
+    if not lengths[0].equals(lengths[1]):
+        return "tokens that are not marked as forced or not"
+    names = "problem sample question text correct answer".split()
+    rows = list(zip(*(table[name].to_pylist() for name in names), strict=True))
+    wanted = list(product(range(spec.n_problems), range(spec.n)))
+    if [row[:2] for row in rows] != wanted:
+        return f"not {spec.n} completions of each of {spec.n_problems} problems"
     problems = sampled_problems(spec)
-    texts = zip(rows["text"], rows["problem"], strict=True)
-    right = [is_correct(text, problems[place].solution) for text, place in texts]
-    wrong = np.flatnonzero(rows["correct"].to_numpy() != right)
-    if len(wrong):
-        problem, sample = rows.loc[wrong[0], ["problem", "sample"]]
-        return f"completion {sample} of problem {problem} is labelled wrongly"
+    for place, sample, question, text, *label in rows:
+        if question != problems[place].question:
+            return f"another problem {place} than here"
+        solution = problems[place].solution
+        if label != [is_correct(text, solution), final_number(text)]:
+            return f"another label of problem {place}'s completion {sample} than here"
     return ""
