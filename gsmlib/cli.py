@@ -302,6 +302,9 @@ def export_stages(
     scale: Scale = DEFAULT_SCALE,
     p: Parameters = (),
     out: Annotated[Path, typer.Option(help="The folder they go to.")] = Path("."),
+    every: Annotated[
+        bool, typer.Option("--all", help="Those that verifiers learn from, too.")
+    ] = False,
 ) -> None:
     """Write a notebook's completions and scores as parquet; nothing is computed.
 
@@ -313,7 +316,7 @@ def export_stages(
 
     given = _read_parameters(p)
     for path, spec in export_completions(
-        check_scale(scale), notebook, given, keys, out
+        check_scale(scale), notebook, given, out, keys, every
     ):
         print(f"{path}  {describe(spec)}")
 

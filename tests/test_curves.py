@@ -621,6 +621,12 @@ def test_completions_without_scores_are_exported_alone(computed, tmp_path):
     assert samples.scores == ("logprob", "logprob_per_token")
     key = stages.locate(drawn[0]).key
     assert handing.handed_on(drawn, [key[:6]]) == drawn
+    assert handing.handed_on(specs, [key]) == drawn  # without their scores
+    assert not set(drawn) & set(handing.handed_on(specs))
+    learnt = next(s.verifier.completions for s in specs if isinstance(s, ScoreSpec))
+    assert learnt not in handing.handed_on(specs)
+    assert learnt in handing.handed_on(specs, every=True)
+    assert handing.handed_on(specs, [stages.locate(learnt).key]) == [learnt]
 
 
 @pytest.fixture

@@ -251,14 +251,20 @@ def _report_stages(scale: str, chapters: Sequence[Chapter] = CHAPTERS) -> list[S
 
 
 def export_completions(
-    scale: str, notebook: str, given: dict[str, str], keys: Sequence[str], folder: Path
+    scale: str,
+    notebook: str,
+    given: dict[str, str],
+    folder: Path,
+    keys: Sequence[str] = (),
+    every: bool = False,
 ) -> list[tuple[Path, Spec]]:
     """Write a notebook's completions and scores as parquet; return files and specs.
 
-    keys: how those of some stages begin, of which alone. SettingsError says which
-    command computes what the store lacks; nothing is computed.
+    keys, every: which of them, see `handed_on`. SettingsError says which command
+    computes what the store lacks; nothing is computed.
     """
-    specs, store = handing.handed_on(_stages(scale, notebook, given), keys), Store()
+    asked, store = _stages(scale, notebook, given), Store()
+    specs = handing.handed_on(asked, keys, every)
     if lacking := handing.missing(specs, store):
         name = find(notebook).name
         more = "".join(f" -p {setting} {quote(v)}" for setting, v in given.items())

@@ -42,23 +42,40 @@ COLUMNS = "problem sample text tokens forced logprob finished correct answer".sp
 KEY = re.compile(r"[0-9a-f]{1,16}")  # how a stage's key begins
 
 
-def handed_on(specs: Sequence[Spec], keys: Sequence[str] = ()) -> list[Spec]:
+def handed_on(
+    specs: Sequence[Spec], keys: Sequence[str] = (), every: bool = False
+) -> list[Spec]:
     """Return the specs of completions and scores, each once, of some keys if given.
 
-    Completions that are scored go with their scores. SettingsError where a key begins
-    none, or where there is nothing to hand on.
+    With `every` also of what they are made of: completions that verifiers learn from.
+    Keys may begin those too. Completions that are scored go with their scores, unless
+    their own key is given. SettingsError where a key begins none, or where there is
+    nothing to hand on.
     """
+    specs = _with_parents(specs) if keys or every else specs
     scored = [spec for spec in specs if isinstance(spec, ScoreSpec)]
-    known = {spec.completions for spec in scored}
     drawn = [spec for spec in specs if isinstance(spec, SampleSpec | ReleasedSpec)]
-    found = list(dict.fromkeys([*scored, *(s for s in drawn if s not in known)]))
+    found = list(dict.fromkeys([*scored, *drawn]))
     if not found:
         raise SettingsError("There are no completions here; export another notebook's.")
     for key in keys:
         if not any(_begins(spec, key) for spec in found):
             there = ", ".join(locate(spec).key for spec in found)
             raise SettingsError(f"No stage's key begins with {key}; there are {there}.")
-    return [s for s in found if not keys or any(_begins(s, key) for key in keys)]
+    if keys:
+        return [s for s in found if any(_begins(s, key) for key in keys)]
+    known = {spec.completions for spec in scored}
+    return [spec for spec in found if spec not in known]
+
+
+def _with_parents(specs: Sequence[Spec]) -> list[Spec]:
+    found: dict[Spec, None] = {}
+    waiting = list(specs)
+    while waiting:
+        if (spec := waiting.pop()) not in found:
+            found[spec] = None
+            waiting += locate(spec).parents
+    return list(found)
 
 
 def _begins(spec: Spec, key: str) -> bool:
