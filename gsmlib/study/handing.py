@@ -103,7 +103,7 @@ def _write(spec: Spec, store: Store, folder: Path) -> Path:
         ORIGIN: json.dumps(origin(spec, store)).encode(),
     }
     data, place = io.BytesIO(), locate(spec)
-    write_table(table.replace_schema_metadata(about), data)
+    write_table(table.replace_schema_metadata(about), data, compression="zstd")
     path = folder / f"{place.stage}-{place.key}.parquet"
     write_file(path, data.getvalue())
     return path
