@@ -15,7 +15,7 @@ from gsmlib import progress
 from gsmlib.chapters.own_completions.settings import OwnCompletionsSettings
 from gsmlib.chapters.shared import along_axis
 from gsmlib.data.gsm8k import SOLUTIONS_FILE, is_here
-from gsmlib.data.samples import Samples, apart, read_samples, released
+from gsmlib.data.samples import GSM8K_TEST, Samples, apart, read_samples, released
 from gsmlib.environment import project_root
 from gsmlib.method import metrics
 from gsmlib.method.intervals import difference, share, tabulate
@@ -45,18 +45,19 @@ def find_samples(settings: OwnCompletionsSettings) -> tuple[list[Samples], str]:
     Those of the settings, else the paper's released solutions where GSM8K's files are
     here, else examples of our own.
     """
+    root, gold = project_root(), settings.gold  # the settings' paths are from there
+    gold = gold if gold in ("", GSM8K_TEST) else str(root / gold)
     if settings.samples:
         files, said = settings.samples, "Your own completions."
     elif is_here(SOLUTIONS_FILE):
-        return [released(settings.gold)], "The paper's released solutions."
+        return [released(gold)], "The paper's released solutions."
     else:
-        folder = project_root() / "examples" / "completions"
-        files = [str(folder / name) for name in EXAMPLES]
+        files = [f"examples/completions/{name}" for name in EXAMPLES]
         said = (
             "GSM8K's files are not at hand: these are small examples of our own, of "
             "MiniGSM. Set GSM8K_DIR for the released solutions, or give -p samples."
         )
-    return [read_samples(f, settings.scores, settings.gold) for f in files], said
+    return [read_samples(root / f, settings.scores, gold) for f in files], said
 
 
 def table(*samples: Samples) -> pd.DataFrame:

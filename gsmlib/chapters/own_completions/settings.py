@@ -1,22 +1,32 @@
 """The settings of 16_own_completions."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from gsmlib.data.samples import GSM8K_TEST
+from gsmlib.environment import project_root
 from gsmlib.records import Record
 from gsmlib.settings import Names, ScaleName
 
 
 def find_files(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the whole paths of files; ValueError where one is not there."""
-    found = tuple(os.path.abspath(os.path.expanduser(path)) for path in paths)
-    for path in found:
-        if not os.path.isfile(path):
-            raise ValueError(f"there is no file {path}; name one of completions")
-    return found
+    """Return the whole paths of files; ValueError where one is not there.
+
+    What lies in the project is called as from its folder: figures made of it say the
+    same on every machine.
+    """
+    root, found = project_root(), []
+    for path in paths:
+        whole = Path(os.path.abspath(os.path.expanduser(path)))
+        file = whole if whole.is_file() else root / path  # a kernel works elsewhere
+        if not file.is_file():
+            raise ValueError(f"there is no file {whole}; name one of completions")
+        inside = file.is_relative_to(root)
+        found.append(str(file.relative_to(root) if inside else file))
+    return tuple(found)
 
 
 class OwnCompletionsSettings(Record):
