@@ -332,10 +332,10 @@ def import_stages(
     from gsmlib.study.handing import take_in
     from gsmlib.study.store import Store
 
-    refused = 0
+    store, refused = Store(), 0
     for file in files:
         try:
-            spec, new = take_in(file, Store())
+            spec, new = take_in(file, store)
         except SettingsError as error:
             refused += 1
             print(error)

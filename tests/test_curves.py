@@ -654,6 +654,25 @@ def test_exported_completions_go_into_another_store(exported, tmp_path, which):
     assert handing.take_in(files[which], other) == (spec, False)
 
 
+def test_files_of_the_project_have_one_name_everywhere(tmp_path, monkeypatch):
+    """From its folder, from a notebook's and by the whole path; others keep theirs."""
+    inside = str(EXAMPLES[0].relative_to(project_root()))
+    for folder, given in (
+        (project_root(), inside),
+        (project_root() / "notebooks", f"../{inside}"),
+        (tmp_path, str(EXAMPLES[0])),
+        (tmp_path, inside),
+    ):
+        monkeypatch.chdir(folder)
+        settings = resolve("16_own_completions", scale="smoke", samples=[given])
+        assert settings.samples == (inside,)
+        (samples,), _ = find_samples(settings)
+        assert samples.name == EXAMPLES[0].name
+    other = write_lines(tmp_path / "other.jsonl", [harness_row()])
+    settings = resolve("16_own_completions", scale="smoke", samples=["other.jsonl"])
+    assert settings.samples == (str(other),)
+
+
 def test_an_interrupted_sampling_gives_way_to_what_is_taken_in(exported, tmp_path):
     (_, path), scores, store = exported
     other, spec = Store(tmp_path / "other"), scores.completions

@@ -32,6 +32,7 @@ from gsmlib.study.stages import (
     is_done,
     locate,
     sampled_problems,
+    with_parents,
 )
 from gsmlib.study.store import Store
 
@@ -52,7 +53,7 @@ def handed_on(
     their own key is given. SettingsError where a key begins none, or where there is
     nothing to hand on.
     """
-    specs = _with_parents(specs) if keys or every else specs
+    specs = with_parents(specs) if keys or every else specs
     scored = [spec for spec in specs if isinstance(spec, ScoreSpec)]
     drawn = [spec for spec in specs if isinstance(spec, SampleSpec | ReleasedSpec)]
     found = list(dict.fromkeys([*scored, *drawn]))
@@ -66,16 +67,6 @@ def handed_on(
         return [s for s in found if any(_begins(s, key) for key in keys)]
     known = {spec.completions for spec in scored}
     return [spec for spec in found if spec not in known]
-
-
-def _with_parents(specs: Sequence[Spec]) -> list[Spec]:
-    found: dict[Spec, None] = {}
-    waiting = list(specs)
-    while waiting:
-        if (spec := waiting.pop()) not in found:
-            found[spec] = None
-            waiting += locate(spec).parents
-    return list(found)
 
 
 def _begins(spec: Spec, key: str) -> bool:
@@ -180,12 +171,12 @@ def take_in(file: Path, store: Store) -> tuple[SampleSpec, bool]:
     the key is another here, problems or labels are others, or rows are missing;
     StoreError where the store cannot be written.
     """
-    from pyarrow import ArrowException, Table
+    from pyarrow import ArrowException  # here: slow to import
     from pyarrow.parquet import read_table, write_table
 
     try:
         with file.expanduser().open("rb") as opened:
-            table: Table = read_table(opened)
+            table = read_table(opened)
     except OSError as error:
         raise SettingsError(in_words(error, file, use="read")) from None
     except ArrowException:

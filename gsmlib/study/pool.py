@@ -33,7 +33,7 @@ from gsmlib.study.checks import check_specs
 from gsmlib.study.estimates import Work, estimate_seconds, in_words
 from gsmlib.study.results import obtain
 from gsmlib.study.specs import Spec
-from gsmlib.study.stages import locate, work_of
+from gsmlib.study.stages import locate, with_parents, work_of
 from gsmlib.study.store import Place, Store
 
 THREADS = "OMP_NUM_THREADS"
@@ -64,15 +64,8 @@ class Task(NamedTuple):
 
 def list_tasks(specs: Sequence[Spec], store: Store) -> list[Task]:
     """Return the stages `specs` and all their ancestors, each once, parents first."""
-    graph: dict[Spec, Sequence[Spec]] = {}
-    waiting = list(specs)
-    while waiting:
-        spec = waiting.pop()
-        if spec not in graph:
-            graph[spec] = locate(spec).parents
-            waiting += graph[spec]
     asked, tasks = set(specs), []
-    for spec in TopologicalSorter(graph).static_order():
+    for spec in TopologicalSorter(with_parents(specs)).static_order():
         place, work = locate(spec), work_of(spec)
         done = store.has(place)
         seconds = 0.0 if done else estimate_seconds(work)

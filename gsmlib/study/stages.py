@@ -6,7 +6,7 @@ all that decides its result: its key in the store follows from it.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -74,6 +74,18 @@ def locate(spec: Spec) -> Place:
     A model's folder that has changed since is noticed.
     """
     return _locate(spec, tuple(map(_folder_state, models_of(spec))))
+
+
+def with_parents(specs: Sequence[Spec]) -> dict[Spec, Sequence[Spec]]:
+    """Return the specs and all that they are made of, each with its own parents."""
+    found: dict[Spec, Sequence[Spec]] = {}
+    waiting = list(specs)
+    while waiting:
+        spec = waiting.pop()
+        if spec not in found:
+            found[spec] = locate(spec).parents
+            waiting += found[spec]
+    return found
 
 
 @cache

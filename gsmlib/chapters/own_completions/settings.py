@@ -13,10 +13,10 @@ from gsmlib.settings import Names, ScaleName
 
 
 def find_files(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the whole paths of files; ValueError where one is not there.
+    """Return files' paths from the project's folder; ValueError where one is missing.
 
-    What lies in the project is called as from its folder: figures made of it say the
-    same on every machine.
+    A file elsewhere has its whole path. So figures made of the project's own files say
+    the same on every machine.
     """
     root, found = project_root(), []
     for path in paths:
