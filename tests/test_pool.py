@@ -146,6 +146,26 @@ def test_estimates_grow_with_what_there_is_to_do():
         assert estimate_seconds(work_of(more)) > 1.5 * estimate_seconds(work_of(spec))
 
 
+def test_estimates_count_a_wide_models_steps():
+    """Adam's part of small batches; what is shared fills a batch all the same."""
+    spec = last_pair()[1].verifier
+    start = spec.base.model_copy(update={"model": "smollm2-135m"})
+    training = spec.training.model_copy(update={"group_size": 4, "language_weight": 1})
+    spec = spec.model_copy(update={"start": start, "training": training})
+
+    def changed(**new):
+        new = training.model_copy(update=new)
+        return work_of(spec.model_copy(update={"training": new}))
+
+    few, many = changed(batch_tokens=8_000), changed(batch_tokens=4_000)
+    more = (many.steps - few.steps) * estimates.STEP_SECONDS * 135e6
+    assert many.steps == pytest.approx(2 * few.steps)
+    grown = estimate_seconds(many) - estimate_seconds(few)
+    assert grown == pytest.approx(more)
+    shared = changed(batch_tokens=4_000, shared_language=True)
+    assert shared.steps == many.steps and shared.tokens < many.tokens
+
+
 def test_estimates_are_of_this_processor_and_precision(monkeypatch):
     """The part that is products' goes by their rate here, in the stage's precision."""
     rates = {"fp32": 1e11, "bf16": 1e10}

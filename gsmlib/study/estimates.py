@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from gsmlib.data import family
 from gsmlib.environment import product_rate
-from gsmlib.method.recipe import EVALUATION_TOKENS
+from gsmlib.method.recipe import EVALUATION_TOKENS, TrainSettings
 from gsmlib.method.sizes import size_of
 from gsmlib.records import Precision
 from gsmlib.study import specs
@@ -42,6 +42,7 @@ class Work(NamedTuple):
     models: int = 0  # that it keeps
     max_length: int = 0  # of a sampled row
     precision: Precision = "fp32"  # that it computes in
+    steps: float = 0  # about how many updates of its weights
 
 
 class Cost(NamedTuple):
@@ -49,8 +50,7 @@ class Cost(NamedTuple):
 
     A token's seconds, beside its products, are some and those of each of its units, as
     many as layers times width: of mini-0.5m and mini-2m as they took with both cores of
-    an AMD EPYC busy; of SmolLM2 a third of what training took on an Intel Xeon with
-    tiles, half of what sampling did.
+    an AMD EPYC busy.
     """
 
     seconds: float
@@ -65,19 +65,22 @@ COSTS = {
     "score": Cost(10e-6, 33e-9, flops=2, disk=7),  # no gradients
 }
 PRODUCT_SHARE = 0.55  # of products' rate; SmolLM2: 0.44 (with tiles) to 0.62
+# A unit's seconds so many times where a piece's tensors outgrow a core's cache: SmolLM2
+# on an Intel Xeon with tiles, 2.3 times finetuning, 3.2 verifying, 2.5 sampling.
+WIDE, OUTGROWN = 512, 2.5
+STEP_SECONDS = 11e-9  # a parameter: Adam, clipping, gradients and weights handed over
 
 
 def pretrain_work(spec: specs.PretrainSpec) -> Work:
     """Return what additional pretraining has to do."""
     tokens = spec.n_texts * spec.training.epochs * PASSAGE_TOKENS
-    return Work("train", spec.model, tokens, 1, precision=spec.training.precision)
+    return _train_work(spec.model, tokens, spec.training, 1)
 
 
 def finetune_work(spec: specs.FinetuneSpec) -> Work:
     """Return what a finetuning has to do."""
     tokens = spec.data.n_train * spec.training.epochs * sum(_tokens(spec.data.dataset))
-    kept, precision = len(spec.keep_epochs), spec.training.precision
-    return Work("train", spec.model, tokens, kept, precision=precision)
+    return _train_work(spec.model, tokens, spec.training, len(spec.keep_epochs))
 
 
 def sample_work(spec: specs.SampleSpec) -> Work:
@@ -106,11 +109,20 @@ def verifier_work(spec: specs.VerifierSpec) -> Work:
     each = spec.per_problem or spec.completions.n
     together = min(spec.training.group_size, each)
     language = question + solution if spec.training.language_weight else 0
+    counted = question + solution + language  # of a batch's, whatever is shared
     language /= together if spec.training.shared_language else 1
     tokens = solution + question / together + language
-    tokens *= spec.completions.n_problems * each * spec.training.epochs
-    kept, precision = spec.checkpoints, spec.training.precision
-    return Work("train", spec.base.model, tokens, kept, precision=precision)
+    rows = spec.completions.n_problems * each * spec.training.epochs
+    kept, steps = spec.checkpoints, rows * counted / spec.training.batch_tokens
+    work = _train_work(spec.base.model, rows * tokens, spec.training, kept)
+    return work._replace(steps=steps)
+
+
+def _train_work(
+    model: str, tokens: float, training: TrainSettings, models: int
+) -> Work:
+    steps, precision = tokens / training.batch_tokens, training.precision
+    return Work("train", model, tokens, models, precision=precision, steps=steps)
 
 
 def score_work(spec: specs.ScoreSpec) -> Work:
@@ -155,7 +167,9 @@ def estimate_seconds(work: Work) -> float:
     """Return about how long one core of this CPU takes."""
     rate = PRODUCT_SHARE * product_rate(work.precision)
     cost, size = COSTS[work.kind], size_of(work.model)
-    others = work.tokens * (cost.seconds + cost.unit * size.layers * size.width)
+    unit = cost.unit * (OUTGROWN if size.width >= WIDE else 1)
+    others = work.tokens * (cost.seconds + unit * size.layers * size.width)
+    others += work.steps * STEP_SECONDS * 1e6 * size.millions
     return START_SECONDS + others + estimate_flops(work) / rate
 
 
