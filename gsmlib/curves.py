@@ -117,7 +117,7 @@ def summary_of_extraction(found: pd.DataFrame) -> str:
 
 def _cell(row: pd.Series, column: str) -> str:
     value, low, high = (100 * row[name] for name in column_names(column))
-    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+    return f"{value:z.1f} ({low:z.1f} to {high:z.1f})"
 
 
 def _telling(rows: pd.DataFrame) -> pd.DataFrame:

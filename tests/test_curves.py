@@ -474,6 +474,15 @@ def test_the_last_number_of_a_text(text, number):
     assert last_number(text) == number
 
 
+def test_no_minus_stands_before_a_zero():
+    row = {"samples": "a", "rule": "strict", "n": 8, "unanswered": 0.1}
+    limits = ("", "_low", "_high")
+    row |= {f"mean_accuracy{end}": 0.5 for end in limits}
+    row |= {f"over_first{end}": -1e-5 for end in limits}
+    text = curves.summary_of_extraction(pd.DataFrame([row]))
+    assert "0.0 (0.0 to 0.0)" in text and "-0" not in text
+
+
 def test_text_columns_are_no_scores(tmp_path):
     rows = [plain_row(p, uid=f"{p}", seed=p, done=True, grade="b") for p in range(3)]
     assert curves.read(write_lines(tmp_path / "a.jsonl", rows)).scores == ("score",)
