@@ -9,6 +9,7 @@ from gsmlib.chapters import finetuning_scaling, resolve
 from gsmlib.method.models import load_language_model
 from gsmlib.method.sizes import MINI_SIZES, SIZES, Size, check_model, size_of
 from gsmlib.records import SettingsError
+from gsmlib.study import estimates
 from gsmlib.study.estimates import (
     Work,
     all_epochs_fit,
@@ -53,7 +54,8 @@ def test_a_folders_size_is_that_of_its_config_now(tmp_path):
     assert (before.layers, size_of(str(tmp_path)).layers) == (3, 6)
 
 
-def test_a_7b_model_costs_what_7b_cost(tmp_path):
+def test_a_7b_model_costs_what_7b_cost(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimates, "product_rate", lambda _: 1e11)
     config = LlamaConfig()  # Llama 2 7B's sizes
     config.save_pretrained(tmp_path)
     assert size_of(str(tmp_path)).millions == pytest.approx(6738, rel=0.001)
@@ -61,7 +63,7 @@ def test_a_7b_model_costs_what_7b_cost(tmp_path):
         Work("train", model, 1e6, models=1) for model in (str(tmp_path), "gpt2")
     )
     assert estimate_memory(big) > 100e9 > 10 * estimate_memory(gpt2)
-    assert estimate_seconds(big) > 40 * estimate_seconds(gpt2)
+    assert estimate_seconds(big) > 50 * estimate_seconds(gpt2)
     assert estimate_disk(big) == pytest.approx(4 * 6.738e9, rel=0.001)
 
 
