@@ -74,7 +74,9 @@ def law_table(bend=-0.01, half=0.02, misfit=0.01, *, most=200, problems=150, top
     return rows_of(rows, problems=problems)
 
 
-def foresight_table(error=0.005, half=0.01, *, checks=0.1, counts=4, problems=150):
+def foresight_table(
+    error=0.005, half=0.01, *, checks=0.1, counts=4, problems=150, rise=0.05
+):
     places = np.geomspace(1e-4, 1, 20)
     rows = [
         {"part": "roc", "place": u}
@@ -83,7 +85,7 @@ def foresight_table(error=0.005, half=0.01, *, checks=0.1, counts=4, problems=15
         for u in places
     ]
     for n in (1, 4, 16, 64)[:counts]:
-        value = 0.3 + 0.05 * np.log(n) / 3
+        value = 0.3 + rise * np.log(n) / 3
         row = {"part": "curve", "n": n, "few": 16} | accuracy(value)
         row |= with_limits("over_random", checks) | with_limits("one_roc", value + 0.1)
         row |= with_limits("foreseen", value + error)
@@ -365,6 +367,9 @@ def test_few_completions_or_problems_are_drawn(problems, m, seeds, monkeypatch):
         (dict(checks=0.0), NOT_TESTABLE),  # a verifier at chance is no feat
         (dict(counts=2), NOT_TESTABLE),
         (dict(problems=6), NOT_TESTABLE),
+        (dict(rise=0.01), NOT_TESTABLE),  # so flat that a constant foresees it
+        (dict(rise=-0.01), NOT_TESTABLE),
+        (dict(rise=-0.05), REPRODUCED),
     ],
 )
 def test_s1(settings, verdict):

@@ -124,6 +124,20 @@ def test_a_loss_that_only_wavers_does_not_overfit():
     assert np.mean(np.array(lows) > 0) > 0.1 and max(lows) < rules.OVERFITS
 
 
+@pytest.mark.parametrize(
+    ("found", "what", "said"),
+    [
+        (1, "training-set sizes", "1 training-set size, fewer than 3"),
+        (1, "numbers of completions", "1 number of completions, fewer than 3"),
+        (2, "checkpoints of a verifier", "2 checkpoints of a verifier, fewer than 3"),
+    ],
+)
+def test_too_few_are_counted_in_a_sentence(found, what, said):
+    with pytest.raises(rules.NotTestable) as refusal:
+        rules.require(found, 3, what)
+    assert str(refusal.value) == said
+
+
 def test_few_epochs_say_nothing():
     table = epochs_table()
     short = table[table["epoch"] <= 3]

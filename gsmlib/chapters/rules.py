@@ -5,6 +5,7 @@ seeds. Intervals join problems (paired between methods) and seeds, see
 `method/intervals.py`.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
@@ -196,7 +197,8 @@ def better(gain: Interval) -> str:
 def require(found: int, least: int, what: str) -> None:
     """Raise NotTestable where there are too few of something, such as "epochs"."""
     if found < least:
-        raise NotTestable(f"{found} {what}, fewer than {least}")
+        counted = re.sub(r"s\b", "", what, count=1) if found == 1 else what
+        raise NotTestable(f"{found} {counted}, fewer than {least}")
 
 
 def require_learning(table: pd.DataFrame, best: float) -> None:

@@ -39,7 +39,7 @@ def c1(table: pd.DataFrame) -> rules.Finding:
     Reversed: either is surely below 0. The value is the number of parameters at which
     the line reaches 80 %, inf where none does.
     """
-    rules.require(table["n_train"].nunique(), 2, "training-set size")
+    rules.require(table["n_train"].nunique(), 2, "training-set sizes")
     models = table["parameters"].nunique()
     rules.require(models, rules.MIN_MODELS, "model sizes")
     means = table.groupby(["model", "n_train"])["accuracy"].mean()

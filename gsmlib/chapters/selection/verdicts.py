@@ -32,6 +32,8 @@ def s1(table: pd.DataFrame) -> rules.Finding:
 
     The value is the error, foreseen minus measured, where it is largest. Reproduced: it
     is surely within NEGLIGIBLE at every n. Not reproduced: it is surely beyond at one.
+    Not testable where the curve itself stays within NEGLIGIBLE of its first point: that
+    it never moves would be foreseen as well.
     """
     rows = table[table["part"] == "curve"].dropna(subset="foreseen")
     if rows["n"].nunique() < MIN_COUNTS:
@@ -42,6 +44,7 @@ def s1(table: pd.DataFrame) -> rules.Finding:
     by_n = rows.groupby("n")
     peak, foreseen = (by_n[name].mean().idxmax() for name in ("accuracy", "foreseen"))
     rules.require_checking(rows[rows["n"] == peak], "part")
+    _require_a_curve(by_n["accuracy"].mean())
     errors = {n: rules.over_seeds(some, "error") for n, some in by_n}
     n = max(errors, key=lambda n: abs(errors[n].mean))
     last = max(errors)
@@ -59,6 +62,16 @@ def s1(table: pd.DataFrame) -> rules.Finding:
     excluded = f"an error within {100 * NEGLIGIBLE:.0f} points at every number"
     word = rules.decide(within, beyond)
     return rules.Finding(word, errors[n], sentence, excluded)
+
+
+def _require_a_curve(accuracy: pd.Series) -> None:
+    """Raise NotTestable where accuracy, by n, hardly moves from that of the first n."""
+    moved = (accuracy - accuracy.iloc[0]).abs().max()
+    if moved < NEGLIGIBLE:
+        raise rules.NotTestable(
+            f"accuracy moves by {100 * moved:.1f} points at most: that it never does "
+            "would be foreseen as well"
+        )
 
 
 @rules.judge
