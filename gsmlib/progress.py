@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-Report = Callable[[float], None]  # is told which share, 0 to 1, is done
+# is told which share, 0 to 1, is done, and which was when the bar began
+Report = Callable[[float, float], None]
 _outer: ContextVar[Report | None] = ContextVar("outer", default=None)
 
 
@@ -22,12 +23,13 @@ class Share:
     """A bar without a look: it reports which share of `total` is done."""
 
     def __init__(self, total: float, report: Report, initial: float = 0):
-        self.total, self.n, self.report = total, initial, report
+        self.total, self.n, self.report = max(1, total), initial, report
+        self.initial = initial
 
     def update(self, n: float = 1) -> None:
         """Count `n` more as done."""
         self.n += n
-        self.report(min(1.0, self.n / max(1, self.total)))
+        self.report(min(1.0, self.n / self.total), self.initial / self.total)
 
     def set_postfix(self, **_: Any) -> None:
         """Nothing: there is no place for it."""
@@ -76,14 +78,14 @@ def bar(total: float, *, initial: float = 0, **look: Any) -> tqdm | Share:
     report = _outer.get()
     if report is not None:
         hidden = look.get("disable", False)  # it counts what is a part of a step
-        return Share(total, (lambda share: None) if hidden else report, initial)
+        return Share(total, (lambda share, begun: None) if hidden else report, initial)
     kind = PageBar if in_jupyter() and not look.get("disable") else tqdm
     return kind(total=total, initial=initial, leave=False, **look)
 
 
 @contextmanager
 def under(report: Report) -> Iterator[None]:
-    """Within, bars are not shown: `report` is told the share that is done."""
+    """Within, bars are not shown: `report` is told the shares that are done."""
     token = _outer.set(report)
     try:
         yield

@@ -482,7 +482,7 @@ def test_a_worker_says_how_far_its_stage_is(store, monkeypatch):
     monkeypatch.setattr(pool, "_told", told)
     pool.compute_quietly(spec, store.root)
     said = [told.get() for _ in range(told.qsize())]
-    assert said == [(spec, 0), (spec, 0.25), (spec, 0.5), (spec, 0.75)]
+    assert said == [(spec, share, 0) for share in (0, 0.25, 0.5, 0.75)]
 
 
 def test_shares_that_workers_say_move_the_bar_whatever_the_estimate(store):
@@ -491,9 +491,9 @@ def test_shares_that_workers_say_move_the_bar_whatever_the_estimate(store):
     needed = {spec: needed[spec]._replace(seconds=100.0) for spec in needed}
     board = pool._Progress(needed)
     with board.bar:
-        board.hear(first, 0.5)
-        board.hear(first, 0.2)  # its next bar
-        board.hear(second, 0.0)
+        board.hear(first, 0.5, 0.0)
+        board.hear(first, 0.2, 0.0)  # its next bar
+        board.hear(second, 0.0, 0.0)
         board.show([first, second, third])  # the third waits for a worker
         assert board.bar.n == pytest.approx(50, abs=1)
         assert board.bar.desc.count(" · ") == 1
@@ -502,17 +502,33 @@ def test_shares_that_workers_say_move_the_bar_whatever_the_estimate(store):
         board.began[third] = board.began[second] - 20  # as seen before any was heard
         board.show([first, second, third])
         assert board.bar.n == pytest.approx(70, abs=1)
-        board.hear(third, 0.0)
+        board.hear(third, 0.0, 0.0)
         board.show([first, second, third])
         assert board.bar.n == pytest.approx(70, abs=1)
-        board.hear(second, 0.75)
+        board.hear(second, 0.75, 0.0)
         board.show([first, second])
         assert board.bar.n == pytest.approx(125, abs=1)
 
 
+def test_the_time_left_goes_by_the_speed_of_this_run(store):
+    """What a stage went on from took no time here."""
+    needed = needed_tasks(list_tasks(last_stages(), store))
+    spec, *_ = needed
+    needed = {spec: needed[spec]._replace(seconds=100.0)}
+    for tell in (pool._Progress.hear, pool._Progress.show_share):
+        board = pool._Progress(needed)
+        with board.bar:
+            board.bar.start_t -= 10
+            tell(board, spec, 0.7, 0.6)
+            tell(board, spec, 0.1, 0.0)  # its next bar
+            board.show([spec])
+            assert board.bar.n == pytest.approx(70)
+            assert "00:10 so far, 00:30 left" in str(board.bar)
+
+
 def test_workers_processes_are_heard(store, monkeypatch):
     heard = set()
-    monkeypatch.setattr(pool._Progress, "hear", lambda _, spec, share: heard.add(spec))
+    monkeypatch.setattr(pool._Progress, "hear", lambda _, spec, *__: heard.add(spec))
     needed = needed_tasks(list_tasks(last_stages("02_test_at_n"), store))
     pool._work_off_in_processes(needed, store, 2)
     assert heard == set(needed)

@@ -20,11 +20,12 @@ print(type(bar).__name__)
 
 def test_under_a_bar_a_share_is_told_and_nothing_shown(capfd):
     told = []
-    with progress.under(told.append), progress.bar(8, initial=2) as bar:
+    tell = progress.under(lambda *shares: told.append(shares))
+    with tell, progress.bar(8, initial=2) as bar:
         bar.set_postfix(loss=1.0)
         bar.update(2)
         bar.update()
-    assert told == [0.5, 0.625]
+    assert told == [(0.5, 0.25), (0.625, 0.25)]
     assert capfd.readouterr() == ("", "")
 
 
@@ -37,7 +38,7 @@ def test_outside_a_bar_is_shown_and_taken_away(capfd):
 
 
 def test_what_raises_leaves_no_bar_above():
-    with pytest.raises(ValueError), progress.under(lambda share: None):
+    with pytest.raises(ValueError), progress.under(lambda *_: None):
         raise ValueError
     assert not isinstance(progress.bar(1, disable=True), progress.Share)
 

@@ -156,7 +156,7 @@ def test_what_was_read_is_not_read_again(settings, store, table, monkeypatch):
 def test_reading_them_tells_how_far_it_is(settings, tmp_path):
     spec, told = released_solutions.grid(settings)[0].specs["odd"].completions, []
     results.load_finetuned(spec.generator, spec.epoch, Store(tmp_path))
-    with progress.under(told.append):
+    with progress.under(lambda share, _: told.append(share)):
         results.sample(spec, Store(tmp_path))
     ends = [*range(8, spec.n_problems, 8), spec.n_problems]
     assert told == pytest.approx([end / spec.n_problems for end in ends])

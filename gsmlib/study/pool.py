@@ -273,7 +273,8 @@ def work_off(
     """Submit stages as their parents finish, the longest first; return what failed.
 
     `submit` is told of a stage that runs alone: all that is left waits for it. Through
-    `told` come pairs of a running stage and the share of it that is done.
+    `told` come running stages, each with the share of it that is done and the share
+    that was when it was taken up.
     """
     graph = {
         spec: [parent for parent in task.place.parents if parent in needed]
@@ -325,6 +326,7 @@ class _Progress:
         self.needed, self.finished = needed, 0.0
         self.began: dict[Spec, float] = {}
         self.shares: dict[Spec, float] = {}  # of the stages that say how far they are
+        self.resumed: dict[Spec, float] = {}  # of these, what they went on from
         left = "{percentage:3.0f} % done, {elapsed} so far, {remaining} left: {desc}"
         total = sum(stage.seconds for stage in needed.values())
         # a log, unlike a terminal, keeps every line: one in half a minute is enough
@@ -347,15 +349,23 @@ class _Progress:
             names.append(self._name(spec))
         self._move(begun, " · ".join(names))
 
-    def hear(self, spec: Spec, share: float) -> None:
+    def hear(self, spec: Spec, share: float, resumed: float) -> None:
         """Note how far a stage is; its later bars begin anew, and are not heard."""
         if spec not in self.shares:
             self.began[spec] = time.monotonic()
         self.shares[spec] = max(share, self.shares.get(spec, 0.0))
+        self._resume(spec, resumed)
 
-    def show_share(self, spec: Spec, share: float) -> None:
+    def show_share(self, spec: Spec, share: float, resumed: float) -> None:
         """Count the one stage that is running by the share of it that is done."""
+        self._resume(spec, resumed)
         self._move(share * self.needed[spec].seconds, self._name(spec))
+
+    def _resume(self, spec: Spec, share: float) -> None:
+        """Leave what an earlier run did out of the speed that the time left is by."""
+        self.resumed[spec] = max(share, self.resumed.get(spec, 0.0))
+        done = [share * self.needed[s].seconds for s, share in self.resumed.items()]
+        self.bar.initial = sum(done)
 
     def _name(self, spec: Spec) -> str:
         task = self.needed[spec]
@@ -467,12 +477,12 @@ def _teller(spec: Spec) -> progress.Report:
     """Return what tells a worker's parent which share of a stage is done."""
     due = time.monotonic() + SAY_EVERY
 
-    def tell(share: float) -> None:
+    def tell(share: float, resumed: float) -> None:
         nonlocal due
         if _told is not None and time.monotonic() >= due:
-            _told.put((spec, share))
+            _told.put((spec, share, resumed))
             due = time.monotonic() + SAY_EVERY
 
     if _told is not None:
-        _told.put((spec, 0.0))
+        _told.put((spec, 0.0, 0.0))
     return tell
