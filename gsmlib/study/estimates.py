@@ -50,24 +50,24 @@ class Cost(NamedTuple):
 
     A token's seconds, beside its products, are some and those of each of its units, as
     many as layers times width: of mini-0.5m and mini-2m as they took with both cores of
-    an AMD EPYC busy.
+    an AMD EPYC busy. Models of width WIDE outgrow a core's cache: a unit's seconds are
+    then so many times as long, of SmolLM2 on an Intel Xeon with tiles.
     """
 
     seconds: float
     unit: float
     flops: float  # a parameter and token
     disk: float  # bytes a token
+    wide: float = 1
 
 
 COSTS = {
-    "train": Cost(15e-6, 40e-9, flops=6, disk=0),
-    "sample": Cost(25e-6, 80e-9, flops=2, disk=2.5),
-    "score": Cost(10e-6, 33e-9, flops=2, disk=7),  # no gradients
+    "train": Cost(15e-6, 40e-9, flops=6, disk=0, wide=2.9),  # finetuning 2.7, else 3.1
+    "sample": Cost(25e-6, 80e-9, flops=2, disk=2.5, wide=2),
+    "score": Cost(10e-6, 33e-9, flops=2, disk=7),  # no gradients, little to keep
 }
 PRODUCT_SHARE = 0.55  # of products' rate; SmolLM2: 0.44 (with tiles) to 0.62
-# A unit's seconds so many times where a piece's tensors outgrow a core's cache: SmolLM2
-# on an Intel Xeon with tiles, 2.7 times finetuning, 3.1 verifying, 2.0 sampling.
-WIDE, OUTGROWN = 512, 2.5
+WIDE = 512
 STEP_SECONDS = 5.4e-9  # a parameter: Adam, clipping, gradients and weights handed over
 
 
@@ -166,7 +166,7 @@ def estimate_seconds(work: Work) -> float:
     """Return about how long one core of this CPU takes."""
     rate = PRODUCT_SHARE * product_rate(work.precision)
     cost, size = COSTS[work.kind], size_of(work.model)
-    unit = cost.unit * (OUTGROWN if size.width >= WIDE else 1)
+    unit = cost.unit * (cost.wide if size.width >= WIDE else 1)
     others = work.tokens * (cost.seconds + unit * size.layers * size.width)
     others += work.steps * STEP_SECONDS * 1e6 * size.millions
     return START_SECONDS + others + estimate_flops(work) / rate
