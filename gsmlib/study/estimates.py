@@ -50,8 +50,8 @@ class Cost(NamedTuple):
 
     A token's seconds, beside its products, are some and those of each of its units, as
     many as layers times width: of mini-0.5m and mini-2m as they took with both cores of
-    an AMD EPYC busy. Models of width WIDE outgrow a core's cache: a unit's seconds are
-    then so many times as long, of SmolLM2 on an Intel Xeon with tiles.
+    an AMD EPYC busy. Models of width WIDE or more outgrow a core's cache: a unit then
+    takes `wide` times as long, as it did in SmolLM2 on an Intel Xeon with tiles.
     """
 
     seconds: float

@@ -364,8 +364,8 @@ class _Progress:
     def _resume(self, spec: Spec, share: float) -> None:
         """Leave what an earlier run did out of the speed that the time left is by."""
         self.resumed[spec] = max(share, self.resumed.get(spec, 0.0))
-        done = [share * self.needed[s].seconds for s, share in self.resumed.items()]
-        self.bar.initial = sum(done)
+        seconds = [done * self.needed[s].seconds for s, done in self.resumed.items()]
+        self.bar.initial = sum(seconds)
 
     def _name(self, spec: Spec) -> str:
         task = self.needed[spec]

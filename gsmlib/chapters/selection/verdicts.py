@@ -32,8 +32,8 @@ def s1(table: pd.DataFrame) -> rules.Finding:
 
     The value is the error, foreseen minus measured, where it is largest. Reproduced: it
     is surely within NEGLIGIBLE at every n. Not reproduced: it is surely beyond at one.
-    Not testable where the curve itself stays within NEGLIGIBLE of its first point: that
-    it never moves would be foreseen as well.
+    Not testable where the curve itself stays within NEGLIGIBLE of its first point: a
+    constant would foresee it as well.
     """
     rows = table[table["part"] == "curve"].dropna(subset="foreseen")
     if rows["n"].nunique() < MIN_COUNTS:
@@ -69,8 +69,8 @@ def _require_a_curve(accuracy: pd.Series) -> None:
     moved = (accuracy - accuracy.iloc[0]).abs().max()
     if moved < NEGLIGIBLE:
         raise rules.NotTestable(
-            f"accuracy moves by {100 * moved:.1f} points at most: that it never does "
-            "would be foreseen as well"
+            f"accuracy moves by {100 * moved:.1f} points at most, so that a constant "
+            "would foresee it as well"
         )
 
 
