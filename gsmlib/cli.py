@@ -10,15 +10,21 @@ from typing import Annotated
 
 import typer
 
-from gsmlib import chapters, environment
+from gsmlib import chapters, clock, environment
 from gsmlib.chapters import export
 from gsmlib.chapters.style import VENUES, TooLong
-from gsmlib.clock import OutOfTime
 from gsmlib.environment import cache_folder
 from gsmlib.files import check_folder, in_words
 from gsmlib.records import SettingsError
 from gsmlib.scales import DEFAULT_SCALE, SCALES
-from gsmlib.settings import as_text, check_scale, names_of, split_text, write_more
+from gsmlib.settings import (
+    as_text,
+    check_scale,
+    names_of,
+    refuse_twice,
+    split_text,
+    write_more,
+)
 from gsmlib.study.store import StoreError
 
 UNFINISHED = 75  # the exit code where the time given was not enough: EX_TEMPFAIL
@@ -118,22 +124,25 @@ def prepare(
     p: Parameters = (),
     ray: Ray = "",
     minutes: Annotated[
-        float, typer.Option(min=0, help="Stop by then; the same command goes on.")
-    ] = 0,
+        float | None,
+        typer.Option(min=0.5, help="Stop by then; the same command goes on."),
+    ] = None,
 ) -> None:
     """Compute all that a report, or one notebook, needs, and run no notebook.
 
     With --minutes it ends in time, with exit code 75 where something is left.
     """
+    if ray and minutes:
+        raise SettingsError("--minutes is for this machine alone: leave out --ray.")
+    if minutes:
+        clock.stop_after(minutes)  # before the next import, which takes seconds of it
     from gsmlib.report.run import fill_store
 
     _check_notebook_given(p, notebook, "prepare")
-    if ray and minutes:
-        raise SettingsError("--minutes is for this machine alone: leave out --ray.")
     asked = check_scale(scale), ray, notebook, _read_parameters(p)
     try:
-        failed = fill_store(*asked, minutes)
-    except OutOfTime as left:
+        failed = fill_store(*asked)
+    except clock.OutOfTime as left:
         print(left)
         raise typer.Exit(UNFINISHED) from None
     if failed:
@@ -439,6 +448,7 @@ def _read_parameters(p: list[str]) -> dict[str, str]:
     """Return what -p gives by name; `more` is one of them, as it is for papermill."""
     if any("=" not in item for item in p):
         raise SettingsError("-p needs a name and a value.")
+    refuse_twice([item.partition("=")[0] for item in p])
     given = dict(item.split("=", 1) for item in p)
     if "scale" in given:
         raise SettingsError("The scale is no -p: give it as --scale.")

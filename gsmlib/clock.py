@@ -9,7 +9,8 @@ import os
 import time
 
 UNTIL = "GSMLIB_UNTIL"  # a time of `time.time()`
-SAVING = 0.05  # of the time given is for what is under way: a step, a save
+SAVING = 0.05  # of the time given is for what is under way: a step, a save,
+SAVING_SECONDS = 15  # and at least this, or half of what is given
 
 
 class OutOfTime(RuntimeError):
@@ -18,7 +19,9 @@ class OutOfTime(RuntimeError):
 
 def stop_after(minutes: float) -> None:
     """Let all computing of this process and its workers stop within so many minutes."""
-    os.environ[UNTIL] = repr(time.time() + 60 * minutes * (1 - SAVING))
+    given = 60 * minutes
+    kept = max(SAVING * given, min(SAVING_SECONDS, given / 2))
+    os.environ[UNTIL] = repr(time.time() + given - kept)
 
 
 def is_over() -> bool:

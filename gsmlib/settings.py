@@ -8,7 +8,7 @@ scale's value". The same text means the same in a cell, to papermill and `gsmlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
@@ -172,6 +172,7 @@ def parse_more(more: str) -> dict[str, str]:
         raise SettingsError(f'more = {more!r} is refused: give text, "name=value".')
     pairs = [item.partition("=") for item in PAIR.findall(more or "")]
     given = {name.strip(): value.strip() for name, _, value in pairs}
+    refuse_twice([name.strip() for name, _, _ in pairs])
     bad = [pair for pair in pairs if not (pair[0].strip() and pair[2].strip())]
     if bad and bad[0][1]:
         name = bad[0][0].strip() or "a setting without a name"
@@ -181,6 +182,12 @@ def parse_more(more: str) -> dict[str, str]:
     if "scale" in given:
         raise SettingsError("The scale is no part of more: give it as scale.")
     return given
+
+
+def refuse_twice(names: Sequence[str]) -> None:
+    """Raise SettingsError where a name stands twice, so that one value is lost."""
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise SettingsError(f"{twice[0]} is given twice; give it once.")
 
 
 def write_more(settings: Mapping[str, str]) -> str:
@@ -222,6 +229,7 @@ def resolve(
     ]
     given = {name: _read(value, name in lists) for name, value in parameters.items()}
     given = {n: v for n, v in given.items() if not _is_empty(v, n in lists)}
+    refuse_twice([*given, *further])
     given |= {name: _read(text, name in lists) for name, text in further.items()}
     scale = given.pop("scale", os.environ.get("GSMLIB_SCALE") or DEFAULT_SCALE)
     check_scale(scale)

@@ -1,5 +1,6 @@
 """Stopping by oneself in time: however often it is stopped, it comes out alike."""
 
+import os
 import time
 
 import pandas as pd
@@ -51,6 +52,14 @@ def test_a_twentieth_of_the_time_is_for_what_is_under_way(alone):
         assert clock.is_over() == over
 
 
+def test_of_a_short_time_more_is_for_it(alone):
+    alone.setenv(clock.UNTIL, "0")
+    alone.setattr(time, "time", lambda: 1e9)
+    for minutes, computing in ((1, 45), (0.5, 15), (4, 225), (60, 3420)):
+        clock.stop_after(minutes)
+        assert float(os.environ[clock.UNTIL]) == pytest.approx(1e9 + computing)
+
+
 def test_what_is_stopped_again_and_again_comes_out_as_at_once(alone, tmp_path):
     """Every stage of a study, stopped at every few steps, rows and scores."""
     settings = resolve("03_verification", scale="smoke", more=more())
@@ -79,15 +88,18 @@ def more():
 def test_the_command_says_what_is_left_and_goes_on(alone, capsys):
     arguments = [part for pair in TINY.items() for part in ("-p", *pair)]
     command = ["prepare", "03", "--scale", "smoke", *arguments]
+    alone.setattr(clock, "SAVING", 1)  # all of it
     alone.setenv(clock.UNTIL, "0")  # so that it is put back
-    code, printed = run_cli(capsys, alone, *command, "--minutes", "0.0001")
+    code, printed = run_cli(capsys, alone, *command, "--minutes", "60")
     assert code == 75
-    assert "The 0.0001 minutes are over; left: " in printed.out
+    assert "The time given is over; left: " in printed.out
     assert "The same command goes on." in printed.out
     assert "failed" not in printed.out + printed.err
+    alone.setattr(clock, "SAVING", 0.05)
     code, printed = run_cli(capsys, alone, *command, "--minutes", "60")
     assert code == 0 and "left" not in printed.out
-    code, _ = run_cli(capsys, alone, *command, "--minutes", "0.0001")
+    alone.setattr(clock, "SAVING", 1)
+    code, _ = run_cli(capsys, alone, *command, "--minutes", "60")
     assert code == 0  # nothing was left
 
 
@@ -97,11 +109,11 @@ def test_workers_stop_in_time_too(alone):
     alone.setattr(pool, "FEW_SECONDS", 0)
     alone.setenv(clock.UNTIL, "0")
     with pytest.raises(clock.OutOfTime, match="left: "):
-        run.fill_store("smoke", "", "03", TINY, 1e-4)
+        run.fill_store("smoke", "", "03", TINY)
     assert pool.needed_tasks(pool.list_tasks(run._stages("smoke", "03", TINY), Store()))
 
 
-@pytest.mark.parametrize("minutes", ["-1", "soon"])
+@pytest.mark.parametrize("minutes", ["-1", "soon", "0", "0.1"])
 def test_minutes_that_are_none_are_refused(minutes, alone, capsys):
     code, printed = run_cli(capsys, alone, "prepare", "03", "--minutes", minutes)
     assert code == 2 and "minutes" in printed.err

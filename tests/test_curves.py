@@ -707,9 +707,28 @@ def _ask(table):
     return table.set_column(table.column_names.index("question"), "question", [cells])
 
 
-def _empty(table):
-    cells = [None, *table["text"].to_pylist()[1:]]
-    return table.set_column(table.column_names.index("text"), "text", [cells])
+def _first(name, value):
+    """A change of a column's first cell, or where that cannot stand there of all."""
+
+    def change(table):
+        cells, others = table[name].to_pylist(), [value] * len(table)
+        try:
+            column = pa.array([value, *cells[1:]])
+        except (pa.ArrowException, TypeError):
+            column = pa.array(others)
+        return table.set_column(table.column_names.index(name), name, column)
+
+    return change
+
+
+def _sealed(change):
+    """A change that its exporter made: what it notes of the rows is of the new ones."""
+
+    def export(table):
+        table = change(table)
+        return _noted(sha256=handing._digest(table))(table)
+
+    return export
 
 
 def _noted(**values):
@@ -728,12 +747,20 @@ def _noted(**values):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        (lambda table: table.slice(1), "has not . completions of each of"),
-        (lambda table: pa.concat_tables([table] * 2), "completions of each of"),
-        (_relabel("correct"), "another label of problem"),
-        (_relabel("answer"), "another label of problem"),
+        (lambda table: table.slice(1), "was changed since its export"),
+        (lambda table: pa.concat_tables([table] * 2), "was changed since"),
+        (lambda table: table.take(list(range(len(table)))[::-1]), "was changed since"),
+        (_first("text", None), "was changed since"),
+        (_first("text", b"12"), "was changed since"),
+        (_first("problem", 0.0), "was changed since"),
+        (_first("tokens", [1]), "was changed since"),
+        (_first("tokens", ["1"]), "was changed since"),
+        (_first("logprob", float("inf")), "was changed since"),
+        (_first("logprob", "abc"), "was changed since"),
+        (_first("finished", "yes"), "was changed since"),
+        (_sealed(_relabel("correct")), "another label of problem"),
+        (_sealed(_relabel("answer")), "another label of problem"),
         (_ask, "another problem 0 than here"),
-        (_empty, "empty cells"),
         (lambda table: table.drop_columns(["tokens"]), "an earlier version"),
         (lambda table: table.replace_schema_metadata(None), "was not written by"),
         (_noted(spec_seed=5), "sample them anew"),
@@ -741,7 +768,12 @@ def _noted(**values):
         (_noted(stage=["sample"]), "was not written by"),
         (_noted(spent=[1.0]), "was not written by"),
         (_noted(spent={"CPU": "long"}), "was not written by"),
-        (_noted(spec_n=0), "cannot be imported here: .*greater than"),
+        (_noted(spent={"CPU": float("nan")}), "was not written by"),
+        (_noted(spent={"CPU": -1.0}), "was not written by"),
+        (_noted(spent={"CPU": True}), "was not written by"),
+        (_noted(stage="train_verifier"), "sample them anew"),
+        (_noted(spec_n=0), "cannot be imported here: n: .*greater than"),
+        (_noted(spec_bogus=0), "cannot be imported here: bogus: "),
     ],
 )
 def test_other_files_are_not_taken_in(exported, tmp_path, change, sentence):
@@ -751,6 +783,15 @@ def test_other_files_are_not_taken_in(exported, tmp_path, change, sentence):
     with pytest.raises(SettingsError, match=sentence):
         handing.take_in(path, other)
     assert not stages.is_done(scores.completions, other)
+
+
+def test_a_damaged_file_is_named(exported, tmp_path):
+    (_, path), _, _ = exported
+    data = bytearray(path.read_bytes())
+    for begin in (100, len(data) // 2, len(data) - 100):
+        path.write_bytes(data[:begin] + bytes(50) + data[begin + 50 :])
+        with pytest.raises(SettingsError, match=f"{path.name} (cannot|was)"):
+            handing.take_in(path, Store(tmp_path / "other"))
 
 
 def test_completions_do_not_wait_for_their_verifiers_version(exported, tmp_path):
@@ -774,7 +815,7 @@ def test_import_says_what_it_took_and_goes_on(exported, tmp_path, monkeypatch, c
     printed = capsys.readouterr()
     assert end.value.code and "3 of 5 files were not taken" in printed.err
     said = printed.out.splitlines()
-    beginnings = [f"{missing} cannot", f"{tmp_path} cannot", f"{broken} cannot"]
+    beginnings = [f"{missing} cannot", f"{tmp_path} is a", f"{broken} cannot"]
     beginnings += ["Taken: ", "There already: "]
     assert len(said) == 5
     assert all(a.startswith(b) for a, b in zip(said, beginnings, strict=True))

@@ -264,6 +264,20 @@ def test_the_work_is_told_in_words(tasks, workers, words, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "stages, workers, seconds",
+    [
+        ([("a", 700, ()), ("b", 700, ())], 2, 700),
+        ([("a", 700, ()), ("b", 700, ("a",))], 2, 800),  # one after the other
+        ([("a", 700, ()), ("b", 700, ("a",))], 1, 1400),
+        ([("a", 700, ()), *((i, 700, ("a",)) for i in range(9))], 2, 3500),
+        ([("b", 700, ("done",))], 3, 280),
+    ],
+)
+def test_stages_that_wait_for_each_other_are_not_shared_out(stages, workers, seconds):
+    assert estimates.share_out(stages, workers) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
     ("rate", "precision", "warned"),
     [(1e10, "bf16", True), (1e10, "fp32", False), (2e11, "bf16", False)],
 )

@@ -209,15 +209,12 @@ def fill_store(
     ray: str = "",
     notebook: str = "",
     given: dict[str, str] | None = None,
-    minutes: float = 0,
 ) -> list[Spec]:
     """Compute what a report needs, here or on a Ray cluster; return what failed there.
 
     notebook: for this one alone, with the `given` settings. Here a stage's error is
-    raised, and OutOfTime, which says what is left, where `minutes` were not enough.
+    raised, and OutOfTime, which says what is left, where the time given was too short.
     """
-    if minutes:
-        clock.stop_after(minutes)
     specs, store = _stages(scale, notebook, given or {}), Store()
     if ray:
         from gsmlib.study.cluster import prepare_on_ray  # an extra
@@ -227,8 +224,8 @@ def fill_store(
     left = needed_tasks(list_tasks(specs, store))
     if left and clock.is_over():
         raise clock.OutOfTime(
-            f"The {minutes:g} minutes are over; left: {describe_work(left)}. The same "
-            "command goes on."
+            f"The time given is over; left: {describe_work(left)}. The same command "
+            "goes on."
         )
     for spec in left:
         obtain(spec, store)

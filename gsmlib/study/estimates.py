@@ -6,6 +6,7 @@ another.
 A stage's `Work` says what there is to do; a row of COSTS what that kind of work costs.
 """
 
+from collections.abc import Hashable, Iterable
 from typing import Literal, NamedTuple
 
 from gsmlib.data import family
@@ -30,6 +31,7 @@ HELD = 1.6  # of a process, for a byte in use: freed memory of other sizes
 # What is computed at once, as by losses.make_pieces on a CPU.
 PIECE_TOKENS, PIECE_LOGITS, PIECE_KEPT = 2048, 200e6, 72e6
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
+THREAD_GAIN = 0.75  # what a further thread adds; SmolLM2's training, two for one
 ALL_EPOCHS_BYTES = 3e9  # more than this is too much to keep every epoch's model
 
 
@@ -170,6 +172,24 @@ def estimate_seconds(work: Work) -> float:
     others = work.tokens * (cost.seconds + unit * size.layers * size.width)
     others += work.steps * STEP_SECONDS * 1e6 * size.millions
     return START_SECONDS + others + estimate_flops(work) / rate
+
+
+def share_out(
+    stages: Iterable[tuple[Hashable, float, Iterable[Hashable]]], workers: int
+) -> float:
+    """Return about how long stages take together, shared out among processes.
+
+    stages: of each its name, one core's seconds and its parents, which stand before it.
+    It is no less than the longest chain, whose stages wait for each other, takes where
+    each has all cores to itself.
+    """
+    total, chains = 0.0, {}
+    for name, seconds, parents in stages:
+        before = max((chains.get(parent, 0.0) for parent in parents), default=0.0)
+        chains[name] = before + seconds
+        total += seconds
+    alone = max(chains.values()) / (1 + THREAD_GAIN * (workers - 1))
+    return max(total / workers, alone)
 
 
 def estimate_flops(work: Work) -> float:

@@ -4,12 +4,13 @@ What the store has is copied, never computed; `gsmlib curves` reads the files ag
 `gsmlib import` takes their completions into another store.
 """
 
+import hashlib
 import io
 import json
 import re
 from collections.abc import Sequence
 from importlib import metadata
-from itertools import product
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,15 +90,19 @@ def _write(spec: Spec, store: Store, folder: Path) -> Path:
     from pyarrow.parquet import write_table
 
     table = Table.from_pandas(completions_of(spec, store), preserve_index=False)
-    about = {
-        **(table.schema.metadata or {}),
-        ORIGIN: json.dumps(origin(spec, store)).encode(),
-    }
+    said = {**origin(spec, store), "sha256": _digest(table)}
+    about = {**(table.schema.metadata or {}), ORIGIN: json.dumps(said).encode()}
     data, place = io.BytesIO(), locate(spec)
     write_table(table.replace_schema_metadata(about), data, compression="zstd")
     path = folder / f"{place.stage}-{place.key}.parquet"
     write_file(path, data.getvalue())
     return path
+
+
+def _digest(table: "Table") -> str:
+    """Return a checksum of the completions, whatever the file's form is."""
+    rows = json.dumps([table[name].to_pylist() for name in COLUMNS], default=repr)
+    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def drawn_by(spec: Spec) -> Spec:
@@ -145,7 +150,8 @@ def describe(spec: Spec) -> str:
 def origin(spec: Spec, store: Store) -> dict[str, Any]:
     """Return where a stage's result comes from: its spec, key, versions, commit.
 
-    completions: their key; spent: the seconds that they took, by processor.
+    completions: their key; spent: the seconds that they took, by processor. Versions
+    and commit are those that hand it on: what decides the result is in the key.
     """
     place, drawn = locate(spec), locate(drawn_by(spec))
     return {
@@ -177,9 +183,11 @@ def take_in(file: Path, store: Store) -> tuple[SampleSpec, bool]:
     try:
         with file.expanduser().open("rb") as opened:
             table = read_table(opened)
-    except OSError as error:
-        raise SettingsError(in_words(error, file, use="read")) from None
-    except ArrowException:
+    except IsADirectoryError:
+        raise SettingsError(f"{file} is a folder; give its files, *.parquet.") from None
+    except (OSError, ArrowException) as error:
+        if getattr(error, "errno", None):
+            raise SettingsError(in_words(error, file, use="read")) from None
         what = f"{file} cannot be read as parquet"
         raise SettingsError(f"{what}; give what `gsmlib export` wrote.") from None
     about = parse_json((table.schema.metadata or {}).get(ORIGIN, b""))
@@ -189,6 +197,8 @@ def take_in(file: Path, store: Store) -> tuple[SampleSpec, bool]:
             "it; export it again."
         )
     spec = _spec_of(file, about)
+    if about["sha256"] != _digest(table):
+        raise SettingsError(f"{file} was changed since its export; export it again.")
     if fault := _find_fault(table, spec):
         raise SettingsError(f"{file} has {fault}; export it again, or sample anew.")
     plain = table.select(COLUMNS).replace_schema_metadata(None)
@@ -204,22 +214,25 @@ def _is_origin(about: Any) -> bool:
     """Whether this is what `origin` returns, as far as taking in needs it."""
     if not isinstance(about, dict) or not isinstance(spent := about.get("spent"), dict):
         return False
-    seconds = [value for value in spent.values() if isinstance(value, int | float)]
+    seconds = [n for n in spent.values() if type(n) in (int, float) and 0 <= n < inf]
     named = isinstance(about.get("stage"), str) and isinstance(about.get("spec"), dict)
-    return named and len(seconds) == len(spent) > 0 and "completions" in about
+    noted = {"completions", "sha256"} <= set(about)
+    return named and noted and len(seconds) == len(spent) > 0
 
 
 def _spec_of(file: Path, about: dict[str, Any]) -> SampleSpec:
     """Return the spec of a file's completions; SettingsError where it is another's."""
-    kinds = {row.name: kind for kind, row in STAGES.items()}
+    kinds = {STAGES[kind].name: kind for kind in (SampleSpec, ReleasedSpec, ScoreSpec)}
     try:
         spec = drawn_by(kinds[about["stage"]](**about["spec"]))
         key = locate(spec).key
     except KeyError:
         spec, key = None, ""
     except ValidationError as error:
-        why = error.errors()[0]["msg"].removeprefix("Value error, ").removesuffix(".")
-        raise SettingsError(f"{file} cannot be imported here: {why}.") from None
+        first = error.errors()[0]
+        why = first["msg"].removeprefix("Value error, ").removesuffix(".")
+        where = "".join(f"{name}: " for name in first["loc"])
+        raise SettingsError(f"{file} cannot be imported here: {where}{why}.") from None
     except OSError as error:
         raise SettingsError(in_words(error, use="read")) from None
     if key != about["completions"]:
@@ -237,19 +250,12 @@ def _spec_of(file: Path, about: dict[str, Any]) -> SampleSpec:
 
 
 def _find_fault(table: "Table", spec: SampleSpec) -> str:
-    """Say what a stage's rows have that it cannot have; "" where that is nothing."""
-    from pyarrow.compute import list_value_length
+    """Say what a stage's rows have that they cannot have here; "" where it is nothing.
 
-    if any(table[name].null_count for name in COLUMNS):
-        return "empty cells"
-    lengths = [list_value_length(table[name]) for name in ("tokens", "forced")]
-    if not lengths[0].equals(lengths[1]):
-        return "tokens that are not marked as forced or not"
+    A change of GSM8K's files or of what counts as right is no part of a key.
+    """
     names = "problem sample question text correct answer".split()
-    rows = list(zip(*(table[name].to_pylist() for name in names), strict=True))
-    wanted = list(product(range(spec.n_problems), range(spec.n)))
-    if [row[:2] for row in rows] != wanted:
-        return f"not {spec.n} completions of each of {spec.n_problems} problems"
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
     problems = sampled_problems(spec)
     for place, sample, question, text, *label in rows:
         if question != problems[place].question:

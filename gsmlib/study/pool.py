@@ -165,11 +165,12 @@ def describe_work(needed: dict[Spec, Task]) -> str:
     if not needed:
         return "nothing to compute"
     workers = _count_workers_for(needed)
-    seconds = sum(task.seconds for task in needed.values()) / workers
-    stages, processes = f"{len(needed)} stage", f"{workers} process"
-    stages += "s" * (len(needed) > 1)
+    stages = [(task.spec, task.seconds, task.place.parents) for task in needed.values()]
+    seconds = estimates.share_out(stages, workers)
+    count, processes = f"{len(needed)} stage", f"{workers} process"
+    count += "s" * (len(needed) > 1)
     processes += "es" * (workers > 1)
-    about = f"{stages} to compute, about {in_words(seconds)} by {processes}"
+    about = f"{count} to compute, about {in_words(seconds)} by {processes}"
     return about + _caution(needed)
 
 

@@ -68,7 +68,8 @@ def fig7a(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
 def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     """Fig 7b: accuracy of the vote of the top k, a curve per number of completions.
 
-    Each ends in the vote of all; below them what a random pick reaches.
+    Each ends in the vote of all, whose ties the scores break; below them what a random
+    pick reaches.
 
     table: the rows of `grid.table` with k.
     """
@@ -95,7 +96,8 @@ def fig7b(table: pd.DataFrame, axes: Axes) -> Axes:
     over = "problems" if seeds == 1 else "problems and seeds"
     beside = "" if best_k.is_unique else " (side by side where it is one)"
     said = f"Large mark: the best k{beside}; bar: 95 % interval of its accuracy, "
-    said += f"over {over}. Dotted: a random pick; a curve's end: the vote of all."
+    said += f"over {over}. Dotted: a random pick; a curve's end: the vote of all, "
+    said += "its ties broken by the scores."
     if theirs:
         said += f" Grey: the paper's best k, {', '.join(theirs)}."
     style.note(axes, f"{style.measured_on(table)}; {spread}. {said}")
