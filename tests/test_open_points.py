@@ -16,6 +16,7 @@ from gsmlib.chapters.rules import (
     REPRODUCED,
     REVERSED,
 )
+from gsmlib.method import metrics
 from gsmlib.records import Record, SettingsError
 from gsmlib.scales import SCALES
 from gsmlib.study import results, stages
@@ -26,7 +27,7 @@ matplotlib.use("agg")
 NOTEBOOK = "09_open_points"
 TINY = dict(scale="smoke", test_problems=4, test_completions=3, completions=3)
 VARIANTS = {
-    1: ["mean score", "minimum", "maximum", "product"],
+    1: ["mean score", "minimum", "maximum", "product", "unfinished last"],
     2: ["cross-entropy"],
     3: ["from pretrained"],
     4: ["verifier: on question", "finetuning: masked"],
@@ -179,10 +180,29 @@ def test_every_variant_scores_otherwise(settings, table, store):
     variants = specs_of(settings, "scores")
     known = results.score(variants.pop((0, "base")), store)
     for (point, name), spec in variants.items():
-        scores = results.score(spec, store)[how_of(name)]
-        same = np.allclose(scores, known["last"], atol=1e-7)
+        scores, _ = shared.scores_and_labels(spec, store, how_of(name))
+        same = np.allclose(scores.ravel(), known["last"], atol=1e-7)
         # a random model never samples the same text twice, so nothing is dropped
         assert same == (point == 7), name
+
+
+def test_the_unfinished_are_chosen_where_nothing_else_is_left(
+    settings, store, monkeypatch
+):
+    spec = specs_of(settings, "scores")[0, "base"]
+    rows = {"problem": np.repeat([0, 1], 3), "sample": [0, 1, 2] * 2}
+    ended = [True, True, False, False, False, False]
+    right = [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    drawn = pd.DataFrame(rows | {"finished": ended, "correct": right})
+    scored = pd.DataFrame(rows | {"last": [0.1, 0.5, 0.9, 0.3, 0.9, 0.1]})
+    monkeypatch.setattr(shared, "sample", lambda spec, store: drawn)
+    monkeypatch.setattr(shared, "score", lambda spec, store: scored)
+    for how, expected in (("last", [0, 0]), (shared.ENDED_FIRST, [1, 2 / 3])):
+        scores, correct = shared.scores_and_labels(spec, store, how)
+        assert metrics.verified_at_n(scores, correct, 3) == pytest.approx(expected)
+    assert metrics.within_problem_auc(scores, correct) == pytest.approx(
+        [1, 0.5], nan_ok=True
+    )
 
 
 def test_gains_are_paired_by_problem(settings, store, monkeypatch):

@@ -31,6 +31,7 @@ from gsmlib.study.specs import FinetuneSpec, SampleSpec, ScoreSpec, VerifierSpec
 from gsmlib.study.store import Store
 
 TEST_LOSS_PROBLEMS = 100
+ENDED_FIRST = "last, the unfinished behind all others"  # a way to score a completion
 PER_DOUBLING = 2  # points of a curve between n and 2 n
 
 
@@ -258,9 +259,16 @@ def lengths(completions: pd.DataFrame) -> np.ndarray:
 def scores_and_labels(
     spec: ScoreSpec, store: Store, how: str = "last"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores (P, n) of completions, and (P, n): which of these are right."""
-    scores = matrix(score(spec, store), how)
-    return scores, matrix(sample(spec.completions, store), "correct")
+    """Return the scores (P, n) of completions, and (P, n): which of these are right.
+
+    how: a column of `score`, or ENDED_FIRST.
+    """
+    drawn, found = sample(spec.completions, store), score(spec, store)
+    if how == ENDED_FIRST:
+        scores = np.where(matrix(drawn, "finished"), matrix(found, "last"), -np.inf)
+    else:
+        scores = matrix(found, how)
+    return scores, matrix(drawn, "correct")
 
 
 def verified_best(

@@ -19,7 +19,7 @@ from gsmlib.study.store import Store
 
 BASE = 0  # the point of the rows that the others are compared with
 AGGREGATED = {"mean score": "mean", "minimum": "min", "maximum": "max"}
-AGGREGATED |= {"product": "product"}
+AGGREGATED |= {"product": "product", "unfinished last": shared.ENDED_FIRST}
 
 
 def grid(settings: OpenPointSettings) -> list[Point]:
@@ -64,7 +64,7 @@ def table(settings: OpenPointSettings, store: Store) -> pd.DataFrame:
 
 
 def how_of(variant: str) -> str:
-    """Return the aggregation of the tokens' scores that a variant goes by."""
+    """Return how a variant makes one score of the tokens'; see `scores_and_labels`."""
     return AGGREGATED.get(variant, "last")
 
 
