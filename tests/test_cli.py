@@ -25,6 +25,13 @@ def run_cli(capsys, monkeypatch, *arguments):
     [
         (["report", "--scale", "huge"], ["'huge'", "smoke, quick"]),
         (["plan", "--scale", "qick"], ["'qick' (did you mean quick?)"]),
+        (["plan", "02", "-p", "epochs=3", "-p", "epochs=1"], ["epochs is given twice"]),
+        (["plan", "02", "-p", "more", "epochs=3", "-p", "epochs=1"], ["given twice"]),
+        (["plan", "02", "-p", "more", "n_train=8", "-p", "n_train=9"], ["given twice"]),
+        (
+            ["plan", "02", "-p", "more", "dropout=0 dropout=0"],
+            ["dropout is given twice"],
+        ),
         (["plan", "03", "-p", "dataset", "minigms"], ["(did you mean minigsm?)"]),
         (["plan", "03", "-p", "sizes", "0.5"], ["an item is no whole number"]),
         (["plan", "verifcation"], ["(did you mean 03_verification?)"]),
