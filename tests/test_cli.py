@@ -30,7 +30,7 @@ def run_cli(capsys, monkeypatch, *arguments):
         (["plan", "02", "-p", "more", "n_train=8", "-p", "n_train=9"], ["given twice"]),
         (
             ["plan", "02", "-p", "more", "dropout=0 dropout=0"],
-            ["dropout is given twice"],
+            ["given twice"],
         ),
         (["plan", "03", "-p", "dataset", "minigms"], ["(did you mean minigsm?)"]),
         (["plan", "03", "-p", "sizes", "0.5"], ["an item is no whole number"]),
