@@ -28,10 +28,7 @@ def run_cli(capsys, monkeypatch, *arguments):
         (["plan", "02", "-p", "epochs=3", "-p", "epochs=1"], ["epochs is given twice"]),
         (["plan", "02", "-p", "more", "epochs=3", "-p", "epochs=1"], ["given twice"]),
         (["plan", "02", "-p", "more", "n_train=8", "-p", "n_train=9"], ["given twice"]),
-        (
-            ["plan", "02", "-p", "more", "dropout=0 dropout=0"],
-            ["given twice"],
-        ),
+        (["plan", "02", "-p", "more", "dropout=0 dropout=0"], ["given twice"]),
         (["plan", "03", "-p", "dataset", "minigms"], ["(did you mean minigsm?)"]),
         (["plan", "03", "-p", "sizes", "0.5"], ["an item is no whole number"]),
         (["plan", "verifcation"], ["(did you mean 03_verification?)"]),
