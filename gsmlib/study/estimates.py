@@ -31,7 +31,7 @@ HELD = 1.6  # of a process, for a byte in use: freed memory of other sizes
 # What is computed at once, as by losses.make_pieces on a CPU.
 PIECE_TOKENS, PIECE_LOGITS, PIECE_KEPT = 2048, 200e6, 72e6
 START_SECONDS = 0.3  # of a stage: loading a model and its problems
-THREAD_GAIN = 0.75  # what a further thread adds; SmolLM2's training, two for one
+THREAD_GAIN = 0.75  # of a core, by a further thread: SmolLM2's training by two
 ALL_EPOCHS_BYTES = 3e9  # more than this is too much to keep every epoch's model
 
 
