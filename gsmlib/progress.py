@@ -1,7 +1,8 @@
-"""Progress bars, one at a time: a bar in Jupyter's page, an overwritten line elsewhere.
+"""Progress bars, one at a time: in a notebook's page, a terminal's line, or a log.
 
 What is computed within `under` shows no bar of its own but tells how far it is. In
-Jupyter a bar is one display, which its end empties: a saved notebook keeps none.
+Jupyter a bar is one display, which its end empties: a saved notebook keeps none. A log
+cannot take a line back: it gets one in half a minute.
 """
 
 import io
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+LOG_EVERY = 30.0  # seconds
 # is told which share, 0 to 1, is done, and which was when the bar began
 Report = Callable[[float, float], None]
 _outer: ContextVar[Report | None] = ContextVar("outer", default=None)
@@ -66,6 +68,20 @@ class PageBar(tqdm):
             self.place.update(self.html(""))
 
 
+class LogBar(tqdm):
+    """A bar where standard error is a file or a pipe: a line now and then."""
+
+    def __init__(self, *arguments: Any, **look: Any):
+        pauses = dict.fromkeys(("mininterval", "maxinterval"), LOG_EVERY)
+        super().__init__(*arguments, file=io.StringIO(), **look | pauses)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Write a line; its end clears nothing."""
+        if msg is None:
+            print(str(self).strip(), file=sys.stderr, flush=True)
+        return True
+
+
 def in_jupyter() -> bool:
     """Return whether this process is a notebook's kernel."""
     shell = sys.modules.get("IPython")
@@ -79,7 +95,9 @@ def bar(total: float, *, initial: float = 0, **look: Any) -> tqdm | Share:
     if report is not None:
         hidden = look.get("disable", False)  # it counts what is a part of a step
         return Share(total, (lambda share, begun: None) if hidden else report, initial)
-    kind = PageBar if in_jupyter() and not look.get("disable") else tqdm
+    kind = tqdm if sys.stderr.isatty() else LogBar
+    if in_jupyter() and not look.get("disable"):
+        kind = PageBar
     return kind(total=total, initial=initial, leave=False, **look)
 
 

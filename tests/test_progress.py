@@ -29,12 +29,24 @@ def test_under_a_bar_a_share_is_told_and_nothing_shown(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_outside_a_bar_is_shown_and_taken_away(capfd):
+def test_outside_a_bar_is_shown_and_taken_away(capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress.bar(2, mininterval=0) as bar:
         bar.update()
     shown = capfd.readouterr().err
     *_, last, rest = shown.split("\r")
     assert "50%" in shown and not last.strip() and not rest
+
+
+def test_a_log_has_whole_lines(capfd, monkeypatch):
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    with progress.bar(2, mininterval=1, miniters=1) as bar:
+        bar.update()
+        progress.say("A stage failed.")
+        bar.update()
+    out, shown = capfd.readouterr()
+    assert out == "A stage failed.\n" and "\r" not in shown and shown[-1] == "\n"
+    assert [line.split("|")[0] for line in shown.splitlines()] == ["0%", "50%", "100%"]
 
 
 def test_what_raises_leaves_no_bar_above():

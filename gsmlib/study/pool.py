@@ -330,9 +330,7 @@ class _Progress:
         self.resumed: dict[Spec, float] = {}  # of these, what they went on from
         left = "{percentage:3.0f} % done, {elapsed} so far, {remaining} left: {desc}"
         total = sum(stage.seconds for stage in needed.values())
-        # a log, unlike a terminal, keeps every line: one in half a minute is enough
-        pause = 1 if sys.stderr.isatty() or progress.in_jupyter() else 30
-        look = dict(bar_format=left, smoothing=0, mininterval=pause, maxinterval=pause)
+        look = dict(bar_format=left, smoothing=0, mininterval=1, maxinterval=1)
         look |= dict(miniters=0)  # the clock goes on when a stage takes longer
         self.bar = progress.bar(total, **look)
 
