@@ -8,7 +8,7 @@ cannot take a line back: it gets one in half a minute.
 import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from html import escape
 from typing import Any, Self
@@ -76,9 +76,10 @@ class LogBar(tqdm):
         super().__init__(*arguments, file=io.StringIO(), **look | pauses)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Write a line; its end clears nothing."""
-        if msg is None:
-            print(str(self).strip(), file=sys.stderr, flush=True)
+        """Write a line, if the log still takes any; its end clears nothing."""
+        if msg is None and sys.stderr is not None:
+            with suppress(OSError, ValueError):
+                print(str(self).strip(), file=sys.stderr, flush=True)
         return True
 
 
@@ -89,13 +90,18 @@ def in_jupyter() -> bool:
     return found is not None and "IPKernelApp" in found.config
 
 
+def _on_terminal() -> bool:
+    there = sys.stderr is not None and not sys.stderr.closed
+    return there and sys.stderr.isatty()
+
+
 def bar(total: float, *, initial: float = 0, **look: Any) -> tqdm | Share:
     """Return a bar, to be used with `with`; `look` are tqdm's further arguments."""
     report = _outer.get()
     if report is not None:
         hidden = look.get("disable", False)  # it counts what is a part of a step
         return Share(total, (lambda share, begun: None) if hidden else report, initial)
-    kind = tqdm if sys.stderr.isatty() else LogBar
+    kind = tqdm if _on_terminal() else LogBar
     if in_jupyter() and not look.get("disable"):
         kind = PageBar
     return kind(total=total, initial=initial, leave=False, **look)

@@ -93,13 +93,14 @@ def check_problems(
     dataset: str,
     problems: Sequence[Problem],
     max_length: int | None,
+    setting: str = "max_length",
 ) -> None:
     """Raise SettingsError where a tokenizer cannot read problems.
 
     That is where it does not know a character or drops it, where a text spells one of
     its special tokens, where a question leaves no room for a solution within
-    `max_length` tokens, if that is given, and where an annotation leaves the calculator
-    no place.
+    `max_length` tokens, if that is given (by `setting`), and where an annotation leaves
+    the calculator no place.
     """
     questions = _encode(tokenizer, [problem.question + "\n" for problem in problems])
     solutions = _encode(tokenizer, [problem.solution for problem in problems])
@@ -123,7 +124,7 @@ def check_problems(
         )
     if max_length:
         lengths = [len(ids) for ids in questions]
-        _check_room(model, dataset, problems, lengths, max_length)
+        _check_room(model, dataset, problems, lengths, max_length, setting)
     notes = (note for p in problems for note in find_annotations(p.solution))
     begun = dict.fromkeys(f"<<{note.expression}=" for note in notes)
     _check_forcing(tokenizer, model, islice(begun, MANY))
@@ -135,15 +136,16 @@ def _check_room(
     problems: Sequence[Problem],
     lengths: Sequence[int],
     max_length: int,
+    setting: str,
 ) -> None:
     """Refuse questions of as many tokens as a whole text may have."""
     long = [i for i, n in enumerate(lengths) if n >= max_length]
     if long:
         raise SettingsError(
-            f"{model} cannot read {dataset} within max_length {max_length}: the "
+            f"{model} cannot read {dataset} within {setting} {max_length}: the "
             f"question {_begin(problems[long[0]])} alone is {lengths[long[0]]} of its "
             f"tokens, and {len(long)} of {len(problems)} leave no room for a solution; "
-            f"raise max_length, take a model that needs fewer tokens, {OTHERS}, or "
+            f"raise {setting}, take a model that needs fewer tokens, {OTHERS}, or "
             "other problems (dataset)."
         )
 

@@ -34,6 +34,7 @@ class Reading(NamedTuple):
     model: str
     dataset: str
     max_length: int | None  # in tokens; None where what is longer is cut
+    setting: str = "max_length"  # that says so
 
 
 def check_specs(specs: Collection[Spec]) -> None:
@@ -52,8 +53,8 @@ def check_specs(specs: Collection[Spec]) -> None:
         positions = positions_of(reading.model)
         if positions is not None and (reading.max_length or 0) > positions:
             raise SettingsError(
-                f"max_length {reading.max_length} is more than the {positions} tokens "
-                f"that {reading.model} has positions for; give {positions} or less."
+                f"{reading.setting} {reading.max_length} is more than the {positions} "
+                f"tokens that {reading.model} has positions for; give {positions} or less."
             )
     for model in models:
         if not _is_known(model):
@@ -122,7 +123,9 @@ def _reading(spec: Spec) -> Reading:
         return Reading(spec.model, spec.data.dataset, spec.max_length)
     completions = spec if isinstance(spec, OWN_PROBLEMS) else spec.completions
     dataset = completions.generator.data.dataset
-    return Reading(work_of(spec).model, dataset, completions.max_length)
+    released = isinstance(completions, ReleasedSpec)
+    setting = "released_length" if released else "max_length"
+    return Reading(work_of(spec).model, dataset, completions.max_length, setting)
 
 
 def _check_reading(reading: Reading, specs: Collection[Spec]) -> None:
@@ -131,7 +134,7 @@ def _check_reading(reading: Reading, specs: Collection[Spec]) -> None:
 
     problems = list(dict.fromkeys(p for spec in specs for p in _problems_of(spec)))
     tokenizer = load_tokenizer_of(reading.model)
-    check_problems(tokenizer, *reading[:2], problems, reading.max_length)
+    check_problems(tokenizer, *reading[:2], problems, *reading[2:])
 
 
 def _problems_of(spec: Spec) -> Iterator[Problem]:

@@ -241,7 +241,11 @@ class VerifierSpec(Spec):
 
     def describe(self) -> str:
         each = self.per_problem or self.completions.n
-        return f"{self.base.model} on {self.completions.n_problems * each} completions"
+        learnt = f"{self.completions.n_problems * each} completions"
+        if isinstance(self.completions, ReleasedSpec):
+            learnt = self.completions.describe()
+        joint = "joint" if self.training.language_weight else "alone"
+        return f"{self.base.model} on {learnt}, {self.training.level}-level, {joint}"
 
 
 class ScoreSpec(Spec):
@@ -260,7 +264,10 @@ class ScoreSpec(Spec):
 
     def describe(self) -> str:
         count = self.completions.n_problems * self.completions.n
-        return f"{count} completions of {self.completions.split} problems"
+        scored = f"{count} completions of {self.completions.split} problems"
+        if isinstance(self.completions, ReleasedSpec):
+            scored = self.completions.describe()
+        return f"{scored} by {self.verifier.describe()}"
 
 
 class SearchSpec(Spec):

@@ -16,7 +16,7 @@ CHAPTER = Chapter(
     ReleasedSettings,
     figures=(
         Figure("among_released", figures.among_released, (2, 1, 6.4), WORDS),
-        Figure("planted_errors", figures.planted_errors, (1, 1, 3.4), PLANTED),
+        Figure("planted_errors", figures.planted_errors, (1, 1, 4.8), PLANTED),
     ),
     grid=grid,
     scales=SCALES,

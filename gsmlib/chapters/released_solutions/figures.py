@@ -34,8 +34,10 @@ LABELS = {
     "ceiling": "were every choice right",
 }
 BEST = "175B verification"
+TAUGHT = "Verifiers learn from the four solutions of the other half of the problems."
+WORDS = "Alone: without the language objective. Likeliest: by the finetuned model."
 LABEL_SIZE = 6.0  # points, of a row's label where the rows have room for it
-ROW = 0.7  # of a kind of error's row is for the marks of all judges
+ROW = 0.8  # of a kind of error's row is for the marks of all judges
 PANELS = 0.6  # of the figure's height is for all rows of panels together, about
 SHORTER = {  # what the labels of rows leave out
     "verification only": "alone",
@@ -54,16 +56,17 @@ def among_released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     top, bottom = axes
     _dots(top, table, "accuracy", 100, LABELS)
     best = table[table["choice"] == BEST]["accuracy"].mean()
-    top.axvline(100 * best, color=GREY, linestyle=":", linewidth=0.8, zorder=0)
+    look = dict(color=GREY, linestyle=":", linewidth=0.8, zorder=0)
+    top.axvline(100 * best, **look, label="the best system alone")
     top.set_xlabel(style.SOLVED)
     ranked = table[table["within_auc"].notna()]
     places = _dots(bottom, ranked, "within_auc", 1, {})
     _beyond(bottom, ranked, places)
     bottom.axvline(0.5, color=BLACK, linewidth=0.8, zorder=0)
-    bottom.set_xlabel("within-problem AUC")
+    bottom.set_xlabel("AUC within problems")
     style.legend(top, 1)
     style.legend(bottom, 1)
-    style.caption(bottom, table)
+    style.caption(bottom, table, f"{TAUGHT} {WORDS}")
     return axes
 
 
@@ -116,7 +119,7 @@ def _beyond(axes: Axes, ranked: pd.DataFrame, places: dict[str, int]) -> None:
         fmt="d",
         color=BLACK,
         markersize=3,
-        label="adjusted for system",
+        label="the same, adjusted for who wrote them",
     )
 
 
@@ -142,7 +145,7 @@ def planted_errors(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set_ylim(len(errors) - 0.5, -0.5)
     axes.set_xlabel("pairs in the right order (%)")
     axes.figure.legend(loc="outside upper center")
-    style.caption(axes, table)
+    style.caption(axes, table, WORDS)
     return axes
 
 

@@ -135,7 +135,7 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
     """Return a row per way to choose among the four solutions, and seed.
 
     Columns: dataset, model, n_train, seed, kind (system, choice, verifier, variant or
-    ceiling), choice, n (4), n_problems; accuracy with low and high; paired by problem,
+    ceiling), choice, n_problems; accuracy with low and high; paired by problem,
     each with _low and _high, what it solves more than those of OVER, than a random one
     and than each system: over_random and so on. Of what ranks them, with limits too:
     within_auc, its adjusted_auc (`metrics.adjusted_auc`: what it knows beyond who wrote
@@ -148,7 +148,7 @@ def table(settings: ReleasedSettings, store: Store) -> pd.DataFrame:
     for place, (about, specs) in enumerate(shared.computed(points, store)):
         arm, _ = _judge(about)
         run = _read(specs, store)
-        about |= {"n": len(SYSTEMS), "n_problems": len(run["correct"])}
+        about |= {"n_problems": len(run["correct"])}
         first = place % arms == 0
         if first:  # what needs no verifier, once a seed
             rows += [about | row for row in _without_verifier(run)]

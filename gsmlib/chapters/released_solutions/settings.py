@@ -1,8 +1,8 @@
 """The settings of 12_released_solutions."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gsmlib.chapters.study_settings import OneModel, VerifierSettings
 from gsmlib.paper import TEST_PROBLEMS, TRAIN_PROBLEMS
@@ -21,11 +21,22 @@ class ReleasedSettings(OneModel, VerifierSettings):
     released_length: Count = 600
     """longest released solution with its question, in tokens; the rest is cut"""
     levels: Annotated[tuple[Level, ...], *SOME] = ("token", "solution")
-    """verifiers to train: scores of every token or of the last alone"""
+    """verifiers to train: scores of every token or of the last alone; the first also
+    votes, and learns planted errors"""
     objectives: Annotated[tuple[Objective, ...], *SOME] = ("joint", "verification only")
-    """and with the language objective or without it"""
+    """and with the language objective or without it; the first also votes, the last
+    learns planted errors"""
     planted: bool = True
     """a control beside them: errors planted in the problems' own solutions"""
+
+    @model_validator(mode="after")
+    def _of_the_test_set(self) -> Self:
+        if self.split != "test":
+            raise ValueError(
+                f"split {self.split} cannot be judged here: the released solutions are "
+                "of the test problems; leave split out"
+            )
+        return self
 
 
 SCALES = {
