@@ -1,5 +1,7 @@
 """Bars: one at a time, shares told to the bar above, nothing left in a notebook."""
 
+import errno
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,22 @@ def test_a_log_has_whole_lines(capfd, monkeypatch):
     out, shown = capfd.readouterr()
     assert out == "A stage failed.\n" and "\r" not in shown and shown[-1] == "\n"
     assert [line.split("|")[0] for line in shown.splitlines()] == ["0%", "50%", "100%"]
+
+
+class Full(io.StringIO):
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_takes_no_lines_stops_nothing(monkeypatch):
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    closed = io.StringIO()
+    closed.close()
+    for log in (Full(), closed, None):
+        monkeypatch.setattr(sys, "stderr", log)
+        with progress.bar(2, miniters=1) as bar:
+            bar.update(2)
+        assert bar.n == 2
 
 
 def test_what_raises_leaves_no_bar_above():

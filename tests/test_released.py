@@ -27,7 +27,9 @@ from gsmlib.data.gsm8k import FILES, SOLUTIONS_FILE, SYSTEMS, DataFile
 from gsmlib.method import losses, metrics
 from gsmlib.method.answers import is_correct
 from gsmlib.method.batching import encode
+from gsmlib.records import SettingsError
 from gsmlib.study import parts, pool, results, stages
+from gsmlib.study.checks import check_specs
 from gsmlib.study.specs import ReleasedSpec
 from gsmlib.study.store import Store
 
@@ -368,6 +370,14 @@ def test_released_solutions_are_of_gsm8k_alone(settings):
         ReleasedSpec(
             generator=spec.generator.replace(data=data), half="odd", n_problems=2
         )
+
+
+def test_the_dev_split_and_short_texts_are_refused_by_their_names(settings):
+    with pytest.raises(ValueError, match="split dev cannot be judged here.*leave spl"):
+        type(settings)(**settings.model_dump() | {"split": "dev"})
+    spec = released_solutions.grid(settings)[0].specs["odd"].completions
+    with pytest.raises(SettingsError, match="within released_length 2: .*raise relea"):
+        check_specs([spec.replace(max_length=2)])
 
 
 def test_the_figure_has_a_mark_for_every_judge_and_error(planted):

@@ -54,7 +54,8 @@ def check_specs(specs: Collection[Spec]) -> None:
         if positions is not None and (reading.max_length or 0) > positions:
             raise SettingsError(
                 f"{reading.setting} {reading.max_length} is more than the {positions} "
-                f"tokens that {reading.model} has positions for; give {positions} or less."
+                f"tokens that {reading.model} has positions for; give {positions} or "
+                "less."
             )
     for model in models:
         if not _is_known(model):
