@@ -72,7 +72,7 @@ class LogBar(tqdm):
     """A bar where standard error is a file or a pipe: a line now and then."""
 
     def __init__(self, *arguments: Any, **look: Any):
-        pauses = dict.fromkeys(("mininterval", "maxinterval"), LOG_EVERY)
+        pauses = dict.fromkeys(("delay", "mininterval", "maxinterval"), LOG_EVERY)
         super().__init__(*arguments, file=io.StringIO(), **look | pauses)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:

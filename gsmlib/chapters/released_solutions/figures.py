@@ -34,7 +34,7 @@ LABELS = {
     "ceiling": "were every choice right",
 }
 BEST = "175B verification"
-TAUGHT = "Verifiers learn from the four solutions of the other half of the problems."
+TAUGHT = "Dotted: the best system. Verifiers learn from the other half's four solutions."
 WORDS = "Alone: without the language objective. Likeliest: by the finetuned model."
 LABEL_SIZE = 6.0  # points, of a row's label where the rows have room for it
 ROW = 0.8  # of a kind of error's row is for the marks of all judges
@@ -56,8 +56,7 @@ def among_released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     top, bottom = axes
     _dots(top, table, "accuracy", 100, LABELS)
     best = table[table["choice"] == BEST]["accuracy"].mean()
-    look = dict(color=GREY, linestyle=":", linewidth=0.8, zorder=0)
-    top.axvline(100 * best, **look, label="the best system alone")
+    top.axvline(100 * best, color=GREY, linestyle=":", linewidth=0.8, zorder=0)
     top.set_xlabel(style.SOLVED)
     ranked = table[table["within_auc"].notna()]
     places = _dots(bottom, ranked, "within_auc", 1, {})
@@ -119,7 +118,7 @@ def _beyond(axes: Axes, ranked: pd.DataFrame, places: dict[str, int]) -> None:
         fmt="d",
         color=BLACK,
         markersize=3,
-        label="the same, adjusted for who wrote them",
+        label="adjusted for system",
     )
 
 
