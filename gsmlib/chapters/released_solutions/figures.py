@@ -34,11 +34,11 @@ LABELS = {
     "ceiling": "were every choice right",
 }
 BEST = "175B verification"
-TAUGHT = "Dotted: the best system. Verifiers learn from the other half's four solutions."
+TAUGHT = "Verifiers learn from the other half's solutions; alone: these alone."
 WORDS = "Alone: without the language objective. Likeliest: by the finetuned model."
 LABEL_SIZE = 6.0  # points, of a row's label where the rows have room for it
 ROW = 0.8  # of a kind of error's row is for the marks of all judges
-PANELS = 0.6  # of the figure's height is for all rows of panels together, about
+PANELS = 0.55  # of the figure's height is for all rows of panels together, about
 SHORTER = {  # what the labels of rows leave out
     "verification only": "alone",
     "log-probability per token": "likeliest per token",
@@ -65,7 +65,7 @@ def among_released(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     bottom.set_xlabel("AUC within problems")
     style.legend(top, 1)
     style.legend(bottom, 1)
-    style.caption(bottom, table, f"{TAUGHT} {WORDS}")
+    style.caption(bottom, table, TAUGHT)
     return axes
 
 
