@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gsmlib import progress
 from gsmlib.data import DEV_PROBLEMS, Problem, gsm8k, load_problems
 from gsmlib.data.gsm8k import (
     FILES,
@@ -179,7 +180,8 @@ def test_unknown_names():
     assert "variant" in message_of(ValueError, load_gsm8k, "test", "plain")
 
 
-def test_download_once_then_cache(server, release, capsys):
+def test_download_once_then_cache(server, release, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
     source, cache = server
     data = as_lines(NATALIA, ROBE)
     (source / "test.jsonl").write_bytes(data)
