@@ -321,13 +321,12 @@ def export_stages(
     reads them.
     """
     from gsmlib.report.run import export_completions
-    from gsmlib.study.handing import describe
 
     given = _read_parameters(p)
     for path, spec in export_completions(
         check_scale(scale), notebook, given, out, keys, every
     ):
-        print(f"{path}  {describe(spec)}")
+        print(f"{path}  {spec.describe()}")
 
 
 @app.command(name="import")

@@ -101,9 +101,10 @@ def bar(total: float, *, initial: float = 0, **look: Any) -> tqdm | Share:
     if report is not None:
         hidden = look.get("disable", False)  # it counts what is a part of a step
         return Share(total, (lambda share, begun: None) if hidden else report, initial)
-    kind = tqdm if _on_terminal() else LogBar
     if in_jupyter() and not look.get("disable"):
         kind = PageBar
+    else:
+        kind = tqdm if _on_terminal() else LogBar
     return kind(total=total, initial=initial, leave=False, **look)
 
 

@@ -97,10 +97,9 @@ def check_problems(
 ) -> None:
     """Raise SettingsError where a tokenizer cannot read problems.
 
-    That is where it does not know a character or drops it, where a text spells one of
-    its special tokens, where a question leaves no room for a solution within
-    `max_length` tokens, if that is given (by `setting`), and where an annotation leaves
-    the calculator no place.
+    That is where it does not know a character or drops it, a text spells one of its
+    special tokens, a question leaves no room for a solution within `max_length` tokens
+    (if given, by `setting`), or an annotation leaves the calculator no place.
     """
     questions = _encode(tokenizer, [problem.question + "\n" for problem in problems])
     solutions = _encode(tokenizer, [problem.solution for problem in problems])

@@ -140,13 +140,6 @@ def missing(specs: Sequence[Spec], store: Store) -> list[Spec]:
     ]
 
 
-def describe(spec: Spec) -> str:
-    """Say which completions a stage has, and which verifier scored them."""
-    if isinstance(spec, ScoreSpec):
-        return f"{spec.completions.describe()}; scored by {spec.verifier.describe()}"
-    return spec.describe()
-
-
 def origin(spec: Spec, store: Store) -> dict[str, Any]:
     """Return where a stage's result comes from: its spec, key, versions, commit.
 
@@ -158,7 +151,7 @@ def origin(spec: Spec, store: Store) -> dict[str, Any]:
         "stage": place.stage,
         "key": place.key,
         "version": STAGES[type(spec)].version,
-        "describe": describe(spec),
+        "describe": spec.describe(),
         "gsmlib": metadata.version("gsmlib"),
         "spec": spec.model_dump(mode="json"),
         "completions": drawn.key,

@@ -263,11 +263,7 @@ class ScoreSpec(Spec):
             )
 
     def describe(self) -> str:
-        count = self.completions.n_problems * self.completions.n
-        scored = f"{count} completions of {self.completions.split} problems"
-        if isinstance(self.completions, ReleasedSpec):
-            scored = self.completions.describe()
-        return f"{scored} by {self.verifier.describe()}"
+        return f"{self.completions.describe()}; scored by {self.verifier.describe()}"
 
 
 class SearchSpec(Spec):

@@ -35,7 +35,7 @@ LABELS = {
 }
 BEST = "175B verification"
 TAUGHT = "Verifiers learn from the other half's solutions; alone: these alone."
-WORDS = "Alone: without the language objective. Likeliest: by the finetuned model."
+JUDGES = "Alone: without the language objective. Likeliest: by the finetuned model."
 LABEL_SIZE = 6.0  # points, of a row's label where the rows have room for it
 ROW = 0.8  # of a kind of error's row is for the marks of all judges
 PANELS = 0.55  # of the figure's height is for all rows of panels together, about
@@ -144,7 +144,7 @@ def planted_errors(table: pd.DataFrame, axes: Axes) -> Axes:
     axes.set_ylim(len(errors) - 0.5, -0.5)
     axes.set_xlabel("pairs in the right order (%)")
     axes.figure.legend(loc="outside upper center")
-    style.caption(axes, table, WORDS)
+    style.caption(axes, table, JUDGES)
     return axes
 
 
