@@ -42,5 +42,6 @@ def fig3(table: pd.DataFrame, axes: np.ndarray) -> np.ndarray:
     bottom.set_xlim(top.get_xlim())
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    style.caption(top, table)
+    developing = "dev" in set(table.get("split", ()))
+    style.caption(top, table, "Test loss: of test problems." if developing else "")
     return axes
