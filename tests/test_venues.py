@@ -3,6 +3,7 @@
 from itertools import combinations
 
 import matplotlib
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
@@ -174,3 +175,21 @@ def test_the_command_redraws_beside_the_tables_byte_for_byte(tmp_path, capsys):
     ours = [path.read_bytes() for path in sorted((tmp_path / "ours").iterdir())]
     assert known == again != ours
     assert sorted(path.name for path in folder.iterdir()) == [table.name, "neurips"]
+
+
+def test_a_legend_pushed_out_by_the_layout_comes_back(tmp_path):
+    """Its panel is moved after it was centred: export lays such a figure out again."""
+    rules = ("strict", "flexible", "given", "strict-match", "flexible-extract")
+    rows = [
+        {"samples": "a_long_name_of_a_file.jsonl", "rule": rule, "n": 4}
+        | {"n_problems": 16, "unanswered": 0.0, "mean_accuracy": 0.5}
+        | {"mean_accuracy_low": 0.3, "mean_accuracy_high": 0.7}
+        for rule in rules
+    ]
+    table = pd.DataFrame(rows)
+    figure = export.draw(FIGURES["extraction_of_answers"], table)
+    with style.drawn_for(style.OURS):
+        figure.draw_without_rendering()
+    assert not style.legends_fit(figure)
+    export.write(figure, table, tmp_path, "extraction_of_answers", {})
+    assert style.legends_fit(figure)

@@ -24,6 +24,7 @@ from gsmlib.chapters.style import (
     VENUES,
     drawn_for,
     fit_page,
+    legends_fit,
     new_drawing,
     shown,
     styled,
@@ -155,7 +156,9 @@ def write(
 @styled
 def _save(drawing: Drawing, folder: Path, name: str, setting: str = "") -> list[Path]:
     drawing.draw_without_rendering()
-    drawing.set_layout_engine("none")  # the layout is found: once is enough
+    if not legends_fit(drawing):  # they are centred on panels that layout has moved
+        drawing.draw_without_rendering()
+    drawing.set_layout_engine("none")  # the layout is found
     files = []
     for kind, changing in FORMATS.items():
         drawn = BytesIO()

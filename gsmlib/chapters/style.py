@@ -423,6 +423,13 @@ def legend(axes: Axes, columns: int) -> None:
         legend(axes, columns - 1)
 
 
+def legends_fit(drawing: Drawing) -> bool:
+    """Say whether all legends of a drawing, as last laid out, are within its edges."""
+    legends = [axes.get_legend() for axes in drawing.axes]
+    boxes = [made.get_window_extent() for made in legends if made]
+    return all(box.x0 >= 0 and box.x1 <= drawing.bbox.x1 for box in boxes)
+
+
 def room(axes: Axes) -> float:
     """Return the width in inches that a panel and its labels have."""
     columns = axes.get_subplotspec().get_gridspec().ncols
